@@ -1,0 +1,124 @@
+"""Why something did not work: one word for the wire and for counters, one sentence for people."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class Reason(IntEnum):
+    """Why a flow, a circuit or a link ended or was refused. The number is one byte on the wire."""
+
+    DONE = 0
+    REFUSED = 1
+    HOST_UNREACHABLE = 2
+    NETWORK_UNREACHABLE = 3
+    NOT_ALLOWED = 4
+    TIMED_OUT = 5
+    NO_NAME = 6
+    BUSY = 7
+    CLOSED = 8
+    PROTOCOL = 9
+    NO_PATH = 10
+    NEXT_HOP = 11
+    UNKNOWN_PEER = 12
+    RESET = 13
+    LOCAL = 14
+
+    @property
+    def word(self) -> str:
+        """The lower-case word that counters and logs use."""
+        return self.name.lower()
+
+    @property
+    def sentence(self) -> str:
+        """What happened, in words for the user."""
+        return _SENTENCES[self]
+
+    @classmethod
+    def from_wire(cls, code: int) -> Reason:
+        """Read a byte from a peer; a code that this version does not know is `PROTOCOL`."""
+        try:
+            return cls(code)
+        except ValueError:
+            return cls.PROTOCOL
+
+
+_SENTENCES: Final = {
+    Reason.DONE: "The connection ended.",
+    Reason.REFUSED: "The destination refused the connection.",
+    Reason.HOST_UNREACHABLE: "The destination cannot be reached from the exit.",
+    Reason.NETWORK_UNREACHABLE: "The exit has no route to the destination's network.",
+    Reason.NOT_ALLOWED: "The exit does not allow this destination.",
+    Reason.TIMED_OUT: "The destination did not answer in time.",
+    Reason.NO_NAME: "The exit could not find this host name.",
+    Reason.BUSY: "A peer on the path is at its limit. Try again in a moment.",
+    Reason.CLOSED: "The path was closed.",
+    Reason.PROTOCOL: "A peer on the path broke the protocol.",
+    Reason.NO_PATH: "No path to an exit could be built, so nothing was sent.",
+    Reason.NEXT_HOP: "A peer on the path could not reach the next one.",
+    Reason.UNKNOWN_PEER: "A peer on the path does not know the next one.",
+    Reason.RESET: "The destination reset the connection.",
+    Reason.LOCAL: "The program on this machine closed the connection.",
+}
+
+
+class MacroVpnError(Exception):
+    """Root of every error that this project raises on purpose. `str()` is fit for a person to read."""
+
+
+class ConfigError(MacroVpnError):
+    """A setting is wrong.
+
+    Args:
+        where: the setting's name, or file and line.
+        problem: what is wrong and what would be right, without a full stop.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(f"{where}: {problem}.")
+        self.where = where
+        self.problem = problem
+
+
+class DecodeError(MacroVpnError):
+    """Bytes from outside do not have the form they must have.
+
+    Args:
+        what: the thing that was being read, such as `descriptor`.
+        problem: a short constant phrase; never a value out of the bytes.
+    """
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(f"{what}: {problem}")
+        self.what = what
+        self.problem = problem
+
+
+class _ReasonError(MacroVpnError):
+    """An error at one place of the path, with its `Reason`."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.sentence)
+        self.reason = reason
+
+
+class LinkError(_ReasonError):
+    """A link to a neighbour could not be made, or ended."""
+
+
+class CircuitError(_ReasonError):
+    """A circuit could not be built, or ended.
+
+    Args:
+        reason: why.
+        hop: the place on the path that failed, 0 for the guard; None when unknown.
+    """
+
+    def __init__(self, reason: Reason, hop: int | None = None) -> None:
+        super().__init__(reason)
+        self.hop = hop
+
+
+class FlowError(_ReasonError):
+    """A flow could not be opened, or was reset."""

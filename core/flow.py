@@ -1,0 +1,86 @@
+"""The shape of a flow, as those who use one see it.
+
+A flow is one browser connection on its way through the tunnel. Calls go down (`write`, `finish`, `reset`,
+`consumed`), events come up through a `FlowListener`. No call blocks, and none raises: a flow that has ended ignores
+what it is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from core.errors import Reason
+
+type Buffer = bytes | bytearray | memoryview
+
+MAX_HOST_BYTES = 255
+"""Longest host name, in bytes of ASCII (RFC 1035, section 2.3.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRequest:
+    """Where a flow shall go.
+
+    Args:
+        host: an ASCII name of 1 to 255 bytes or an IP literal without brackets. Names are resolved at the exit.
+        port: 1 to 65535.
+        isolation: flows whose keys differ never share a circuit. Empty: the shared default.
+    """
+
+    host: str
+    port: int
+    isolation: str = ""
+
+    def __repr__(self) -> str:
+        return "FlowRequest([redacted])"
+
+
+class FlowListener(Protocol):
+    """What the owner of a flow is told. Calls come from the event loop, one at a time, in order."""
+
+    def flow_data(self, data: Buffer) -> None:
+        """Take bytes from the other end. Call `Flow.consumed` for them once they are dealt with.
+
+        The buffer belongs to the listener from now on.
+        """
+
+    def flow_eof(self) -> None:
+        """The other end will send nothing more; this end may still send."""
+
+    def flow_writable(self) -> None:
+        """`Flow.write` returned False before, and there is room again."""
+
+    def flow_closed(self, reason: Reason) -> None:
+        """The flow is over: `Reason.DONE` after both ends finished, anything else after a reset. Last call."""
+
+
+class Flow(Protocol):
+    """One connection's bytes, both ways, with end-to-end credit."""
+
+    def attach(self, listener: FlowListener) -> None:
+        """Name the listener, once. What arrived before is delivered now, in order."""
+
+    def write(self, data: Buffer) -> bool:
+        """Send bytes. All are taken; the buffer may be reused at once.
+
+        Returns:
+            True to go on, False to stop until `flow_writable` is called.
+        """
+
+    def finish(self) -> None:
+        """Send nothing more (half-close). What was written before still arrives."""
+
+    def reset(self, reason: Reason) -> None:
+        """End both directions now. The listener gets no further call."""
+
+    def consumed(self, count: int) -> None:
+        """Return credit for `count` bytes that `flow_data` delivered, so that the other end may send as many."""
+
+
+class IncomingFlow(Flow, Protocol):
+    """A flow that a client asked this exit for. Answer with `accept` or `reset`."""
+
+    def accept(self) -> None:
+        """Say that the destination is connected. Call `attach` as well, before or after."""

@@ -1,0 +1,127 @@
+"""Join a TCP connection to a flow: bytes both ways, half-close, and no more in memory than the credit allows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from core.errors import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.flow import Buffer, Flow
+
+WRITE_HIGH_BYTES: Final = 1 << 18
+"""Bytes waiting in a TCP socket's buffer above which no credit is returned to the flow."""
+
+
+class Pump(asyncio.Protocol):
+    """The asyncio protocol of the TCP side and the listener of the flow side, in one object.
+
+    Use `join` once the flow is open; from then on the pump owns both ends and closes both.
+
+    Args:
+        flow: an open flow.
+        on_done: called once, after both ends are closed, with the reason and the bytes sent into and received from
+            the flow.
+    """
+
+    def __init__(self, flow: Flow, on_done: Callable[[Reason, int, int], None] | None = None) -> None:
+        self._flow = flow
+        self._on_done = on_done
+        self._transport: asyncio.Transport | None = None
+        self._owed = 0
+        self._tcp_full = False
+        self._flow_over = False
+        self._finished = False
+        self._reading_paused = False
+        self.sent_bytes = 0
+        self.received_bytes = 0
+
+    def join(self, transport: asyncio.Transport, early: bytes = b"", early_eof: bool = False) -> None:
+        """Take over a connected transport.
+
+        Args:
+            transport: the TCP side; its protocol becomes this pump.
+            early: bytes that were read from it already and belong into the flow.
+            early_eof: its end of stream was already seen.
+        """
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        transport.set_protocol(self)
+        if early:
+            self.data_received(early)
+        if early_eof:
+            self.eof_received()
+        self._flow.attach(self)
+        if not self._flow_over and not self._reading_paused:
+            transport.resume_reading()
+
+    # -- the TCP side
+
+    def data_received(self, data: bytes) -> None:
+        self.sent_bytes += len(data)
+        if not self._flow.write(data):
+            self._reading_paused = True
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._finished = True
+        self._flow.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        self._tcp_full = True
+
+    def resume_writing(self) -> None:
+        self._tcp_full = False
+        owed, self._owed = self._owed, 0
+        if owed:
+            self._flow.consumed(owed)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._flow_over:
+            self._flow_over = True
+            self._flow.reset(Reason.RESET if exc else Reason.LOCAL)
+            self._done(Reason.RESET if exc else Reason.LOCAL)
+
+    # -- the flow side
+
+    def flow_data(self, data: Buffer) -> None:
+        self.received_bytes += len(data)
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(data)
+        if self._tcp_full:
+            self._owed += len(data)
+        else:
+            self._flow.consumed(len(data))
+
+    def flow_eof(self) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write_eof()
+
+    def flow_writable(self) -> None:
+        self._reading_paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def flow_closed(self, reason: Reason) -> None:
+        if self._flow_over:
+            return
+        self._flow_over = True
+        if self._transport is not None:
+            if reason is Reason.DONE:
+                self._transport.close()
+            else:
+                self._transport.abort()
+        self._done(reason)
+
+    def _done(self, reason: Reason) -> None:
+        if self._on_done is not None:
+            on_done, self._on_done = self._on_done, None
+            on_done(reason, self.sent_bytes, self.received_bytes)
