@@ -30,7 +30,6 @@ class Tasks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("task %s failed: %s", task.get_name(), type(error).__name__)
-            _log.debug("at", exc_info=error.with_traceback(error.__traceback__) if _TRACES else None)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -41,7 +40,3 @@ class Tasks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-_TRACES = False
-"""Developers may set this; a traceback can show values, so no setting does."""
