@@ -1,0 +1,251 @@
+"""A circuit as the client holds it: keys with each hop, flows, and a ping that says whether the exit still answers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
+from tunnel.creation import Creation
+from tunnel.flow import FlowEnd
+from tunnel.frames import FLOW_ID_BYTES, Frame, decode_token, encode_open, encode_token, split
+from tunnel.layers import MAX_FLOW_NUMBER, Layers
+from tunnel.limits import BUILD_S, PING_EVERY_S, PING_IDLE_S, SUSPECT_S
+from tunnel.wireguard.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.flow import FlowRequest
+    from tunnel.link import Link, LinkStream
+    from tunnel.links import Links
+    from tunnel.path import Path
+    from tunnel.wireguard.handshake import Keys
+
+_FIRST_NUMBERS = 1 << 20
+
+
+class ClientFlow(FlowEnd):
+    """A flow as the client holds it. `opened` is done when the exit has connected, or fails with FlowError."""
+
+    def __init__(self, stream: LinkStream, layers: Layers, circuit: Circuit) -> None:
+        super().__init__(stream, layers)
+        self._circuit = circuit
+        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ask(self, request: FlowRequest) -> None:
+        """Send OPEN."""
+        self._send(encode_open(secrets.token_bytes(FLOW_ID_BYTES), request.host, request.port))
+
+    def message(self, body: memoryview) -> None:
+        self._circuit.heard = True
+        super().message(body)
+
+    def _frame(self, kind: int, content: memoryview) -> None:
+        if kind == Frame.OPENED:
+            if self.opened.done():
+                raise DecodeError("OPENED", "twice")
+            self.opened.set_result(None)
+        else:
+            super()._frame(kind, content)
+
+    def _over(self) -> None:
+        if not self.opened.done() and self._reason is not None:
+            self.opened.set_exception(FlowError(self._reason))
+            self.opened.exception()  # seen; whoever waits gets it all the same
+        self._circuit.flow_over(self)
+
+
+class Circuit:
+    """A live keyed path.
+
+    Args:
+        path: its hops.
+        link: the link to the guard.
+        number: the circuit's number on that link.
+        keys: shared with each hop, the guard's first.
+        retire_at: loop time from which it takes no more new flows.
+        on_over: called once, when it has ended.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        link: Link,
+        number: int,
+        keys: list[Keys],
+        retire_at: float,
+        on_over: Callable[[Circuit, Reason], None],
+    ) -> None:
+        self.path = path
+        self.link = link
+        self.number = number
+        self.isolation: str | None = None
+        self.flows: set[ClientFlow] = set()
+        self.retire_at = retire_at
+        self.over = False
+        self.heard = True
+        self.rtt_s: float | None = None
+        self._on_over = on_over
+        self._sessions = [Session(own) for own in keys]
+        self._numbers = [secrets.randbelow(_FIRST_NUMBERS) + 1 for _ in path]
+        self._loop = asyncio.get_running_loop()
+        self.made_at = self._loop.time()
+        self._ping_sent: float | None = None
+        self._ping_token = 0
+        self._pinged_at = self.made_at
+        self._answered_at = 0.0
+        self._frames_layers = Layers(self._sessions, [0] * len(path))
+        self._frames = link.open_stream(_CircuitFrames(self))
+        self.ping()
+
+    # -- flows
+
+    def open_flow(self, request: FlowRequest) -> ClientFlow:
+        """Ask the exit for a flow; wait for its `opened`.
+
+        Raises:
+            FlowError: the circuit has ended.
+        """
+        if self.over or max(self._numbers) > MAX_FLOW_NUMBER:
+            raise FlowError(Reason.CLOSED)
+        receiver = _Late()
+        stream = self.link.open_stream(receiver)
+        flow = ClientFlow(stream, Layers(self._sessions, self._numbers), self)
+        stream.receiver = flow
+        self._numbers = [number + 1 for number in self._numbers]
+        self.flows.add(flow)
+        flow.ask(request)
+        return flow
+
+    def flow_over(self, flow: ClientFlow) -> None:
+        self.flows.discard(flow)
+
+    # -- pings
+
+    def ping(self) -> None:
+        """Send a ping that the exit's event loop answers."""
+        self._ping_token = secrets.randbits(64)
+        self._ping_sent = self._pinged_at = self._loop.time()
+        self._frames.send(self._frames_layers.seal(encode_token(Frame.PING, self._ping_token)))
+
+    def frames_came(self, body: memoryview) -> None:
+        """A message on flow 0.
+
+        Raises:
+            DecodeError: it is malformed, or answers nothing.
+        """
+        for kind, content in split(self._frames_layers.open(body)):
+            if kind == Frame.PONG:
+                if decode_token(content) != self._ping_token or self._ping_sent is None:
+                    raise DecodeError("PONG", "answers nothing")
+                self._answered_at = self._loop.time()
+                self.rtt_s = self._answered_at - self._ping_sent
+                self._ping_sent = None
+                self.heard = True
+            elif kind != Frame.PAD:
+                raise DecodeError("frame", "not legal on flow 0")
+
+    def answered_since(self, moment: float) -> bool:
+        """Whether the exit has answered a ping at or after a loop time."""
+        return self._answered_at >= moment
+
+    def tick(self, now: float) -> None:
+        """Look after the circuit; call a few times a second with the loop's time."""
+        if self._ping_sent is None:
+            every = PING_EVERY_S if self.flows else PING_IDLE_S
+            if now - self._pinged_at >= every:
+                self.heard = False
+                self.ping()
+        elif self.heard and now - self._ping_sent > SUSPECT_S:
+            # Data came while the answer is held up behind it; the silence begins anew.
+            self.heard = False
+            self._ping_sent = now
+        elif now - self._ping_sent > SUSPECT_S:
+            self.close(Reason.TIMED_OUT)
+
+    # -- ending
+
+    def destroyed(self, reason: Reason) -> None:
+        """The guard says that the circuit is over, or the link to it is gone."""
+        if self.over:
+            return
+        self.over = True
+        for flow in list(self.flows):
+            flow.ended()
+        self._frames.reset()
+        self._on_over(self, reason)
+
+    def close(self, reason: Reason) -> None:
+        """End the circuit and every flow on it."""
+        if not self.over:
+            self.link.destroy(self.number, reason)
+            self.destroyed(reason)
+
+
+class _Late:
+    """Stands in until the flow of a new stream exists."""
+
+    def message(self, body: memoryview) -> None:
+        raise DecodeError("message", "before the flow")
+
+    def ended(self) -> None: ...
+
+    def writable(self) -> None: ...
+
+
+class _CircuitFrames:
+    """Receiver of flow 0's stream."""
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+
+    def message(self, body: memoryview) -> None:
+        self._circuit.frames_came(body)
+
+    def ended(self) -> None:
+        self._circuit.close(Reason.CLOSED)
+
+    def writable(self) -> None:
+        """Pings come one at a time; nothing waits here."""
+
+
+class _Owner:
+    """Hears of the circuit's end from the link, also while it is being built."""
+
+    def __init__(self) -> None:
+        self.circuit: Circuit | None = None
+        self.reason: Reason | None = None
+
+    def destroyed(self, reason: Reason) -> None:
+        self.reason = reason
+        if self.circuit is not None:
+            self.circuit.destroyed(reason)
+
+
+async def build(path: Path, links: Links, retire_after_s: float, on_over: Callable[[Circuit, Reason], None]) -> Circuit:
+    """Build a circuit in one pass.
+
+    Raises:
+        CircuitError: `hop` says at which place it failed, 0 for the guard.
+    """
+    try:
+        link = await links.to(path[0])
+    except LinkError as error:
+        raise CircuitError(error.reason, 0) from error
+    indices = [secrets.randbits(32) for _ in path]
+    creation = Creation(path, indices, time.time(), secrets.token_bytes)
+    owner = _Owner()
+    number, answer = await link.create(creation.message, owner, BUILD_S)
+    try:
+        keys = creation.consume_answer(answer)
+        if owner.reason is not None:
+            raise CircuitError(owner.reason)
+    except CircuitError:
+        link.destroy(number, Reason.CLOSED)
+        raise
+    retire_at = asyncio.get_running_loop().time() + retire_after_s
+    owner.circuit = Circuit(path, link, number, keys, retire_at, on_over)
+    return owner.circuit

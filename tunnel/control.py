@@ -1,0 +1,275 @@
+"""The control stream of a link: handshake, then sealed control messages. Bytes in, events out.
+
+Records before the handshake are in the clear:
+
+    WANT_DESCRIPTOR 16                     a dialler that knows only a peer id asks for the signed descriptor
+    DESCRIPTOR      17 ‖ descriptor
+    initiation      type 1, 148 bytes
+    response        type 2, 92 bytes
+
+Everything after is a type-4 message whose plaintext is a kind (1 byte) and a body:
+
+    HELLO    1   version (2), flags (1)    first sealed message of each side; confirms the keys
+    CREATE   2   circuit (4), creation
+    CREATED  3   circuit (4), answer
+    DESTROY  4   circuit (4), reason (1)
+    GOSSIP   5   opaque to this layer
+
+The side that dialled gives even circuit numbers, the other one odd numbers. Kinds that a version does not know are
+ignored, so that a later version may add some.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import Enum, IntEnum, auto
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from core.errors import DecodeError, Reason
+from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
+from tunnel.limits import MAX_CONTROL
+from tunnel.wireguard.constants import LINK_IDENTIFIER, TYPE_INITIATION, TYPE_RESPONSE
+from tunnel.wireguard.handshake import Initiator, Responder
+from tunnel.wireguard.session import Sequence, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from tunnel.wireguard.handshake import Entropy, Keys
+
+WANT_DESCRIPTOR: Final = 16
+DESCRIPTOR: Final = 17
+MAX_DESCRIPTOR: Final = 996
+VERSION: Final = 1
+
+_HELLO: Final = struct.Struct(">HB")
+_CIRCUIT: Final = struct.Struct(">I")
+
+
+class Kind(IntEnum):
+    HELLO = 1
+    CREATE = 2
+    CREATED = 3
+    DESTROY = 4
+    GOSSIP = 5
+
+
+class State(Enum):
+    """Where a control stream stands."""
+
+    START = auto()
+    WANTING = auto()
+    INITIATED = auto()
+    RESPONDED = auto()
+    UP = auto()
+
+
+_LEGAL: Final = {
+    (State.START, State.WANTING),
+    (State.START, State.INITIATED),
+    (State.WANTING, State.INITIATED),
+    (State.START, State.RESPONDED),
+    (State.INITIATED, State.UP),
+    (State.RESPONDED, State.UP),
+}
+
+
+class LinkUp(NamedTuple):
+    """The other side has proved its keys. `static` is its static key: a relay's link key, or a client's fresh one."""
+
+    static: bytes
+    keys: Keys
+
+
+class GotDescriptor(NamedTuple):
+    """The answer to `want_descriptor`. Verify it, then call `initiate`."""
+
+    raw: bytes
+
+
+class GotControl(NamedTuple):
+    """A sealed control message other than HELLO."""
+
+    kind: int
+    body: bytes
+
+
+type Event = LinkUp | GotDescriptor | GotControl
+
+
+class ControlMachine:
+    """One side of a control stream.
+
+    Take what is to be sent from `outgoing` after every call.
+
+    Args:
+        static: own static key.
+        local_index: own session index, 32 bits.
+        entropy: returns as many random bytes as asked for.
+        descriptor: returns the own signed descriptor, None at a client.
+    """
+
+    def __init__(
+        self,
+        static: X25519PrivateKey,
+        local_index: int,
+        entropy: Entropy,
+        descriptor: Callable[[], bytes | None],
+    ) -> None:
+        self._static = static
+        self._local_index = local_index
+        self._entropy = entropy
+        self._descriptor = descriptor
+        self._initiator: Initiator | None = None
+        self._peer_static = b""
+        self._keys: Keys | None = None
+        self._sealed: Sequence | None = None
+        self.state = State.START
+        self.outgoing: list[bytes] = []
+
+    def _enter(self, state: State) -> None:
+        if (self.state, state) not in _LEGAL:
+            raise DecodeError("control", "out of order")
+        self.state = state
+
+    # -- the dialling side
+
+    def want_descriptor(self) -> None:
+        """Ask for the other side's descriptor."""
+        self._enter(State.WANTING)
+        self.outgoing.append(bytes([WANT_DESCRIPTOR]))
+
+    def initiate(self, peer_static: bytes, timestamp: bytes) -> None:
+        """Send the initiation to a side whose static key (32 bytes) is known.
+
+        Raises:
+            DecodeError: the key is not usable.
+        """
+        initiator = Initiator(LINK_IDENTIFIER, self._static, peer_static, self._local_index, self._entropy)
+        try:
+            message = initiator.create_initiation(timestamp)
+        except ValueError as error:
+            raise DecodeError("descriptor", "has an unusable link key") from error
+        self._enter(State.INITIATED)
+        self._initiator, self._peer_static = initiator, peer_static
+        self.outgoing.append(message)
+
+    # -- both sides
+
+    def receive(self, record: bytes) -> list[Event]:
+        """Take one record of the stream.
+
+        Raises:
+            DecodeError: the other side broke the protocol; drop the link.
+        """
+        if not record:
+            raise DecodeError("control", "empty record")
+        match self.state:
+            case State.START:
+                return self._first(record)
+            case State.WANTING:
+                return self._descriptor_came(record)
+            case State.INITIATED if self._sealed is None:
+                return self._response_came(record)
+            case _:
+                return self._sealed_came(record)
+
+    def send(self, kind: Kind, body: bytes) -> None:
+        """Seal a control message.
+
+        Raises:
+            RuntimeError: the link is not up.
+        """
+        if self.state is not State.UP:
+            raise RuntimeError("the link is not up")
+        self._send(kind, body)
+
+    def _send(self, kind: Kind, body: bytes) -> None:
+        assert self._sealed is not None
+        self.outgoing.append(self._sealed.seal(bytes([kind]) + body))
+
+    def _first(self, record: bytes) -> list[Event]:
+        if record[0] == WANT_DESCRIPTOR and len(record) == 1:
+            own = self._descriptor()
+            if own is None:
+                raise DecodeError("control", "a client has no descriptor")
+            self.outgoing.append(bytes([DESCRIPTOR]) + own)
+            return []
+        if record[0] != TYPE_INITIATION:
+            raise DecodeError("control", "out of order")
+        received = Responder(LINK_IDENTIFIER, self._static, self._entropy).consume_initiation(record)
+        response, keys = received.create_response(self._local_index)
+        self._enter(State.RESPONDED)
+        self._peer_static = received.static
+        self._agreed(keys)
+        self.outgoing.append(response)
+        return []
+
+    def _descriptor_came(self, record: bytes) -> list[Event]:
+        if record[0] != DESCRIPTOR or len(record) > 1 + MAX_DESCRIPTOR:
+            raise DecodeError("control", "out of order")
+        return [GotDescriptor(record[1:])]
+
+    def _response_came(self, record: bytes) -> list[Event]:
+        if record[0] != TYPE_RESPONSE or self._initiator is None:
+            raise DecodeError("control", "out of order")
+        self._agreed(self._initiator.consume_response(record))
+        self._send(Kind.HELLO, _HELLO.pack(VERSION, 0))
+        return []
+
+    def _agreed(self, keys: Keys) -> None:
+        self._keys = keys
+        self._sealed = Sequence(Session(keys))
+
+    def _sealed_came(self, record: bytes) -> list[Event]:
+        assert self._sealed is not None
+        assert self._keys is not None
+        plaintext = self._sealed.open(record)
+        if not plaintext:
+            raise DecodeError("control", "empty message")
+        kind, body = plaintext[0], plaintext[1:]
+        if self.state is State.UP:
+            if kind == Kind.HELLO:
+                raise DecodeError("control", "out of order")
+            return [GotControl(kind, body)]
+        self._hello(kind, body)
+        return [LinkUp(self._peer_static, self._keys)]
+
+    def _hello(self, kind: int, body: bytes) -> None:
+        if kind != Kind.HELLO or len(body) != _HELLO.size:
+            raise DecodeError("control", "out of order")
+        if _HELLO.unpack(body)[0] != VERSION:
+            raise DecodeError("control", "another version")
+        answering = self.state is State.RESPONDED
+        self._enter(State.UP)
+        if answering:
+            self._send(Kind.HELLO, _HELLO.pack(VERSION, 0))
+
+
+# -- bodies
+
+
+def encode_circuit(circuit: int, rest: bytes) -> bytes:
+    """Body of CREATE, CREATED and DESTROY: a circuit number of 32 bits, then the rest."""
+    return _CIRCUIT.pack(circuit) + rest
+
+
+def decode_circuit(kind: int, body: bytes) -> tuple[int, bytes]:
+    """Read the body of CREATE, CREATED or DESTROY.
+
+    Raises:
+        DecodeError: wrong length for its kind.
+    """
+    sizes = {Kind.CREATE: CREATION_BYTES, Kind.CREATED: ANSWER_BYTES, Kind.DESTROY: 1}
+    if len(body) != _CIRCUIT.size + sizes[Kind(kind)]:
+        raise DecodeError("control", "wrong length")
+    return _CIRCUIT.unpack_from(body)[0], body[_CIRCUIT.size :]
+
+
+def decode_reason(rest: bytes) -> Reason:
+    return Reason.from_wire(rest[0])
+
+
+assert CREATION_BYTES + 64 < MAX_CONTROL

@@ -1,0 +1,282 @@
+"""The engine over `aiopquic`: picoquic in C on a thread of its own, events on the asyncio loop.
+
+What the library leaves to its caller, and how it is met here:
+
+- It dials from a listening transport only through the transport itself. The connection then arrives like an accepted
+  one, but without a known peer address, because the handshake has not begun. Dials go one at a time, so the next such
+  connection is the one that was dialled.
+- It numbers streams for a server. Numbers are given out here: 0, 4, 8, … at the dialling side, 1, 5, 9, … at the other.
+- A full send ring raises `BufferError` and nothing was taken. What does not fit waits here, and one task per stream
+  passes it on.
+- Streams of the default priority are served first come, first served, and the last one starves. An even priority is
+  round robin.
+- A handler that raises loses its event, so handlers must not raise; the link above catches what it throws.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aiopquic.quic.configuration import QuicConfiguration
+from aiopquic.quic.connection import QuicConnection, QuicEngine
+from aiopquic.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived, StreamReset
+
+from core.errors import ConfigError, LinkError, Reason
+from core.tasks import Tasks
+from tunnel.engines.certificate import self_signed
+from tunnel.engines.seam import ALPN
+from tunnel.limits import LINK_IDLE_S, LINK_KEEPALIVE_S, MAX_LINKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunnel.engines.seam import Address, Connection, ConnectionHandler
+
+ROUND_ROBIN: Final = 8
+STREAM_WINDOW: Final = 1 << 20
+"""Receive window and receive ring of a stream, allocated per stream."""
+
+SEND_RING: Final = 1 << 20
+MAX_STREAMS: Final = 8192
+CREATED_S: Final = 1.0
+"""Until the network thread has made a connection object that was asked for."""
+
+logging.getLogger("aiopquic").setLevel(logging.CRITICAL)
+
+
+class AiopquicConnection:
+    """One connection; also the object that the library calls with its events."""
+
+    def __init__(self, engine: AiopquicEngine, quic: QuicConnection, dialled: bool) -> None:
+        self._engine = engine
+        self._quic = quic
+        self._next_stream = 0 if dialled else 1
+        self._waiting: dict[int, deque[tuple[bytes, bool]]] = {}
+        self._queued: dict[int, int] = {}
+        self._handler: ConnectionHandler | None = None
+        self._over = False
+        self.established: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
+        self._loop: asyncio.AbstractEventLoop | None = None  # the library sets it
+
+    def handle_with(self, handler: ConnectionHandler) -> None:
+        self._handler = handler
+
+    @property
+    def peer_address(self) -> Address | None:
+        address: Address | None = self._quic.peer_address()
+        return address
+
+    def open_stream(self) -> int:
+        stream = self._next_stream
+        self._next_stream += 4
+        return stream
+
+    def write(self, stream: int, data: bytes, end: bool = False) -> bool:
+        waiting = self._waiting.get(stream)
+        if waiting is None:
+            try:
+                self._quic.send_stream_data(stream, data, end)
+            except BufferError:
+                waiting = self._waiting[stream] = deque()
+                self._queued[stream] = 0
+                self._engine.tasks.spawn(self._drain(stream, waiting), "drain")
+            else:
+                return True
+        waiting.append((data, end))
+        self._queued[stream] += len(data)
+        return False
+
+    async def _drain(self, stream: int, waiting: deque[tuple[bytes, bool]]) -> None:
+        while waiting and not self._over:
+            data, end = waiting[0]
+            await self._quic.send_stream_data_drained(stream, data, end)
+            if self._waiting.get(stream) is not waiting:
+                return
+            waiting.popleft()
+            self._queued[stream] -= len(data)
+        self._waiting.pop(stream, None)
+        self._queued.pop(stream, None)
+        if not self._over and self._handler is not None:
+            self._handler.stream_drained(stream)
+
+    def queued(self, stream: int) -> int:
+        return self._queued.get(stream, 0)
+
+    def reset(self, stream: int) -> None:
+        if waiting := self._waiting.pop(stream, None):
+            waiting.clear()
+            self._queued.pop(stream, None)
+        if self._over:
+            return
+        try:
+            self._quic.reset_stream(stream, 0)
+            self._quic.stop_stream(stream, 0)
+        except BufferError:
+            # The command ring is full of other work. Ending the connection is the only sure way left.
+            self.close()
+
+    def close(self) -> None:
+        if self._over:
+            return
+        try:
+            self._quic.close()
+        except BufferError:
+            self._engine.later(self._quic.close)
+        self._terminated()
+
+    # -- called by the library
+
+    def _process_events(self) -> None:
+        while (event := self._quic.next_event()) is not None:
+            if isinstance(event, StreamDataReceived):
+                if self._handler is not None and not self._over:
+                    self._handler.stream_received(event.stream_id, event.data, event.end_stream)
+            elif isinstance(event, HandshakeCompleted):
+                if not self.established.done():
+                    self.established.set_result(None)
+            elif isinstance(event, StreamReset):
+                if self._handler is not None and not self._over:
+                    self._handler.stream_reset(event.stream_id)
+            elif isinstance(event, ConnectionTerminated):
+                self._terminated()
+
+    def _terminated(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._waiting.clear()
+        self._queued.clear()
+        if not self.established.done():
+            self.established.set_result(LinkError(Reason.NEXT_HOP))
+        self._engine.connection_over(self)
+        if self._handler is not None:
+            self._handler.connection_closed()
+
+
+class AiopquicEngine:
+    """See `tunnel.engines.seam.Engine`."""
+
+    name = "aiopquic"
+
+    def __init__(self) -> None:
+        self.tasks = Tasks()
+        self._quic: QuicEngine | None = None
+        self._accept: Callable[[Connection], ConnectionHandler] | None = None
+        self._connections: set[AiopquicConnection] = set()
+        self._dialling: asyncio.Future[AiopquicConnection] | None = None
+        self._dial_turn = asyncio.Lock()
+
+    async def listen(self, port: int, accept: Callable[[Connection], ConnectionHandler]) -> int:
+        self._accept = accept
+        port = _free_port(port)
+        certificate, key = self_signed()
+        with tempfile.TemporaryDirectory(prefix="macrovpn-") as folder:
+            paths = Path(folder, "certificate.pem"), Path(folder, "key.pem")
+            for path, content in zip(paths, (certificate, key), strict=True):
+                path.touch(mode=0o600)
+                path.write_bytes(content)
+            self._quic = QuicEngine(configuration=_configuration(*paths), create_protocol=self._arrived)
+            self._quic._start_transport(port=port)
+        self._transport.set_default_stream_priority(ROUND_ROBIN)
+        asyncio.get_running_loop().add_reader(self._quic.eventfd, self._quic.drain_and_route)
+        return port
+
+    @property
+    def _transport(self):  # type: ignore[no-untyped-def]  # the library has no types here
+        assert self._quic is not None
+        return self._quic._transport
+
+    def _arrived(self, quic: QuicConnection, stream_handler: object = None) -> AiopquicConnection:
+        dialling = self._dialling
+        dialled = dialling is not None and not dialling.done() and quic.peer_address() is None
+        connection = AiopquicConnection(self, quic, dialled)
+        self._connections.add(connection)
+        if dialled and dialling is not None:
+            dialling.set_result(connection)
+        elif self._accept is not None:
+            connection.handle_with(self._accept(connection))
+        return connection
+
+    async def dial(
+        self, address: Address, handle: Callable[[Connection], ConnectionHandler], timeout_s: float
+    ) -> Connection:
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = await self._create(address)
+                try:
+                    connection.handle_with(handle(connection))
+                    failure = await connection.established
+                except BaseException:
+                    connection.close()
+                    raise
+        except (TimeoutError, OSError, ValueError, BufferError) as error:
+            raise LinkError(Reason.NEXT_HOP) from error
+        if failure is not None:
+            raise failure
+        return connection
+
+    async def _create(self, address: Address) -> AiopquicConnection:
+        async with self._dial_turn:
+            self._dialling = asyncio.get_running_loop().create_future()
+            try:
+                self._transport.create_client_connection(*address, sni="localhost", alpn=ALPN)
+                async with asyncio.timeout(CREATED_S):
+                    return await self._dialling
+            finally:
+                self._dialling = None
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Try once more what found the command ring full."""
+        asyncio.get_running_loop().call_later(0.05, action)
+
+    def connection_over(self, connection: AiopquicConnection) -> None:
+        self._connections.discard(connection)
+
+    async def close(self) -> None:
+        if self._quic is None:
+            return
+        quic, self._quic = self._quic, None
+        for connection in list(self._connections):
+            connection.close()
+        await self.tasks.cancel()
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().remove_reader(quic.eventfd)
+        quic.close()
+
+
+def _free_port(port: int) -> int:
+    """Find a free UDP port, or check the one asked for; the library does not say which port it got."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ConfigError("peers.port", f"UDP port {port} is taken; choose another or 0 for any") from error
+        return int(probe.getsockname()[1])
+
+
+def _configuration(certificate: Path, key: Path) -> QuicConfiguration:
+    return QuicConfiguration(
+        is_client=False,
+        alpn_protocols=[ALPN],
+        certificate_file=str(certificate),
+        private_key_file=str(key),
+        verify_mode=ssl.CERT_NONE,
+        idle_timeout=LINK_IDLE_S,
+        keep_alive_interval=LINK_KEEPALIVE_S,
+        max_connections=MAX_LINKS,
+        max_streams_bidi=MAX_STREAMS,
+        max_streams_uni=0,
+        max_data=64 * STREAM_WINDOW,
+        max_stream_data=STREAM_WINDOW,
+        stream_ring_cap=SEND_RING,
+        tx_max_queued_bytes=None,
+        socket_buffer_size=4 << 20,
+        event_ring_capacity=16384,
+    )

@@ -1,0 +1,97 @@
+"""The seam between the tunnel and whichever QUIC engine runs.
+
+Everything is told by callbacks from the event loop, and forwarding happens inside them. A handler must not raise.
+TLS is only a carrier here: certificates are self-signed and not verified, links prove themselves inside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+type Address = tuple[str, int]
+"""IP literal and UDP port."""
+
+ALPN = "h3"
+
+
+class ConnectionHandler(Protocol):
+    """What the owner of a connection is told."""
+
+    def stream_received(self, stream: int, data: memoryview, end: bool) -> None:
+        """Bytes of a stream, in order; `end` with the last ones. A new number is a stream that the other side opened.
+
+        The memory may be kept.
+        """
+
+    def stream_reset(self, stream: int) -> None:
+        """The other side cut the stream off, in one direction or both."""
+
+    def stream_drained(self, stream: int) -> None:
+        """`Connection.write` returned False before, and everything has been passed on to QUIC since."""
+
+    def connection_closed(self) -> None:
+        """The connection is gone. Last call."""
+
+
+class Connection(Protocol):
+    """One QUIC connection."""
+
+    @property
+    def peer_address(self) -> Address | None:
+        """Where the other side's packets come from."""
+
+    def open_stream(self) -> int:
+        """Number of a new bidirectional stream. The other side learns of it with the first bytes."""
+
+    def write(self, stream: int, data: bytes, end: bool = False) -> bool:
+        """Send bytes on a stream. All are taken.
+
+        Returns:
+            False when they had to be queued; stop until `stream_drained`.
+        """
+
+    def queued(self, stream: int) -> int:
+        """Bytes of a stream that were taken and not yet passed on to QUIC's own buffer."""
+
+    def reset(self, stream: int) -> None:
+        """Cut a stream off in both directions and drop what is queued on it."""
+
+    def close(self) -> None:
+        """Close the connection. `connection_closed` follows."""
+
+
+class Engine(Protocol):
+    """A QUIC stack on one UDP port, for listening and for dialling."""
+
+    @property
+    def name(self) -> str:
+        """What the setting calls it."""
+
+    async def listen(self, port: int, accept: Callable[[Connection], ConnectionHandler]) -> int:
+        """Open the UDP port.
+
+        Args:
+            port: 0 for any free one.
+            accept: called with each connection that another peer opened.
+
+        Returns:
+            The port.
+
+        Raises:
+            ConfigError: the port is taken.
+        """
+
+    async def dial(
+        self, address: Address, handle: Callable[[Connection], ConnectionHandler], timeout_s: float
+    ) -> Connection:
+        """Open a connection from the listening port, and wait for QUIC's handshake.
+
+        Raises:
+            LinkError: nobody answered in time.
+        """
+
+    async def close(self) -> None:
+        """Close every connection and the port."""

@@ -1,0 +1,248 @@
+"""One end of a flow: frames in sealed layers on one stream, with credit, half-close and reset.
+
+The client's end and the exit's end are the same machine. Each tells the other how many bytes of DATA it has dealt
+with and how many more may come; nobody sends beyond that, so a flow that is not read stops its sender.
+
+An end is over when it was reset, or when both sides have sent FIN. Then, and only then, it finishes its direction of
+the stream: CREDIT must still get through after FIN.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from core.errors import DecodeError, Reason
+from tunnel.frames import (
+    HEAD,
+    HEAD_BYTES,
+    Frame,
+    decode_credit,
+    decode_reset,
+    encode_credit,
+    encode_reset,
+    frame,
+    split,
+)
+from tunnel.limits import CREDIT_WINDOW, MAX_PLAINTEXT
+
+if TYPE_CHECKING:
+    from core.flow import Buffer, FlowListener
+    from tunnel.layers import Layers
+    from tunnel.link import LinkStream
+
+MAX_DATA: Final = MAX_PLAINTEXT - HEAD_BYTES
+_DATA: Final = Frame.DATA << 24
+
+
+class FlowEnd:
+    """A `core.flow.Flow`, and the `tunnel.link.StreamReceiver` of its stream.
+
+    Args:
+        stream: the flow's stream on the link to the guard, or to the hop before the exit.
+        layers: the flow's sealed layers.
+    """
+
+    def __init__(self, stream: LinkStream, layers: Layers) -> None:
+        self._stream = stream
+        self._layers = layers
+        self._listener: FlowListener | None = None
+        self._early: deque[memoryview] = deque()
+        self._waiting: deque[memoryview] = deque()
+        self._told_to_stop = False
+        self._sent = 0
+        self._may_send = CREDIT_WINDOW
+        self._link_full = False
+        self._received = 0
+        self._consumed = 0
+        self._credited = 0
+        self._finish_wanted = False
+        self._fin_sent = False
+        self._fin_received = False
+        self._reason: Reason | None = None
+
+    # -- core.flow.Flow
+
+    def attach(self, listener: FlowListener) -> None:
+        self._listener = listener
+        while self._early:
+            listener.flow_data(self._early.popleft())
+        if self._fin_received:
+            listener.flow_eof()
+        if self._reason is not None:
+            self._tell_closed()
+
+    def write(self, data: Buffer) -> bool:
+        if self._reason is not None or self._finish_wanted:
+            return True
+        view = memoryview(data)
+        if not self._waiting:
+            view = view[self._push(view) :]
+            if not len(view):
+                return True
+        self._waiting.append(memoryview(bytes(view)))
+        self._told_to_stop = True
+        return False
+
+    def finish(self) -> None:
+        self._finish_wanted = True
+        self._go_on()
+
+    def reset(self, reason: Reason) -> None:
+        if self._reason is None:
+            self._listener = None
+            self._send(encode_reset(reason))
+            self._end(reason)
+
+    def consumed(self, count: int) -> None:
+        self._consumed += count
+        if self._consumed - self._credited >= CREDIT_WINDOW // 4 and self._reason is None and not self._fin_received:
+            self._credited = self._consumed
+            self._send(encode_credit(self._consumed, CREDIT_WINDOW))
+
+    # -- sending
+
+    def _send(self, plaintext: Buffer) -> None:
+        if not self._stream.send(self._layers.seal(plaintext)):
+            self._link_full = True
+
+    def _push(self, view: memoryview) -> int:
+        """Send as much of `view` as credit and link allow; return how many bytes that was."""
+        at, size = 0, min(len(view), self._may_send - self._sent)
+        while at < size and not self._link_full:
+            part = view[at : min(at + MAX_DATA, size)]
+            plaintext = bytearray(HEAD_BYTES + len(part))
+            HEAD.pack_into(plaintext, 0, _DATA | len(part))
+            plaintext[HEAD_BYTES:] = part
+            self._send(plaintext)
+            at += len(part)
+        self._sent += at
+        return at
+
+    def _go_on(self) -> None:
+        """Send what waits, then FIN if it is wanted, then say that there is room."""
+        if self._reason is not None:
+            return
+        while self._waiting:
+            view = self._waiting[0]
+            taken = self._push(view)
+            if taken < len(view):
+                self._waiting[0] = view[taken:]
+                return
+            self._waiting.popleft()
+        if self._finish_wanted and not self._fin_sent:
+            self._fin_sent = True
+            self._send(frame(Frame.FIN))
+            self._done_if_both()
+        elif self._told_to_stop and not self._link_full and self._sent < self._may_send:
+            self._told_to_stop = False
+            if self._listener is not None:
+                self._listener.flow_writable()
+
+    # -- tunnel.link.StreamReceiver
+
+    def message(self, body: memoryview) -> None:
+        if self._reason is not None:
+            return
+        try:
+            for kind, content in split(self._layers.open(body)):
+                self._frame(kind, content)
+                if self._reason is not None:
+                    return
+        except DecodeError:
+            self._break()
+
+    def ended(self) -> None:
+        if self._reason is None:
+            self._fail(Reason.CLOSED)
+        self._stream.link.forget_stream(self._stream)
+
+    def writable(self) -> None:
+        self._link_full = False
+        self._go_on()
+
+    # -- receiving
+
+    def _frame(self, kind: int, content: memoryview) -> None:
+        """Act on one frame.
+
+        Raises:
+            DecodeError: it is malformed, or not legal now.
+        """
+        match kind:
+            case Frame.DATA:
+                self._data_came(content)
+            case Frame.CREDIT:
+                self._credit_came(*decode_credit(content))
+            case Frame.FIN:
+                self._fin_came()
+            case Frame.RESET:
+                self._reset_came(decode_reset(content))
+            case Frame.PAD:
+                pass
+            case _:
+                raise DecodeError("frame", "not legal here")
+
+    def _data_came(self, content: memoryview) -> None:
+        if self._fin_received:
+            raise DecodeError("DATA", "after FIN")
+        self._received += len(content)
+        if self._received > self._credited + CREDIT_WINDOW:
+            raise DecodeError("DATA", "beyond the credit")
+        if self._listener is None:
+            self._early.append(content)
+        else:
+            self._listener.flow_data(content)
+
+    def _credit_came(self, consumed: int, window: int) -> None:
+        if consumed > self._sent or consumed + window < self._may_send:
+            raise DecodeError("CREDIT", "out of range")
+        self._may_send = min(consumed + window, self._sent + CREDIT_WINDOW)
+        self._go_on()
+
+    def _fin_came(self) -> None:
+        if self._fin_received:
+            raise DecodeError("FIN", "twice")
+        self._fin_received = True
+        if self._listener is not None:
+            self._listener.flow_eof()
+        self._done_if_both()
+
+    def _reset_came(self, reason: Reason) -> None:
+        self._end(reason if reason is not Reason.DONE else Reason.CLOSED)
+        self._tell_closed()
+
+    # -- ending
+
+    def _done_if_both(self) -> None:
+        if self._fin_sent and self._fin_received and self._reason is None:
+            self._end(Reason.DONE)
+            self._tell_closed()
+
+    def _fail(self, reason: Reason) -> None:
+        """The path is gone: nothing can be sent any more."""
+        self._end(reason)
+        self._tell_closed()
+
+    def _break(self) -> None:
+        """The other end broke the protocol."""
+        if self._reason is None:
+            self._send(encode_reset(Reason.PROTOCOL))
+            self._end(Reason.PROTOCOL)
+            self._tell_closed()
+
+    def _end(self, reason: Reason) -> None:
+        if self._reason is None:
+            self._reason = reason
+            self._waiting.clear()
+            self._stream.finish()
+            self._over()
+
+    def _over(self) -> None:
+        """For the owner's books: the flow has just ended. Called once."""
+
+    def _tell_closed(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None and self._reason is not None:
+            self._early.clear()
+            listener.flow_closed(self._reason)

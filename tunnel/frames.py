@@ -1,0 +1,153 @@
+"""Frames: what the two ends of a flow say to each other inside the innermost message.
+
+A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-endian) and a body:
+
+    OPEN    flow id (16), port (2), host (1 to 255 bytes of ASCII)        client to exit, first frame of a flow
+    OPENED  -                                                             exit to client: connected
+    DATA    bytes of the connection
+    FIN     -                                                             no more DATA from this end
+    RESET   reason (1)                                                    both directions end
+    CREDIT  consumed (8), window (4)                                      DATA bytes dealt with, and how many may follow
+    PING    token (8)                                                     on flow 0 only
+    PONG    token (8)                                                     on flow 0 only
+    PAD     anything                                                      ignored
+
+Numbers are big-endian and unsigned.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from core.errors import DecodeError, Reason
+from core.flow import MAX_HOST_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAD: Final = struct.Struct(">I")
+HEAD_BYTES: Final = HEAD.size
+FLOW_ID_BYTES: Final = 16
+
+_OPEN: Final = struct.Struct(">16sH")
+_CREDIT: Final = struct.Struct(">QI")
+_TOKEN: Final = struct.Struct(">Q")
+
+
+class Frame(IntEnum):
+    OPEN = 1
+    OPENED = 2
+    DATA = 3
+    FIN = 4
+    RESET = 5
+    CREDIT = 6
+    PING = 7
+    PONG = 8
+    PAD = 9
+
+
+class Open(NamedTuple):
+    flow_id: bytes
+    host: str
+    port: int
+
+
+def frame(kind: Frame, body: bytes = b"") -> bytes:
+    """Encode one frame."""
+    return HEAD.pack(kind << 24 | len(body)) + body
+
+
+def split(plaintext: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Walk over the frames of a plaintext. Types that this version does not know are passed on.
+
+    Raises:
+        DecodeError: a frame runs over the end.
+    """
+    at, size = 0, len(plaintext)
+    while at < size:
+        if size - at < HEAD_BYTES:
+            raise DecodeError("frame", "cut off")
+        word = HEAD.unpack_from(plaintext, at)[0]
+        at += HEAD_BYTES
+        end = at + (word & 0xFFFFFF)
+        if end > size:
+            raise DecodeError("frame", "cut off")
+        yield word >> 24, plaintext[at:end]
+        at = end
+
+
+def encode_open(flow_id: bytes, host: str, port: int) -> bytes:
+    """Encode OPEN.
+
+    Raises:
+        ValueError: host is not 1 to 255 bytes of ASCII, or port not 1 to 65535.
+    """
+    name = host.encode("ascii")
+    if not 0 < len(name) <= MAX_HOST_BYTES or not 0 < port < 65536 or len(flow_id) != FLOW_ID_BYTES:
+        raise ValueError("host, port or flow id out of range")
+    return frame(Frame.OPEN, _OPEN.pack(flow_id, port) + name)
+
+
+def decode_open(body: memoryview) -> Open:
+    """Decode OPEN's body.
+
+    Raises:
+        DecodeError: wrong size, port 0, or a host that is not printable ASCII without spaces.
+    """
+    if not _OPEN.size < len(body) <= _OPEN.size + MAX_HOST_BYTES:
+        raise DecodeError("OPEN", "wrong length")
+    flow_id, port = _OPEN.unpack_from(body)
+    name = bytes(body[_OPEN.size :])
+    if port == 0 or not all(0x21 <= byte < 0x7F for byte in name):
+        raise DecodeError("OPEN", "bad host or port")
+    return Open(flow_id, name.decode("ascii"), port)
+
+
+def encode_reset(reason: Reason) -> bytes:
+    return frame(Frame.RESET, bytes([reason]))
+
+
+def decode_reset(body: memoryview) -> Reason:
+    """Decode RESET's body; an unknown reason reads as `PROTOCOL`.
+
+    Raises:
+        DecodeError: not one byte.
+    """
+    if len(body) != 1:
+        raise DecodeError("RESET", "wrong length")
+    return Reason.from_wire(body[0])
+
+
+def encode_credit(consumed: int, window: int) -> bytes:
+    return frame(Frame.CREDIT, _CREDIT.pack(consumed, window))
+
+
+def decode_credit(body: memoryview) -> tuple[int, int]:
+    """Decode CREDIT's body into bytes consumed and window.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(body) != _CREDIT.size:
+        raise DecodeError("CREDIT", "wrong length")
+    consumed, window = _CREDIT.unpack(body)
+    return consumed, window
+
+
+def encode_token(kind: Frame, token: int) -> bytes:
+    """Encode PING or PONG with a 64-bit token."""
+    return frame(kind, _TOKEN.pack(token))
+
+
+def decode_token(body: memoryview) -> int:
+    """Decode the body of PING or PONG.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(body) != _TOKEN.size:
+        raise DecodeError("PING", "wrong length")
+    token: int = _TOKEN.unpack(body)[0]
+    return token

@@ -1,0 +1,103 @@
+"""The sealed layers of one flow: every counter of it is given out here, once.
+
+The client has a layer for each hop, the exit has one. A counter is 1 bit kind (0: stream), 23 bits flow number and 40
+bits sequence; on a stream the sequence must be exactly the next one, so nothing can be left out, repeated or moved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from core.errors import DecodeError
+from tunnel.assembler import PREFIX_BYTES
+from tunnel.wireguard.constants import TAG_BYTES
+from tunnel.wireguard.session import OVERHEAD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from core.flow import Buffer
+    from tunnel.wireguard.session import Session
+
+MAX_FLOW_NUMBER: Final = (1 << 23) - 1
+MAX_SEQUENCE: Final = (1 << 40) - 1
+SEQUENCE_BITS: Final = 40
+
+RECORD_BYTES: Final = PREFIX_BYTES + TAG_BYTES
+"""What a record on a link has besides its message: length before, link tag after."""
+
+
+def flow_number(counter: int) -> int:
+    """The flow number in a counter of kind stream.
+
+    Raises:
+        DecodeError: the kind is not stream.
+    """
+    if counter >> 63:
+        raise DecodeError("message", "wrong kind")
+    return counter >> SEQUENCE_BITS
+
+
+class Layers:
+    """Seals and opens one flow's messages.
+
+    Args:
+        sessions: the client's sessions with each hop, guard first; at the exit the one with the client.
+        numbers: the flow's number at each of them.
+    """
+
+    __slots__ = ("_opened", "_outward", "_sealed", "_sessions")
+
+    def __init__(self, sessions: Sequence[Session], numbers: Sequence[int]) -> None:
+        self._sessions = [(session, number << SEQUENCE_BITS) for session, number in zip(sessions, numbers, strict=True)]
+        self._outward = self._sessions[::-1]
+        self._sealed = 0
+        self._opened = 0
+
+    @property
+    def overhead_bytes(self) -> int:
+        return len(self._sessions) * OVERHEAD_BYTES
+
+    def seal(self, plaintext: Buffer) -> bytearray:
+        """Seal the flow's next message, innermost layer first.
+
+        Returns:
+            A record: 2 bytes of room, the message, 16 bytes of room. The link fills in length and tag.
+        """
+        sequence = self._next(self._sealed)
+        self._sealed = sequence + 1
+        text = plaintext
+        for session, base in self._outward[:-1]:
+            out = bytearray(len(text) + OVERHEAD_BYTES)
+            session.seal_into(base + sequence, text, memoryview(out))
+            text = out
+        record = bytearray(len(text) + OVERHEAD_BYTES + RECORD_BYTES)
+        session, base = self._outward[-1]
+        session.seal_into(base + sequence, text, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
+        return record
+
+    def open(self, message: memoryview) -> memoryview:
+        """Open the flow's next message, outermost layer first.
+
+        Returns:
+            The frames, in memory of their own.
+
+        Raises:
+            DecodeError: a layer does not verify, or it is not the next message of this flow.
+        """
+        if len(message) < self.overhead_bytes:
+            raise DecodeError("message", "too short")
+        sequence = self._next(self._opened)
+        text = message
+        for session, base in self._sessions:
+            out = bytearray(len(text) - OVERHEAD_BYTES)
+            session.open_into(base + sequence, text, out)
+            text = memoryview(out)
+        self._opened = sequence + 1
+        return text
+
+    @staticmethod
+    def _next(sequence: int) -> int:
+        if sequence > MAX_SEQUENCE:
+            raise DecodeError("message", "sequence used up")
+        return sequence

@@ -1,0 +1,74 @@
+"""Every limit of the tunnel in one place. Sizes are in bytes, times in seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# -- sizes that both ends must agree on (part of the protocol)
+
+MAX_HOPS: Final = 5
+MAX_PLAINTEXT: Final = 32 * 1024
+"""Frames inside the innermost type-4 message."""
+
+MAX_MESSAGE: Final = MAX_PLAINTEXT + MAX_HOPS * 32
+"""A type-4 message on a flow stream: 16 bytes of header and 16 of authentication tag for each layer."""
+
+MAX_CONTROL: Final = 16 * 1024
+"""A control message, sealed."""
+
+CREDIT_WINDOW: Final = 2 * 1024 * 1024
+"""Bytes of DATA that one end of a flow may send ahead of what the other end has dealt with."""
+
+# -- what this implementation accepts
+
+RELAY_QUEUE: Final = CREDIT_WINDOW + 512 * 1024
+"""Bytes a hop queues for one flow in one direction; honest ends never get there, their credit is smaller."""
+
+MAX_LINKS: Final = 2048
+MAX_CIRCUITS_PER_LINK: Final = 1024
+MAX_CREATIONS_PER_LINK: Final = 64
+"""Creations that a link may have under way at once."""
+
+MAX_FLOWS_PER_CIRCUIT: Final = 4096
+MAX_REPLAY_MEMORY: Final = 1 << 17
+"""Initiations remembered per onion key, so that none is accepted twice."""
+
+LINK_HANDSHAKE_S: Final = 5.0
+"""From the first byte of a connection to its first sealed message."""
+
+DIAL_S: Final = 3.0
+LINK_IDLE_S: Final = 8.0
+LINK_KEEPALIVE_S: Final = 2.0
+CREATION_S: Final = 5.0
+"""A hop's patience with the hop after it."""
+
+BUILD_S: Final = 6.0
+"""A client's patience with a whole creation."""
+
+CLOCK_SKEW_S: Final = 300.0
+"""How far an initiation's timestamp may be off (WireGuard's has no such limit; creation messages do)."""
+
+OPEN_S: Final = 30.0
+"""From OPEN to OPENED or RESET; longer than an exit's patience with a destination."""
+
+PING_EVERY_S: Final = 0.5
+"""Between pings of a circuit that carries flows."""
+
+PING_IDLE_S: Final = 10.0
+"""Between pings of a circuit that carries none."""
+
+SUSPECT_S: Final = 1.5
+"""Silence after which a circuit that carries flows is given up."""
+
+CIRCUIT_AGE_S: Final = 600.0
+"""Mean age at which a circuit takes no more new flows."""
+
+READY_CIRCUITS: Final = 2
+MAX_CIRCUITS: Final = 32
+"""Circuits that one client holds at once."""
+
+PATH_S: Final = 2.5
+"""A new flow's patience with the network: until then a live circuit must have taken it, or it is refused."""
+
+AVOID_S: Final = 20.0
+"""How long a peer whose circuit failed is left out while there are others."""

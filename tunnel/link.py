@@ -1,0 +1,451 @@
+"""A link: one QUIC connection between two neighbours that proved their keys.
+
+TLS is not trusted. Every record on a flow's stream ends in a link tag: an AEAD tag over an empty text, with the
+message as associated data, the stream's number and the record's position as nonce, and a key of this link and
+direction. It is checked before anything is counted or forwarded, and a wrong one ends the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections import Counter, deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from core.errors import CircuitError, DecodeError, LinkError, Reason
+from tunnel.assembler import PREFIX_BYTES, Assembler
+from tunnel.control import (
+    ControlMachine,
+    GotControl,
+    GotDescriptor,
+    Kind,
+    LinkUp,
+    decode_circuit,
+    decode_reason,
+    encode_circuit,
+)
+from tunnel.limits import MAX_CONTROL, MAX_MESSAGE
+from tunnel.wireguard.constants import TAG_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.ids import PeerKey
+    from tunnel.engines.seam import Connection
+    from tunnel.wireguard.handshake import Keys
+
+CONTROL_STREAM: Final = 0
+_LABEL_TAGS: Final = b"Macro VPN v1 link tags"
+MAX_CUT: Final = 1024
+"""Streams of the other side that were cut off here and may still deliver; the oldest are forgotten first."""
+
+_LENGTH: Final = struct.Struct(">H")
+_TAG_NONCE: Final = struct.Struct("<QI")
+
+_log = logging.getLogger(__name__)
+
+
+class StreamReceiver(Protocol):
+    """Who gets the messages of one stream."""
+
+    def message(self, body: memoryview) -> None:
+        """A message whose link tag verified. The memory is valid during the call only.
+
+        Raises:
+            DecodeError: it is wrong inside; the stream is cut off.
+        """
+
+    def ended(self) -> None:
+        """The stream is over in this direction, or the link is. It says nothing about the flow. May come twice."""
+
+    def writable(self) -> None:
+        """`LinkStream.send` returned False before, and there is room again."""
+
+
+class CircuitOwner(Protocol):
+    """Who is told that a circuit of this link was destroyed by the other side, or went with the link."""
+
+    def destroyed(self, reason: Reason) -> None: ...
+
+
+class LinkEvents(Protocol):
+    """What a link tells its node. Calls come from the event loop."""
+
+    def link_up(self, link: Link) -> None: ...
+
+    def link_down(self, link: Link) -> None: ...
+
+    def creation(self, link: Link, circuit: int, message: bytes) -> None:
+        """The other side asks for a circuit. Answer with `Link.answer`."""
+
+    def stream_opened(self, stream: LinkStream, body: memoryview) -> StreamReceiver:
+        """The other side opened a stream; `body` is its first message, which the receiver is given next.
+
+        Raises:
+            DecodeError: it belongs to nothing.
+        """
+
+    def gossip(self, link: Link, body: bytes) -> None: ...
+
+
+class LinkStream:
+    """One stream of a link, in tagged records."""
+
+    __slots__ = ("_assembler", "_link", "_received", "_sent", "cut", "id", "receiver")
+
+    def __init__(self, link: Link, number: int, receiver: StreamReceiver | None) -> None:
+        self._link = link
+        self._assembler = Assembler(MAX_MESSAGE + TAG_BYTES)
+        self._sent = 0
+        self._received = 0
+        self.cut = False
+        self.id = number
+        self.receiver = receiver
+
+    @property
+    def link(self) -> Link:
+        return self._link
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait outside of QUIC's own buffer."""
+        return self._link.connection.queued(self.id)
+
+    def send(self, record: bytearray) -> bool:
+        """Send one record. A stream that was cut off ignores it.
+
+        Args:
+            record: 2 bytes of room, the message, 16 bytes of room.
+
+        Returns:
+            False to stop until `StreamReceiver.writable`.
+        """
+        if self.cut:
+            return True
+        _LENGTH.pack_into(record, 0, len(record) - PREFIX_BYTES)
+        view = memoryview(record)
+        nonce = _TAG_NONCE.pack(self.id, self._sent)
+        self._link.tag_sealer.encrypt_into(nonce, b"", view[PREFIX_BYTES:-TAG_BYTES], view[-TAG_BYTES:])
+        self._sent += 1
+        return self._link.connection.write(self.id, bytes(record))
+
+    def finish(self) -> None:
+        """Send nothing more on this stream."""
+        if not self.cut:
+            self._link.connection.write(self.id, b"", end=True)
+
+    def reset(self) -> None:
+        """Cut the stream off and forget it. The receiver gets no further call."""
+        if not self.cut:
+            self.cut = True
+            self._link.forget_stream(self)
+            self._link.connection.reset(self.id)
+
+    def received(self, data: memoryview) -> None:
+        """Take bytes from the link.
+
+        Raises:
+            DecodeError: a record is too long or too short, or its tag is wrong.
+        """
+        for record in self._assembler.feed(data):
+            if len(record) < TAG_BYTES:
+                raise DecodeError("record", "too short")
+            body = record[:-TAG_BYTES]
+            nonce = _TAG_NONCE.pack(self.id, self._received)
+            try:
+                self._link.tag_opener.decrypt(nonce, record[-TAG_BYTES:], body)
+            except InvalidTag as error:
+                raise DecodeError("record", "link tag does not verify") from error
+            self._received += 1
+            self._deliver(body)
+            if self.cut:
+                return
+
+    def _deliver(self, body: memoryview) -> None:
+        """Hand a message on. What is wrong inside may be the doing of someone behind an honest neighbour, so it costs
+        the stream and not the link."""
+        try:
+            if self.receiver is None:
+                self.receiver = self._link.events.stream_opened(self, body)
+            self.receiver.message(body)
+        except DecodeError as error:
+            self._link.counters[str(error)] += 1
+            self.reset()
+
+    def ended(self) -> None:
+        if self.receiver is not None:
+            self.receiver.ended()
+
+
+class Link:
+    """One neighbour.
+
+    Args:
+        connection: the QUIC connection.
+        machine: this side of the control stream.
+        events: whom to tell.
+        on_closed: called once, when the connection is gone.
+        dialled: whether this side opened the connection.
+        verify: reads the descriptor that answers a dial by peer id alone; returns its link key and the time as TAI64N.
+    """
+
+    tag_sealer: ChaCha20Poly1305
+    tag_opener: ChaCha20Poly1305
+
+    def __init__(
+        self,
+        connection: Connection,
+        machine: ControlMachine,
+        events: LinkEvents,
+        on_closed: Callable[[Link], None],
+        *,
+        dialled: bool,
+        verify: Callable[[bytes], tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.connection = connection
+        self.events = events
+        self.dialled = dialled
+        self._on_closed = on_closed
+        self.peer: PeerKey | None = None
+        self.static = b""
+        self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed = False
+        self.counters: Counter[str] = Counter()
+        self._machine = machine
+        self._verify = verify
+        self._control_in = Assembler(MAX_CONTROL)
+        self._streams: dict[int, LinkStream] = {}
+        self._cut: deque[int] = deque(maxlen=MAX_CUT)
+        self._next_circuit = 0 if dialled else 1
+        self._answers: dict[int, asyncio.Future[bytes]] = {}
+        self._owners: dict[int, CircuitOwner] = {}
+        if dialled:
+            connection.open_stream()
+
+    # -- opening
+
+    def initiate(self, peer_static: bytes, timestamp: bytes) -> None:
+        """Begin the handshake with a neighbour whose link key is known."""
+        self._machine.initiate(peer_static, timestamp)
+        self._flush()
+
+    def want_descriptor(self) -> None:
+        """Ask a neighbour of whom only the peer id is known for its descriptor; the handshake follows by itself."""
+        self._machine.want_descriptor()
+        self._flush()
+
+    def _is_up(self, static: bytes, keys: Keys) -> None:
+        first, second = (ChaCha20Poly1305(key) for key in keys.derive(_LABEL_TAGS, 2))
+        self.tag_sealer, self.tag_opener = (first, second) if self.dialled else (second, first)
+        self.static = static
+        if not self.up.done():
+            self.up.set_result(None)
+        self.events.link_up(self)
+
+    @property
+    def is_up(self) -> bool:
+        return self.up.done() and not self.closed
+
+    # -- circuits on the control stream
+
+    async def create(self, message: bytes, owner: CircuitOwner, timeout_s: float) -> tuple[int, bytes]:
+        """Ask the neighbour to create a circuit.
+
+        Returns:
+            The circuit's number on this link, and the answer.
+
+        Raises:
+            CircuitError: no answer in time, or the link ended.
+        """
+        circuit = self._next_circuit
+        self._next_circuit += 2
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._answers[circuit] = answer
+        self._owners[circuit] = owner
+        try:
+            self._send_control(Kind.CREATE, encode_circuit(circuit, message))
+            async with asyncio.timeout(timeout_s):
+                return circuit, await answer
+        except (TimeoutError, LinkError) as error:
+            self.destroy(circuit, Reason.TIMED_OUT)
+            raise CircuitError(Reason.NEXT_HOP) from error
+        except asyncio.CancelledError:
+            self.destroy(circuit, Reason.CLOSED)
+            raise
+        finally:
+            self._answers.pop(circuit, None)
+
+    def answer(self, circuit: int, answer: bytes, owner: CircuitOwner) -> None:
+        """Answer the neighbour's creation; `owner` hears when the circuit is destroyed."""
+        self._owners[circuit] = owner
+        self._send_control(Kind.CREATED, encode_circuit(circuit, answer))
+
+    def destroy(self, circuit: int, reason: Reason) -> None:
+        """Tell the neighbour that a circuit is over, and forget it. Its owner is not told."""
+        if self._owners.pop(circuit, None) is not None:
+            self._send_control(Kind.DESTROY, encode_circuit(circuit, bytes([reason])))
+
+    def send_gossip(self, body: bytes) -> None:
+        self._send_control(Kind.GOSSIP, body)
+
+    def _send_control(self, kind: Kind, body: bytes) -> None:
+        if not self.closed and self.is_up:
+            self._machine.send(kind, body)
+            self._flush()
+
+    def _flush(self) -> None:
+        for record in self._machine.outgoing:
+            self.connection.write(CONTROL_STREAM, _LENGTH.pack(len(record)) + record)
+        self._machine.outgoing.clear()
+        if self.connection.queued(CONTROL_STREAM) > 64 * MAX_CONTROL:
+            self.fail("control queue")
+
+    def _control_received(self, data: memoryview) -> None:
+        for record in self._control_in.feed(data):
+            for event in self._machine.receive(bytes(record)):
+                match event:
+                    case LinkUp(static, keys):
+                        self._flush()
+                        self._is_up(static, keys)
+                    case GotDescriptor(raw):
+                        if self._verify is None:
+                            raise DecodeError("control", "out of order")
+                        link_key, timestamp = self._verify(raw)
+                        self._machine.initiate(link_key, timestamp)
+                    case GotControl(kind, body):
+                        self._control(kind, body)
+            self._flush()
+
+    def _control(self, kind: int, body: bytes) -> None:
+        match kind:
+            case Kind.CREATE | Kind.CREATED | Kind.DESTROY:
+                circuit, rest = decode_circuit(kind, body)
+                self._circuit_control(kind, circuit, rest)
+            case Kind.GOSSIP:
+                self.events.gossip(self, body)
+            case _:
+                self.counters["unknown control"] += 1
+
+    def _circuit_control(self, kind: int, circuit: int, rest: bytes) -> None:
+        ours = circuit % 2 == (0 if self.dialled else 1)
+        if kind == Kind.CREATE:
+            if ours or circuit in self._owners:
+                raise DecodeError("control", "wrong circuit number")
+            self.events.creation(self, circuit, rest)
+        elif kind == Kind.CREATED:
+            answer = self._answers.pop(circuit, None)
+            if answer is not None and not answer.done():
+                answer.set_result(rest)
+        elif (owner := self._owners.pop(circuit, None)) is not None:
+            answer = self._answers.pop(circuit, None)
+            if answer is not None and not answer.done():
+                answer.set_exception(LinkError(decode_reason(rest)))
+            else:
+                owner.destroyed(decode_reason(rest))
+
+    # -- streams
+
+    def open_stream(self, receiver: StreamReceiver) -> LinkStream:
+        """Open a stream for one flow. The neighbour learns of it with the first record."""
+        stream = LinkStream(self, self.connection.open_stream(), receiver)
+        self._streams[stream.id] = stream
+        return stream
+
+    def forget_stream(self, stream: LinkStream) -> None:
+        """Take no more bytes of a stream that is over in both directions, or was cut off and may still get some."""
+        if self._streams.pop(stream.id, None) is not None and stream.cut:
+            self._cut.append(stream.id)
+
+    @property
+    def stream_count(self) -> int:
+        return len(self._streams)
+
+    # -- called by the engine
+
+    def stream_received(self, stream: int, data: memoryview, end: bool) -> None:
+        if self.closed:
+            return
+        try:
+            if stream == CONTROL_STREAM:
+                self._control_received(data)
+                if end:
+                    self.fail("control stream ended")
+                return
+            self._flow_received(stream, data, end)
+        except DecodeError as error:
+            self.fail(str(error))
+        except Exception as error:
+            # The engine loses the event of a handler that raises; a link that lost bytes must not go on.
+            _log.error("link dropped after an internal error: %s", type(error).__name__, exc_info=True)
+            self.fail("internal error")
+
+    def _flow_received(self, number: int, data: memoryview, end: bool) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            if not self.is_up or number % 4 != (1 if self.dialled else 0):
+                # Ours and forgotten already, or not one that the other side may open.
+                if not self.is_up:
+                    raise DecodeError("link", "stream before the handshake")
+                return
+            if not len(data) or number in self._cut:
+                return
+            stream = self._streams[number] = LinkStream(self, number, None)
+        if len(data):
+            stream.received(data)
+        if end:
+            stream.ended()
+
+    def stream_reset(self, stream: int) -> None:
+        if stream == CONTROL_STREAM:
+            self.fail("control stream reset")
+        elif (found := self._streams.pop(stream, None)) is not None:
+            self._guarded(found.ended)
+
+    def stream_drained(self, stream: int) -> None:
+        found = self._streams.get(stream)
+        if found is not None and found.receiver is not None:
+            self._guarded(found.receiver.writable)
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            _log.error("link dropped after an internal error: %s", type(error).__name__, exc_info=True)
+            self.fail("internal error")
+
+    def fail(self, why: str) -> None:
+        """Drop the link because the other side broke the protocol; counted by a constant phrase."""
+        if not self.closed:
+            self.counters[why] += 1
+            _log.info("link dropped: %s", why)
+            self.connection.close()
+
+    def close(self) -> None:
+        """End the link and everything on it."""
+        self.connection.close()
+
+    def connection_closed(self) -> None:
+        if self.closed:
+            return
+        was_up = self.is_up
+        self.closed = True
+        if not self.up.done():
+            self.up.set_exception(LinkError(Reason.NEXT_HOP))
+            self.up.exception()  # seen; whoever waits gets it all the same
+        for answer in list(self._answers.values()):
+            if not answer.done():
+                answer.set_exception(LinkError(Reason.NEXT_HOP))
+        owners, self._owners = self._owners, {}
+        for owner in owners.values():
+            self._guarded(partial(owner.destroyed, Reason.NEXT_HOP))
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            self._guarded(stream.ended)
+        if was_up:
+            self.events.link_down(self)
+        self._on_closed(self)

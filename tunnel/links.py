@@ -1,0 +1,186 @@
+"""All links of a node: one port to listen on, one link per neighbour to dial."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from core.errors import LinkError, Reason
+from core.tasks import Tasks
+from tunnel.control import ControlMachine
+from tunnel.limits import DIAL_S, LINK_HANDSHAKE_S
+from tunnel.link import Link
+from tunnel.wireguard.handshake import tai64n
+from tunnel.wireguard.primitives import private_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from core.ids import PeerKey
+    from tunnel.engines.seam import Address, Connection, Engine
+    from tunnel.link import LinkEvents
+    from tunnel.path import Hop
+
+
+class Links:
+    """Listens, dials and remembers.
+
+    Args:
+        engine: the QUIC engine.
+        link_key: own static key; None at a client, which then uses a fresh key for every link.
+        descriptor: returns the own signed descriptor, None at a client.
+        events: whom every link tells.
+        address_ok: whether a peer may be dialled at an IP literal.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        link_key: X25519PrivateKey | None,
+        descriptor: Callable[[], bytes | None],
+        events: LinkEvents,
+        address_ok: Callable[[str], bool],
+    ) -> None:
+        self._engine = engine
+        self._link_key = link_key
+        self._descriptor = descriptor
+        self._events = events
+        self._address_ok = address_ok
+        self._by_peer: dict[PeerKey, Link] = {}
+        self._dialling: dict[PeerKey, asyncio.Task[Link | LinkError]] = {}
+        self._all: set[Link] = set()
+        self._tasks = Tasks()
+        self.counters: Counter[str] = Counter()
+
+    async def listen(self, port: int) -> int:
+        """Open the UDP port, 0 for any, and return it."""
+        return await self._engine.listen(port, self._accepted)
+
+    def _machine(self) -> ControlMachine:
+        static = self._link_key or private_key(secrets.token_bytes(32))
+        return ControlMachine(static, secrets.randbits(32), secrets.token_bytes, self._descriptor)
+
+    def _accepted(self, connection: Connection) -> Link:
+        link = Link(connection, self._machine(), self._events, self._closed, dialled=False)
+        self._all.add(link)
+        if self._descriptor() is None:
+            # A client serves nobody. The handler exists by now, so the connection can be closed right away.
+            asyncio.get_running_loop().call_soon(link.close)
+        self._tasks.spawn(self._hurry(link), "link handshake")
+        return link
+
+    async def _hurry(self, link: Link) -> None:
+        """Close an accepted link that does not finish its handshake in time."""
+        try:
+            async with asyncio.timeout(LINK_HANDSHAKE_S):
+                await asyncio.shield(link.up)
+        except (TimeoutError, LinkError):
+            self.counters["handshake not finished"] += 1
+            link.close()
+
+    async def to(self, hop: Hop) -> Link:
+        """A link to a peer whose keys are known: the one that stands, or a new one.
+
+        Raises:
+            LinkError: it cannot be reached at any of its addresses.
+        """
+        return await self._shared(hop.peer, lambda: self._dial(hop))
+
+    async def bootstrap(self, address: Address, peer: PeerKey, verify: Callable[[bytes], Hop]) -> Link:
+        """A link to a peer of whom only id and address are known.
+
+        Args:
+            verify: reads its descriptor; raises DecodeError when it is not this peer's.
+
+        Raises:
+            LinkError: no answer, or the answer is not this peer's.
+        """
+
+        async def dial() -> Link:
+            link = await self._connect(
+                address, lambda link: link.want_descriptor(), lambda raw: (verify(raw).link_key, tai64n(time.time()))
+            )
+            link.peer = peer
+            return link
+
+        return await self._shared(peer, dial)
+
+    async def _shared(self, peer: PeerKey, dial: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
+        """One dial per peer at a time; all who ask meanwhile wait for the same one."""
+        if (link := self._by_peer.get(peer)) is not None and link.is_up:
+            return link
+
+        async def attempt() -> Link | LinkError:
+            try:
+                return await dial()
+            except LinkError as error:
+                return error
+
+        task = self._dialling.get(peer)
+        if task is None:
+            task = self._dialling[peer] = self._tasks.spawn(attempt(), "dial")
+            task.add_done_callback(lambda _: self._dialling.pop(peer, None))
+        result = await asyncio.shield(task)
+        if isinstance(result, LinkError):
+            raise LinkError(result.reason) from result
+        self._by_peer[peer] = result
+        return result
+
+    async def _dial(self, hop: Hop) -> Link:
+        addresses = [address for address in hop.addresses if self._address_ok(address[0])]
+        for address in addresses:
+            try:
+                link = await self._connect(
+                    address, lambda link: link.initiate(hop.link_key, tai64n(time.time())), verify=None
+                )
+            except LinkError:
+                continue
+            link.peer = hop.peer
+            return link
+        raise LinkError(Reason.NEXT_HOP)
+
+    async def _connect(
+        self,
+        address: Address,
+        begin: Callable[[Link], None],
+        verify: Callable[[bytes], tuple[bytes, bytes]] | None,
+    ) -> Link:
+        made: list[Link] = []
+
+        def handle(connection: Connection) -> Link:
+            made.append(Link(connection, self._machine(), self._events, self._closed, dialled=True, verify=verify))
+            self._all.add(made[0])
+            return made[0]
+
+        await self._engine.dial(address, handle, DIAL_S)
+        link = made[0]
+        begin(link)
+        try:
+            async with asyncio.timeout(LINK_HANDSHAKE_S):
+                await asyncio.shield(link.up)
+        except TimeoutError as error:
+            link.close()
+            raise LinkError(Reason.NEXT_HOP) from error
+        return link
+
+    def _closed(self, link: Link) -> None:
+        self._all.discard(link)
+        self.counters += link.counters
+        if link.peer is not None and self._by_peer.get(link.peer) is link:
+            del self._by_peer[link.peer]
+
+    def __iter__(self) -> Iterator[Link]:
+        """The links that are up."""
+        return iter([link for link in self._all if link.is_up])
+
+    async def close(self) -> None:
+        """End every link and give the port back."""
+        await self._tasks.cancel()
+        for link in list(self._all):
+            link.close()
+        await self._engine.close()

@@ -1,0 +1,35 @@
+"""What a circuit is built from: the ordered hops, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.ids import short
+
+if TYPE_CHECKING:
+    from core.ids import PeerKey
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hop:
+    """One peer on a path.
+
+    Args:
+        peer: its Ed25519 key, 32 bytes.
+        link_key: the X25519 key that its end of a link proves, 32 bytes.
+        onion_key: the X25519 key that circuit creation is addressed to, 32 bytes.
+        addresses: IP literals with UDP ports (1 to 65535), the preferred one first.
+    """
+
+    peer: PeerKey
+    link_key: bytes
+    onion_key: bytes
+    addresses: tuple[tuple[str, int], ...]
+
+    def __repr__(self) -> str:
+        return f"Hop({short(self.peer)})"
+
+
+type Path = tuple[Hop, ...]
+"""The guard first, the exit last."""

@@ -1,0 +1,398 @@
+"""A hop of other people's circuits: creation, and forwarding of each flow inside the receive callback.
+
+A hop knows the link before it, its own keys and the link after it. It opens one layer on the way to the exit and adds
+one on the way back. What it queues for a flow is bounded; honest ends stay below the bound by their credit.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from core.errors import CircuitError, DecodeError, LinkError, Reason
+from core.tasks import Tasks
+from tunnel.assembler import PREFIX_BYTES
+from tunnel.creation import ANSWER_BYTES, consume_creation
+from tunnel.layers import MAX_FLOW_NUMBER, RECORD_BYTES, SEQUENCE_BITS, flow_number
+from tunnel.limits import (
+    CLOCK_SKEW_S,
+    CREATION_S,
+    MAX_CIRCUITS_PER_LINK,
+    MAX_CREATIONS_PER_LINK,
+    MAX_REPLAY_MEMORY,
+    RELAY_QUEUE,
+)
+from tunnel.terminal import Terminal
+from tunnel.wireguard.constants import HOP_IDENTIFIER, INITIATION_BYTES, TAG_BYTES
+from tunnel.wireguard.handshake import Responder
+from tunnel.wireguard.primitives import hash_
+from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from core.ids import PeerKey
+    from tunnel.creation import Asked
+    from tunnel.link import Link, LinkStream, StreamReceiver
+    from tunnel.links import Links
+    from tunnel.path import Hop
+    from tunnel.terminal import FlowAcceptor
+
+_log = logging.getLogger(__name__)
+
+
+class _Backward:
+    """The far side of a relayed flow: what comes from the next hop."""
+
+    __slots__ = ("_flow",)
+
+    def __init__(self, flow: RelayFlow) -> None:
+        self._flow = flow
+
+    def message(self, body: memoryview) -> None:
+        self._flow.backward(body)
+
+    def ended(self) -> None:
+        self._flow.far_ended()
+
+    def writable(self) -> None:
+        """Nothing waits here: the ends' credit is the back-pressure."""
+
+
+class RelayFlow:
+    """One flow through this hop; receiver of the near stream."""
+
+    __slots__ = ("_base", "_circuit", "_far", "_far_over", "_near", "_near_over", "_opened", "_sealed", "_session")
+
+    def __init__(self, circuit: HopCircuit, number: int, near: LinkStream, far_link: Link) -> None:
+        self._circuit = circuit
+        self._session = circuit.session
+        self._base = number << SEQUENCE_BITS
+        self._opened = 0
+        self._sealed = 0
+        self._near = near
+        self._near_over = False
+        self._far = far_link.open_stream(_Backward(self))
+        self._far_over = False
+
+    def message(self, body: memoryview) -> None:
+        """From the client's side: open this hop's layer and pass on what is inside."""
+        size = len(body) - OVERHEAD_BYTES
+        if size < OVERHEAD_BYTES:
+            self._refuse()
+            return
+        record = bytearray(size + RECORD_BYTES)
+        try:
+            self._session.open_into(self._base + self._opened, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
+        except DecodeError:
+            self._refuse()
+            return
+        self._opened += 1
+        if not self._far_over and not self._far.send(record) and self._far.queued > RELAY_QUEUE:
+            self._circuit.over_budget()
+
+    def _refuse(self) -> None:
+        """The client, or a hop between, sent what this hop's key does not open."""
+        self._circuit.refused("message does not open")
+        self.cut()
+
+    def backward(self, body: memoryview) -> None:
+        """From the exit's side: add this hop's layer."""
+        record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
+        self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
+        self._sealed += 1
+        if not self._near_over and not self._near.send(record) and self._near.queued > RELAY_QUEUE:
+            self._circuit.over_budget()
+
+    def ended(self) -> None:
+        if not self._near_over:
+            self._near_over = True
+            self._far.finish()
+            self._forget()
+
+    def far_ended(self) -> None:
+        if not self._far_over:
+            self._far_over = True
+            self._near.finish()
+            self._forget()
+
+    def writable(self) -> None:
+        """Nothing waits here: the ends' credit is the back-pressure."""
+
+    def _forget(self) -> None:
+        if self._near_over and self._far_over:
+            self._near.link.forget_stream(self._near)
+            self._far.link.forget_stream(self._far)
+            self._circuit.flows.discard(self)
+
+    def cut(self) -> None:
+        """End both streams at once."""
+        self._near_over = self._far_over = True
+        self._near.reset()
+        self._far.reset()
+        self._circuit.flows.discard(self)
+
+
+class HopCircuit:
+    """A circuit as this hop holds it: keys, the link before, and the link after or the end.
+
+    Args:
+        relay: the hop's service.
+        link: the link it was created on.
+        number: its number there.
+        session: keys shared with the client.
+    """
+
+    def __init__(self, relay: Relay, link: Link, number: int, session: Session) -> None:
+        self._relay = relay
+        self._link = link
+        self._number = number
+        self.session = session
+        self.flows: set[RelayFlow] = set()
+        self.terminal: Terminal | None = None
+        self.next_link: Link | None = None
+        self.next_number = 0
+        self._last_flow = -1
+
+    def opened(self, stream: LinkStream, number: int) -> StreamReceiver:
+        """The client opened a flow.
+
+        Raises:
+            DecodeError: its number is not higher than all before, or the circuit is not ready.
+        """
+        if not self._last_flow < number <= MAX_FLOW_NUMBER:
+            raise DecodeError("message", "flow number not rising")
+        self._last_flow = number
+        if self.terminal is not None:
+            return self.terminal.open(stream, number)
+        if self.next_link is None:
+            raise DecodeError("message", "circuit not ready")
+        flow = RelayFlow(self, number, stream, self.next_link)
+        self.flows.add(flow)
+        return flow
+
+    def refused(self, why: str) -> None:
+        """Count what a flow of this circuit was cut for."""
+        self._relay.counters[why] += 1
+
+    def over_budget(self) -> None:
+        """More waits here than honest ends can have under way: end the circuit."""
+        self._relay.counters["over budget"] += 1
+        self.close(Reason.BUSY)
+
+    def destroyed(self, reason: Reason) -> None:
+        """The link before says that the circuit is over, or is gone itself."""
+        self._drop()
+        if self.next_link is not None:
+            self.next_link.destroy(self.next_number, reason)
+
+    def close(self, reason: Reason) -> None:
+        """End the circuit in both directions."""
+        self._link.destroy(self._number, reason)
+        self.destroyed(reason)
+
+    def _drop(self) -> None:
+        self._relay.drop(self._link, self)
+        for flow in list(self.flows):
+            flow.cut()
+
+
+class _NextOwner:
+    """Hears from the link after this hop that the circuit is over."""
+
+    def __init__(self) -> None:
+        self.circuit: HopCircuit | None = None
+
+    def destroyed(self, reason: Reason) -> None:
+        if self.circuit is not None:
+            self.circuit.next_link = None
+            self.circuit.close(reason)
+
+
+class Relay:
+    """The service of a hop.
+
+    Args:
+        onion_keys: private keys that creations may be made for.
+        links: for dialling the next hop.
+        locate: a peer's verified keys and addresses, None when unknown.
+        relays: whether this peer extends circuits to others.
+        acceptor: who makes connections at the end of a circuit; None when this peer is no exit.
+    """
+
+    def __init__(
+        self,
+        onion_keys: list[X25519PrivateKey],
+        links: Links,
+        locate: Callable[[PeerKey], Hop | None],
+        relays: bool,
+        acceptor: FlowAcceptor | None,
+    ) -> None:
+        self._responders = [Responder(HOP_IDENTIFIER, key, secrets.token_bytes) for key in onion_keys]
+        self._links = links
+        self._locate = locate
+        self._relays = relays
+        self._acceptor = acceptor
+        self._seen: dict[bytes, None] = {}
+        self._circuits: dict[Link, dict[int, HopCircuit]] = {}
+        self._creating: Counter[Link] = Counter()
+        self._tasks = Tasks()
+        self.counters: Counter[str] = Counter()
+
+    @property
+    def circuit_count(self) -> int:
+        return sum(len(circuits) for circuits in self._circuits.values())
+
+    @property
+    def flow_count(self) -> int:
+        """Flows that pass or end here."""
+        held = [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
+        return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in held)
+
+    # -- creation
+
+    def creation(self, link: Link, number: int, message: bytes) -> None:
+        """Take a creation message from a link."""
+        self._creating[link] += 1
+        self._tasks.spawn(self._create(link, number, message), "creation")
+
+    async def _create(self, link: Link, number: int, message: bytes) -> None:
+        try:
+            asked = self._consume(message)
+            if asked is None:
+                # There is no key to answer with; the answer still has its one size.
+                link.answer(number, secrets.token_bytes(ANSWER_BYTES), _NextOwner())
+                link.destroy(number, Reason.PROTOCOL)
+                return
+            await self._extend(link, number, asked)
+        finally:
+            self._creating[link] -= 1
+            if not self._creating[link]:
+                del self._creating[link]
+
+    def _consume(self, message: bytes) -> Asked | None:
+        """Open a creation with one of the onion keys; None, and a count, for what is not for us, old or repeated."""
+        for responder in self._responders:
+            try:
+                asked = consume_creation(message, responder)
+            except DecodeError:
+                continue
+            if abs(asked.received.timestamp_s - time.time()) > CLOCK_SKEW_S:
+                self.counters["creation out of time"] += 1
+                return None
+            mark = hash_(message[:INITIATION_BYTES])[:16]
+            if mark in self._seen:
+                self.counters["creation repeated"] += 1
+                return None
+            self._seen[mark] = None
+            if len(self._seen) > MAX_REPLAY_MEMORY:
+                del self._seen[next(iter(self._seen))]
+            return asked
+        self.counters["creation not readable"] += 1
+        return None
+
+    async def _extend(self, link: Link, number: int, asked: Asked) -> None:
+        circuits = self._circuits.setdefault(link, {})
+        reason, next_answer, owner = Reason.DONE, None, _NextOwner()
+        next_link, next_number = None, 0
+        if len(circuits) >= MAX_CIRCUITS_PER_LINK or self._creating[link] > MAX_CREATIONS_PER_LINK:
+            reason = Reason.BUSY
+        elif asked.slot.next_peer is not None:
+            try:
+                next_link = await self._next(asked.slot.next_peer)
+                next_number, next_answer = await next_link.create(asked.onward, owner, CREATION_S)
+            except (LinkError, CircuitError) as error:
+                reason = error.reason
+        elif self._acceptor is None:
+            reason = Reason.NOT_ALLOWED
+        index = self._index(circuits)
+        try:
+            answer, keys = asked.answer(index, reason, next_answer)
+        except DecodeError:
+            self.counters["creation not readable"] += 1
+            return
+        circuit = HopCircuit(self, link, number, Session(keys))
+        link.answer(number, answer, circuit)
+        if reason is not Reason.DONE or not link.is_up:
+            self.counters[reason.word] += 1
+            if next_link is not None and next_answer is not None:
+                next_link.destroy(next_number, Reason.CLOSED)
+            return
+        circuit.next_link, circuit.next_number = next_link, next_number
+        owner.circuit = circuit
+        if next_link is None:
+            circuit.terminal = Terminal(circuit.session, self._acceptor)
+        circuits[index] = circuit
+
+    async def _next(self, peer: PeerKey) -> Link:
+        """A link to the next hop.
+
+        Raises:
+            LinkError: this peer does not relay, does not know it, or cannot reach it.
+        """
+        if not self._relays:
+            raise LinkError(Reason.NOT_ALLOWED)
+        hop = self._locate(peer)
+        if hop is None:
+            raise LinkError(Reason.UNKNOWN_PEER)
+        return await self._links.to(hop)
+
+    @staticmethod
+    def _index(circuits: dict[int, HopCircuit]) -> int:
+        while (index := secrets.randbits(32)) in circuits:
+            pass
+        return index
+
+    # -- flows
+
+    def stream_opened(self, stream: LinkStream, body: memoryview) -> StreamReceiver:
+        """The first message of a stream that the other side of a link opened.
+
+        Raises:
+            DecodeError: it belongs to no circuit of that link.
+        """
+        index, counter = read_header(body)
+        circuit = self._circuits.get(stream.link, {}).get(index)
+        if circuit is None:
+            # Destroyed a moment ago, perhaps; the sender will hear of it.
+            self.counters["no such circuit"] += 1
+            return _Refused(stream)
+        return circuit.opened(stream, flow_number(counter))
+
+    # -- ending
+
+    def drop(self, link: Link, circuit: HopCircuit) -> None:
+        circuits = self._circuits.get(link)
+        if circuits is not None:
+            circuits.pop(circuit.session.local_index, None)
+
+    def link_down(self, link: Link) -> None:
+        self._circuits.pop(link, None)
+
+    async def close(self) -> None:
+        """Stop creating, and end every circuit."""
+        await self._tasks.cancel()
+        for circuits in list(self._circuits.values()):
+            for circuit in list(circuits.values()):
+                circuit.close(Reason.CLOSED)
+
+
+class _Refused:
+    """Receiver of a stream that belongs to no circuit: cuts it off."""
+
+    def __init__(self, stream: LinkStream) -> None:
+        self._stream = stream
+
+    def message(self, body: memoryview) -> None:
+        self._stream.reset()
+
+    def ended(self) -> None:
+        self._stream.link.forget_stream(self._stream)
+
+    def writable(self) -> None:
+        """Nothing is ever sent."""

@@ -1,0 +1,8 @@
+"""WireGuard's handshake and transport messages, as a machine of bytes.
+
+`noise` is Noise_IKpsk2 itself, `handshake` wraps it into messages of type 1 and 2, `session` seals and opens
+messages of type 4. The identifier string is a parameter: plain WireGuard's, or one of the peer protocol's own.
+No input or output happens here; time and randomness come in as arguments.
+
+Source: Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", sections 5.4.1 to 5.4.6.
+"""

@@ -1,0 +1,234 @@
+"""Messages of type 1 and 2: layouts, MACs, timestamps.
+
+The caller names the identifier string, its own index, the time and the randomness, and checks the timestamp: what is
+fresh enough differs between a link and a circuit.
+
+Source: WireGuard, sections 5.4.2 to 5.4.4.
+"""
+
+from __future__ import annotations
+
+import struct
+from hmac import compare_digest
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.errors import DecodeError
+from tunnel.wireguard import noise
+from tunnel.wireguard.constants import (
+    INITIATION_BYTES,
+    LABEL_EXPORTER,
+    LABEL_MAC1,
+    MAC_BYTES,
+    RESPONSE_BYTES,
+    TIMESTAMP_BYTES,
+    TYPE_INITIATION,
+    TYPE_RESPONSE,
+)
+from tunnel.wireguard.primitives import hash_, kdf, mac, private_key, public_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from tunnel.wireguard.noise import Initiation, Symmetric
+
+    type Entropy = Callable[[int], bytes]
+
+_TYPE_1 = struct.Struct("<II")
+_TYPE_2 = struct.Struct("<III")
+_TAI64N = struct.Struct(">QI")
+_TAI64_EPOCH = (1 << 62) + 10
+"""TAI64's label of 1970-01-01, with the ten leap seconds that had passed."""
+
+
+def tai64n(unix_s: float) -> bytes:
+    """Encode a time as TAI64N, 12 bytes."""
+    whole = int(unix_s)
+    return _TAI64N.pack(_TAI64_EPOCH + whole, int((unix_s - whole) * 1e9))
+
+
+def from_tai64n(timestamp: bytes) -> float:
+    """Decode TAI64N to unix seconds.
+
+    Raises:
+        DecodeError: not 12 bytes, or nanoseconds out of range.
+    """
+    if len(timestamp) != TIMESTAMP_BYTES:
+        raise DecodeError("timestamp", "wrong length")
+    whole: int
+    nanoseconds: int
+    whole, nanoseconds = _TAI64N.unpack(timestamp)
+    if nanoseconds >= 1_000_000_000:
+        raise DecodeError("timestamp", "nanoseconds out of range")
+    return whole - _TAI64_EPOCH + nanoseconds / 1e9
+
+
+class Keys(NamedTuple):
+    """What a finished handshake yields: two transport keys and two indices.
+
+    `exporter` is a third secret of 32 bytes, equal at both ends, from which the peer protocol derives what WireGuard
+    has no key for. `hash` is the handshake hash.
+    """
+
+    send: bytes
+    receive: bytes
+    local_index: int
+    remote_index: int
+    exporter: bytes
+    hash: bytes
+
+    def derive(self, label: bytes, count: int) -> tuple[bytes, ...]:
+        """`count` (1 to 3) keys of 32 bytes for the use that `label` names."""
+        return kdf(self.exporter, label, count)
+
+
+def _exporter(state: Symmetric) -> bytes:
+    return kdf(state.chain, LABEL_EXPORTER, 1)[0]
+
+
+def _close(message: bytes, receiver_static: bytes) -> bytes:
+    """Append mac1 and an empty mac2."""
+    return message + mac(hash_(LABEL_MAC1, receiver_static), message) + bytes(MAC_BYTES)
+
+
+def _checked(message: bytes, size: int, kind: int, what: str, own_static: bytes) -> bytes:
+    """Check length, type, reserved bytes and mac1; return the message without its MACs."""
+    if len(message) != size:
+        raise DecodeError(what, "wrong length")
+    if message[:4] != bytes([kind, 0, 0, 0]):
+        raise DecodeError(what, "wrong type")
+    body, mac1 = message[: -2 * MAC_BYTES], message[-2 * MAC_BYTES : -MAC_BYTES]
+    if not compare_digest(mac(hash_(LABEL_MAC1, own_static), body), mac1):
+        raise DecodeError(what, "mac1 does not verify")
+    return body
+
+
+class Initiator:
+    """The side that sends message 1.
+
+    Args:
+        identifier: the protocol's identifier string.
+        static: own static key.
+        responder_static: the other side's static key, 32 bytes, known beforehand.
+        local_index: the index that the other side shall write into messages to this one, 32 bits.
+        entropy: returns as many random bytes as asked for.
+        psk: preshared key, 32 bytes.
+    """
+
+    def __init__(
+        self,
+        identifier: bytes,
+        static: X25519PrivateKey,
+        responder_static: bytes,
+        local_index: int,
+        entropy: Entropy,
+        psk: bytes = noise.NO_PSK,
+    ) -> None:
+        self._identifier = identifier
+        self._static = static
+        self._static_public = public_bytes(static)
+        self._responder_static = responder_static
+        self._local_index = local_index
+        self._psk = psk
+        self._ephemeral = private_key(entropy(32))
+        self._state: Symmetric | None = None
+
+    @property
+    def state(self) -> Symmetric:
+        """Chaining key and hash after message 1; both sides have the same."""
+        if self._state is None:
+            raise RuntimeError("create_initiation comes first")
+        return self._state
+
+    def create_initiation(self, timestamp: bytes) -> bytes:
+        """Message 1, 148 bytes.
+
+        Args:
+            timestamp: TAI64N, 12 bytes.
+
+        Raises:
+            ValueError: the responder's key is not usable.
+        """
+        self._state, body = noise.create_first(
+            self._identifier, self._static, self._ephemeral, self._responder_static, timestamp
+        )
+        return _close(_TYPE_1.pack(TYPE_INITIATION, self._local_index) + body, self._responder_static)
+
+    def consume_response(self, message: bytes) -> Keys:
+        """Read message 2.
+
+        Raises:
+            DecodeError: it does not answer this handshake. The handshake goes on waiting.
+        """
+        body = _checked(message, RESPONSE_BYTES, TYPE_RESPONSE, "response", self._static_public)
+        _, remote_index, local_index = _TYPE_2.unpack_from(body)
+        if local_index != self._local_index:
+            raise DecodeError("response", "wrong index")
+        state, payload = noise.consume_second(
+            self.state, self._static, self._ephemeral, self._psk, body[_TYPE_2.size :]
+        )
+        if payload:
+            raise DecodeError("response", "wrong length")
+        send, receive = state.split()
+        return Keys(send, receive, local_index, remote_index, _exporter(state), state.hash)
+
+
+class Responder:
+    """The side that answers message 1.
+
+    Args:
+        identifier: the protocol's identifier string.
+        static: own static key.
+        entropy: returns as many random bytes as asked for.
+        psk: preshared key, 32 bytes.
+    """
+
+    def __init__(
+        self, identifier: bytes, static: X25519PrivateKey, entropy: Entropy, psk: bytes = noise.NO_PSK
+    ) -> None:
+        self._identifier = identifier
+        self._static = static
+        self._static_public = public_bytes(static)
+        self._entropy = entropy
+        self._psk = psk
+
+    def consume_initiation(self, message: bytes) -> Received:
+        """Read message 1. Nothing is kept; answer it with `Received.create_response`.
+
+        Raises:
+            DecodeError: it was not made for this key, or was changed.
+        """
+        body = _checked(message, INITIATION_BYTES, TYPE_INITIATION, "initiation", self._static_public)
+        _, remote_index = _TYPE_1.unpack_from(body)
+        state, first = noise.consume_first(self._identifier, self._static, self._static_public, body[_TYPE_1.size :])
+        return Received(state, first, remote_index, from_tai64n(first.payload), self._psk, self._entropy)
+
+
+class Received(NamedTuple):
+    """A verified message 1.
+
+    `static` is the initiator's key, `timestamp_s` its clock in unix seconds, `state` chaining key and hash.
+    """
+
+    state: Symmetric
+    first: Initiation
+    remote_index: int
+    timestamp_s: float
+    psk: bytes
+    entropy: Entropy
+
+    @property
+    def static(self) -> bytes:
+        return self.first.static
+
+    def create_response(self, local_index: int) -> tuple[bytes, Keys]:
+        """Message 2, 92 bytes, and the keys.
+
+        Raises:
+            DecodeError: the initiator's ephemeral key is not usable.
+        """
+        state, body = noise.create_second(self.state, self.first, private_key(self.entropy(32)), self.psk, b"")
+        message = _close(_TYPE_2.pack(TYPE_RESPONSE, local_index, self.remote_index) + body, self.first.static)
+        receive, send = state.split()
+        return message, Keys(send, receive, local_index, self.remote_index, _exporter(state), state.hash)
