@@ -1,0 +1,138 @@
+"""A small network in one process: real engines, real UDP on loopback, one event loop."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from core.errors import CircuitError, Reason
+from core.ids import PeerKey
+from tunnel.engines import load_engine
+from tunnel.path import Hop
+from tunnel.service import Tunnel, TunnelParts
+from tunnel.wireguard.primitives import private_key, public_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection
+
+    from core.flow import Buffer, IncomingFlow
+    from tunnel.path import Path
+    from tunnel.terminal import FlowAcceptor
+
+
+class Collect:
+    """A flow listener that keeps what it hears and returns credit at once, unless told not to."""
+
+    def __init__(self, flow: IncomingFlow | None = None, *, echo: bool = False, hungry: bool = True) -> None:
+        self.flow = flow
+        self.echo = echo
+        self.hungry = hungry
+        self.data = bytearray()
+        self.eof = False
+        self.writable = 0
+        self.reason: Reason | None = None
+
+    def flow_data(self, data: Buffer) -> None:
+        self.data += data
+        if self.flow is not None:
+            if self.echo:
+                self.flow.write(data)
+            if self.hungry:
+                self.flow.consumed(len(data))
+
+    def flow_eof(self) -> None:
+        self.eof = True
+        if self.echo and self.flow is not None:
+            self.flow.finish()
+
+    def flow_writable(self) -> None:
+        self.writable += 1
+
+    def flow_closed(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+class Echo:
+    """An acceptor that connects every flow to itself, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.listeners: list[Collect] = []
+
+    def flow_requested(self, flow: IncomingFlow, host: str, port: int) -> None:
+        self.asked.append((host, port))
+        if host == "refused.example":
+            flow.reset(Reason.REFUSED)
+            return
+        if host == "silent.example":
+            return
+        listener = Collect(flow, echo=host != "sink.example", hungry=host != "full.example")
+        self.listeners.append(listener)
+        flow.accept()
+        flow.attach(listener)
+
+
+class Network:
+    """Serving nodes 0 … n-1 and one client. Every node knows every other."""
+
+    def __init__(self) -> None:
+        self.hops: dict[PeerKey, Hop] = {}
+        self.nodes: list[Tunnel] = []
+        self.keys: list[PeerKey] = []
+        self.paths: list[list[int]] = []
+
+    def choose(self, avoid: Collection[PeerKey]) -> Path:
+        for path in self.paths:
+            named = tuple(self.hops[self.keys[place]] for place in path)
+            if not any(hop.peer in avoid for hop in named):
+                return named
+        raise CircuitError(Reason.NO_PATH)
+
+    async def add(self, acceptor: FlowAcceptor | None = None, *, relays: bool = True) -> Tunnel:
+        """Start a node that serves."""
+        link_key, onion_key = (private_key(secrets.token_bytes(32)) for _ in range(2))
+        peer = PeerKey(secrets.token_bytes(32))
+        node = Tunnel(
+            load_engine("auto"),
+            TunnelParts(
+                address_ok=lambda host: True,
+                link_key=link_key,
+                onion_keys=[onion_key],
+                descriptor=lambda: b"descriptor",
+                locate=self.hops.get,
+                relays=relays,
+                acceptor=acceptor,
+            ),
+        )
+        port = await node.start(0, client=False)
+        self.hops[peer] = Hop(peer, public_bytes(link_key), public_bytes(onion_key), (("127.0.0.1", port),))
+        self.nodes.append(node)
+        self.keys.append(peer)
+        return node
+
+    def client(self) -> Tunnel:
+        """Make a client; start it when the paths are set."""
+        node = Tunnel(load_engine("auto"), TunnelParts(address_ok=lambda host: True, choose=self.choose))
+        self.nodes.append(node)
+        return node
+
+    async def close(self) -> None:
+        for node in reversed(self.nodes):
+            await node.close()
+
+
+@asynccontextmanager
+async def three_hops() -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
+    """Guard, relay, exit and a started client."""
+    network, echo = Network(), Echo()
+    try:
+        await network.add()
+        await network.add()
+        await network.add(echo)
+        network.paths = [[0, 1, 2]]
+        client = network.client()
+        await client.start(0, client=True)
+        yield network, client, echo
+    finally:
+        await network.close()

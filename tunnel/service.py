@@ -1,0 +1,103 @@
+"""The tunnel of one node, put together: links, the hop's service, and the client's circuits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from core.errors import CircuitError, Reason
+from tunnel.links import Links
+from tunnel.pool import CircuitPool
+from tunnel.relay import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from core.ids import PeerKey
+    from tunnel.engines.seam import Engine
+    from tunnel.link import Link, LinkStream, StreamReceiver
+    from tunnel.path import Hop, Path
+    from tunnel.terminal import FlowAcceptor
+
+
+def _no_path(avoid: Collection[PeerKey]) -> Path:
+    raise CircuitError(Reason.NO_PATH)
+
+
+@dataclass(slots=True, kw_only=True)
+class TunnelParts:
+    """What the layers above give to the tunnel.
+
+    Args:
+        address_ok: whether a peer may be dialled at an IP literal.
+        link_key: own link key; None at a client.
+        onion_keys: keys that creations may be made for; none at a client.
+        descriptor: the own signed descriptor; returns None at a client.
+        locate: verified keys and addresses of a peer.
+        choose: a path that avoids some peers; raises CircuitError. At nodes that only serve, there is none.
+        relays: whether to extend circuits to others.
+        acceptor: who connects flows that end here; None at a node that is no exit.
+        link_up: told of each new link.
+        link_down: told of each link that went.
+        gossip: told of each gossip message.
+    """
+
+    address_ok: Callable[[str], bool]
+    link_key: X25519PrivateKey | None = None
+    onion_keys: list[X25519PrivateKey] = field(default_factory=list)
+    descriptor: Callable[[], bytes | None] = lambda: None
+    locate: Callable[[PeerKey], Hop | None] = lambda peer: None
+    choose: Callable[[Collection[PeerKey]], Path] = _no_path
+    relays: bool = False
+    acceptor: FlowAcceptor | None = None
+    link_up: Callable[[Link], None] = lambda link: None
+    link_down: Callable[[Link], None] = lambda link: None
+    gossip: Callable[[Link, bytes], None] = lambda link, body: None
+
+
+class Tunnel:
+    """One node's tunnel. Implements `tunnel.link.LinkEvents`."""
+
+    def __init__(self, engine: Engine, parts: TunnelParts) -> None:
+        self._parts = parts
+        self.engine = engine
+        self.links = Links(engine, parts.link_key, parts.descriptor, self, parts.address_ok)
+        self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor)
+        self.pool = CircuitPool(self.links, parts.choose)
+
+    async def start(self, port: int, *, client: bool) -> int:
+        """Open the UDP port, 0 for any, and begin to build circuits if this node is a client.
+
+        Returns:
+            The port.
+        """
+        port = await self.links.listen(port)
+        if client:
+            self.pool.start()
+        return port
+
+    async def close(self) -> None:
+        """End every flow, circuit and link."""
+        await self.pool.close()
+        await self.relay.close()
+        await self.links.close()
+
+    # -- tunnel.link.LinkEvents
+
+    def link_up(self, link: Link) -> None:
+        self._parts.link_up(link)
+
+    def link_down(self, link: Link) -> None:
+        self.relay.link_down(link)
+        self._parts.link_down(link)
+
+    def creation(self, link: Link, circuit: int, message: bytes) -> None:
+        self.relay.creation(link, circuit, message)
+
+    def stream_opened(self, stream: LinkStream, body: memoryview) -> StreamReceiver:
+        return self.relay.stream_opened(stream, body)
+
+    def gossip(self, link: Link, body: bytes) -> None:
+        self._parts.gossip(link, body)
