@@ -1,0 +1,96 @@
+"""Run one node in this process, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from core.errors import MacroVpnError
+from node.config import PARENT_FD_ENV
+from node.running import RunningNode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from node.settings import Settings
+
+STOP_LIMIT_S: Final = 3.0
+_GC_YOUNG: Final = 20_000
+"""Allocations between collections of the youngest generation: most objects here die by their reference count."""
+
+
+def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+    """Run a node until SIGINT, SIGTERM, a request of the control interface, or the end of its parent.
+
+    Args:
+        settings: checked settings.
+        home: its folder.
+        ready_fd: a file descriptor that gets one newline when the node has started; None for nobody.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MacroVpnError: the node cannot start.
+    """
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    _raise_file_limit()
+    return _runner()(_run(settings, home, ready_fd))
+
+
+def _runner() -> Callable[..., int]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+async def _run(settings: Settings, home: Path, ready_fd: int | None) -> int:
+    node = RunningNode(settings, home)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, node.request_stop)
+    _watch_parent(loop, node)
+    try:
+        await node.start()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_YOUNG, 20, 20)
+        if ready_fd is not None:
+            os.write(ready_fd, b"\n")
+        await node.stopping.wait()
+    finally:
+        try:
+            async with asyncio.timeout(STOP_LIMIT_S):
+                await node.stop()
+        except TimeoutError:
+            raise MacroVpnError("The node did not stop in time, so it was ended.") from None
+    return 0
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, node: RunningNode) -> None:
+    """Stop when the other end of the pipe closes, which happens when the parent ends in whatever way."""
+    text = os.environ.pop(PARENT_FD_ENV, "")
+    if text.isdecimal():
+        pipe = int(text)
+        os.set_blocking(pipe, False)
+
+        def closed() -> None:
+            loop.remove_reader(pipe)
+            node.request_stop()
+
+        loop.add_reader(pipe, closed)
+
+
+def _raise_file_limit() -> None:
+    """Take as many file descriptors as the system allows: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

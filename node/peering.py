@@ -1,0 +1,246 @@
+"""Knowing other peers: the own descriptor, gossip over every link, and the first link of all."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+from core.errors import DecodeError, LinkError
+from core.tasks import Tasks
+from exits.addresses import AddressFilter
+from peers import store
+from peers.addresses import parse_address
+from peers.descriptor import Descriptor, Role
+from peers.directory import Directory
+from peers.gossip import Gossip
+from peers.paths import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from core.ids import PeerKey
+    from node.settings import PeersSettings
+    from peers.identity import Identity
+    from tunnel.link import Link
+    from tunnel.links import Links
+    from tunnel.path import Hop
+
+DESCRIPTOR_LIFE_S: Final = 24 * 3600
+RENEW_S: Final = 6 * 3600
+ANNOUNCE_S: Final = 60.0
+SETTLE_S: Final = 0.05
+"""News are passed on after so long, so that what comes together goes together."""
+
+FIRST_PAUSE_S: Final = 0.3
+LONGEST_PAUSE_S: Final = 30.0
+STORE_NAME: Final = "peers"
+
+_log = logging.getLogger(__name__)
+
+
+class Peering:
+    """What this node knows of others, and what it tells of itself.
+
+    Args:
+        settings: the `peers` section.
+        home: folder in which known peers are remembered.
+        identity: own keys; None at a client, which publishes nothing.
+        roles: what the descriptor offers.
+        region: what it says about the place; may be empty.
+        exit_policy: the policy's summary; may be empty.
+        on_news: called when more peers became known.
+    """
+
+    def __init__(
+        self,
+        settings: PeersSettings,
+        home: Path,
+        identity: Identity | None,
+        roles: Role,
+        region: str,
+        exit_policy: bytes,
+        on_news: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._store = home / STORE_NAME
+        self._identity = identity
+        self._roles = roles
+        self._region = region
+        self._exit_policy = exit_policy
+        self._on_news = on_news
+        self._filter = AddressFilter(allow=[ipaddress.ip_network(text) for text in settings.allow_addresses])
+        self._bootstrap = [parse_address(text) for text in settings.bootstrap]
+        self._links: Links | None = None
+        self._gossip: dict[Link, Gossip] = {}
+        self._news = asyncio.Event()
+        self._tasks = Tasks()
+        self._own: bytes | None = None
+        self._sequence = 0
+        self.directory = Directory(identity.peer if identity else None)
+
+    # -- what the tunnel asks
+
+    def address_ok(self, host: str) -> bool:
+        """Whether a peer may be dialled at an IP literal."""
+        try:
+            return self._filter.allows(ipaddress.ip_address(host))
+        except ValueError:
+            return False
+
+    def descriptor(self) -> bytes | None:
+        return self._own
+
+    def locate(self, peer: PeerKey) -> Hop | None:
+        found = self.directory.get(peer)
+        return path_of([found], self.address_ok)[0] if found is not None else None
+
+    # -- life
+
+    def publish(self, port: int) -> None:
+        """Sign the own descriptor.
+
+        Args:
+            port: the UDP port that links come in on.
+        """
+        if self._identity is None:
+            return
+        now = int(time.time())
+        self._sequence = max(self._sequence + 1, now)
+        address = self._settings.address
+        self._own = Descriptor.sign(
+            self._identity,
+            sequence=self._sequence,
+            expiry=now + DESCRIPTOR_LIFE_S,
+            roles=self._roles,
+            addresses=((address, port),) if address else (),
+            region=self._region,
+            exit_policy=self._exit_policy,
+        )
+
+    def start(self, links: Links, port: int) -> None:
+        """Load what was known, and begin to look for peers."""
+        self._links = links
+        try:
+            kept = store.load(self._store, self.directory, time.time())
+        except OSError as error:
+            _log.warning("the file of known peers cannot be read: %s", type(error).__name__)
+        else:
+            _log.info("%d peers known from before", kept)
+        self._tasks.spawn(self._spread(), "gossip")
+        self._tasks.spawn(self._stay_linked(), "bootstrap")
+        self._tasks.spawn(self._renew(port), "descriptor")
+
+    async def close(self) -> None:
+        """Stop, and remember the peers."""
+        await self._tasks.cancel()
+        if self._links is not None:
+            self._save()
+
+    def _save(self) -> None:
+        try:
+            store.save(self._store, self.directory)
+        except OSError as error:
+            _log.warning("the file of known peers cannot be written: %s", type(error).__name__)
+
+    # -- gossip
+
+    def link_up(self, link: Link) -> None:
+        gossip = self._gossip[link] = Gossip(self.directory, self.descriptor)
+        self._say(link, gossip.start(time.time()))
+
+    def link_down(self, link: Link) -> None:
+        self._gossip.pop(link, None)
+
+    def gossip(self, link: Link, body: bytes) -> None:
+        gossip = self._gossip.get(link)
+        if gossip is None:
+            return
+        before = self.directory.revision
+        try:
+            answers = gossip.receive(body, time.time(), source=id(link))
+        except DecodeError:
+            link.fail("gossip")
+            return
+        self._say(link, answers)
+        if self.directory.revision != before:
+            self._news.set()
+            self._on_news()
+
+    @staticmethod
+    def _say(link: Link, messages: list[bytes]) -> None:
+        for message in messages:
+            link.send_gossip(message)
+
+    async def _spread(self) -> None:
+        """Pass news on when they come, and ask again from time to time."""
+        while True:
+            try:
+                async with asyncio.timeout(ANNOUNCE_S):
+                    await self._news.wait()
+                    await asyncio.sleep(SETTLE_S)
+            except TimeoutError:
+                self.directory.purge(time.time())
+                self._save()
+            self._news.clear()
+            for link, gossip in list(self._gossip.items()):
+                self._say(link, gossip.announce(time.time()))
+
+    async def _renew(self, port: int) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            self.publish(port)
+            self._news.set()
+
+    # -- the first link
+
+    async def _stay_linked(self) -> None:
+        """While there is no link to gossip over, make one: to a bootstrap peer, or to one that is remembered."""
+        pause = FIRST_PAUSE_S
+        while True:
+            if not self._gossip and not await self._make_link():
+                pause = min(pause * 1.7, LONGEST_PAUSE_S)
+            else:
+                pause = FIRST_PAUSE_S
+            await asyncio.sleep(pause if not self._gossip else 1.0)
+
+    async def _make_link(self) -> bool:
+        assert self._links is not None
+        attempts = [(*entry,) for entry in self._bootstrap]
+        random.shuffle(attempts)
+        for host, port, peer in attempts:
+            if peer is None or not self.address_ok(host):
+                _log.warning("a bootstrap peer is left out: its address is not allowed, or has no peer id")
+                continue
+            try:
+                await self._links.bootstrap((host, port), peer, self._verifier(peer))
+            except LinkError:
+                continue
+            return True
+        known = list(self.directory.peers())
+        random.shuffle(known)
+        for found in known[:3]:
+            hop = self.locate(found.peer)
+            try:
+                if hop is not None and hop.addresses:
+                    await self._links.to(hop)
+                    return True
+            except LinkError:
+                continue
+        return False
+
+    def _verifier(self, peer: PeerKey) -> Callable[[bytes], Hop]:
+        def verify(raw: bytes) -> Hop:
+            descriptor = Descriptor.decode(raw, time.time())
+            if descriptor.peer != peer:
+                raise DecodeError("descriptor", "of another peer")
+            if descriptor.raw and self.directory.insert(descriptor, None):
+                self._news.set()
+                self._on_news()
+            return path_of([descriptor])[0]
+
+        return verify

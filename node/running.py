@@ -1,0 +1,275 @@
+"""A running node: every layer made, joined to the others, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import ConfigError, Reason
+from exits.addresses import AddressFilter
+from exits.egress import Egress
+from exits.policy import Policy
+from exits.resolver import SystemResolver, UdpResolver
+from node.control import Control
+from node.peering import Peering
+from node.settings import join_endpoint, split_endpoint
+from pac.presets import preset_rules
+from pac.rules import Rule, RuleSet
+from peers.addresses import format_address
+from peers.descriptor import Role
+from peers.identity import Identity, peer_id
+from peers.paths import PathRules, choose_path, path_of
+from proxy.front import Front
+from tunnel.engines import load_engine
+from tunnel.service import Tunnel, TunnelParts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path as Folder
+
+    from core.ids import PeerKey
+    from node.settings import Settings
+    from tunnel.circuit import Circuit
+    from tunnel.path import Path
+
+BLOCKED_AFTER_S: Final = 3.0
+"""Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
+
+_log = logging.getLogger(__name__)
+_random = random.SystemRandom()
+
+
+class RunningNode:
+    """Implements `node.control.Controlled`.
+
+    Args:
+        settings: checked settings.
+        home: the node's folder.
+    """
+
+    def __init__(self, settings: Settings, home: Folder) -> None:
+        self._settings = settings
+        self._home = home
+        roles = settings.node.roles
+        self._is_client = "client" in roles
+        self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
+        self._identity = Identity.load(home / "keys") if self._role else None
+        self._policy = Policy.preset(settings.exit.policy)
+        self._peering = Peering(
+            settings.peers,
+            home,
+            self._identity,
+            self._role,
+            settings.node.region,
+            self._policy.summary().encode() if Role.EXIT in self._role else b"",
+            self._peers_changed,
+        )
+        self._control = Control(self, home)
+        self._rules = RuleSet(_rules(settings))
+        self._resolver: SystemResolver | UdpResolver | None = None
+        self._egress: Egress | None = None
+        self._tunnel: Tunnel | None = None
+        self._front: Front | None = None
+        self._port = 0
+        self._silent_since = asyncio.get_running_loop().time()
+        self.stopping = asyncio.Event()
+
+    # -- life
+
+    async def start(self) -> None:
+        """Start every layer.
+
+        Raises:
+            ConfigError: a port is taken, or a setting cannot be met.
+        """
+        engine = load_engine(self._settings.node.engine)
+        await self._control.start(self._settings.control.port)
+        if Role.EXIT in self._role:
+            self._egress = self._make_egress()
+        self._tunnel = Tunnel(engine, self._parts())
+        self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
+        self._peering.publish(self._port)
+        self._peering.start(self._tunnel.links, self._port)
+        if self._is_client:
+            await self._start_front(self._tunnel)
+        if self._role and not self._settings.peers.address:
+            _log.warning("peers.address is not set, so no other peer can reach this one")
+        if self._settings.exit.allow_destinations and self._egress is not None:
+            _log.warning("this exit also reaches networks that are not public, because exit.allow_destinations says so")
+
+    async def _start_front(self, tunnel: Tunnel) -> None:
+        host, port = self._settings.proxy.endpoint
+        front = Front(
+            tunnel.pool,
+            self._rules,
+            password=self._settings.proxy.password or None,
+            own_ports=[self._own_control()[1]],
+        )
+        try:
+            await front.start(host, port)
+        except OSError as error:
+            where = self._settings.proxy.listen
+            raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
+        self._front = front
+
+    def _own_control(self) -> tuple[str, int]:
+        return split_endpoint(self._control.url.removeprefix("http://"))
+
+    def _parts(self) -> TunnelParts:
+        peering, identity = self._peering, self._identity
+        return TunnelParts(
+            address_ok=peering.address_ok,
+            link_key=identity.link_private if identity else None,
+            onion_keys=list(identity.onion_privates) if identity else [],
+            descriptor=peering.descriptor,
+            locate=peering.locate,
+            choose=self._choose,
+            relays=Role.RELAY in self._role,
+            acceptor=self._egress,
+            link_up=peering.link_up,
+            link_down=peering.link_down,
+            gossip=peering.gossip,
+        )
+
+    def _make_egress(self) -> Egress:
+        chosen = self._settings.exit
+        self._resolver = UdpResolver(*split_endpoint(chosen.resolver)) if chosen.resolver else SystemResolver()
+        own = self._own_control()
+        return Egress(
+            resolver=self._resolver,
+            address_filter=AddressFilter(
+                allow=[ipaddress.ip_network(text) for text in chosen.allow_destinations],
+                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1])],
+            ),
+            policy=self._policy,
+            source_address=chosen.egress_address or None,
+            allow_special_names=bool(chosen.resolver),
+        )
+
+    async def stop(self) -> None:
+        """Stop every layer, the front first."""
+        if self._front is not None:
+            await self._front.stop()
+        await self._peering.close()
+        if self._tunnel is not None:
+            await self._tunnel.close()
+        if self._egress is not None:
+            await self._egress.stop()
+        if self._resolver is not None:
+            await self._resolver.close()
+        await self._control.stop()
+
+    # -- paths
+
+    def _choose(self, avoid: Collection[PeerKey]) -> Path:
+        rules = PathRules(self._settings.tunnel.path_hops, self._peering.address_ok, self._settings.peers.diversity)
+        own = {self._identity.peer} if self._identity else set()
+        return path_of(choose_path(self._peering.directory, rules, _random, {*avoid, *own}), self._peering.address_ok)
+
+    def _peers_changed(self) -> None:
+        if self._tunnel is not None and self._is_client:
+            self._tunnel.pool.paths_changed()
+
+    # -- node.control.Controlled
+
+    def _state(self) -> tuple[str, str]:
+        """The state's word, and a sentence when it is not `up`."""
+        now = asyncio.get_running_loop().time()
+        if self._tunnel is None:
+            return "connecting", "The node is starting."
+        if not self._is_client:
+            return "up", ""
+        if self._tunnel.pool.ready:
+            self._silent_since = now
+            return "up", ""
+        failure = self._tunnel.pool.failure
+        if not len(self._peering.directory):
+            reason = "No peers are known yet. Name one with --bootstrap."
+        else:
+            reason = (failure or Reason.NO_PATH).sentence
+        return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
+
+    def status(self) -> dict[str, Any]:
+        state, reason = self._state()
+        tunnel, front = self._tunnel, self._front
+        circuits = tunnel.pool.circuits if tunnel is not None else []
+        current = next((circuit for circuit in circuits if circuit.isolation is not None), next(iter(circuits), None))
+        flows = sum(len(circuit.flows) for circuit in circuits)
+        if tunnel is not None and self._role:
+            flows += tunnel.relay.flow_count
+        return {
+            "state": state,
+            "reason": reason,
+            "exit_region": self._region(current.path[-1].peer) if current else "",
+            "hops": len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0,
+            "flows": flows,
+            "peers": len(self._peering.directory),
+            "circuits": len(circuits),
+            "relayed_circuits": tunnel.relay.circuit_count if tunnel is not None else 0,
+            "proxy": join_endpoint(*front.address) if front is not None else "",
+            "pac": front.pac_url if front is not None else "",
+            "roles": list(self._settings.node.roles),
+            "peer_id": self._identity.peer_id if self._identity else "",
+            "engine": tunnel.engine.name if tunnel is not None else "",
+            "address": self._address(),
+        }
+
+    def _address(self) -> str:
+        address = self._settings.peers.address
+        return format_address(address, self._port) if address and self._port else ""
+
+    def _region(self, peer: PeerKey) -> str:
+        found = self._peering.directory.get(peer)
+        return found.region if found is not None else ""
+
+    def route(self) -> dict[str, Any]:
+        now = asyncio.get_running_loop().time()
+        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
+        return {"circuits": [self._circuit(circuit, now) for circuit in circuits]}
+
+    def _circuit(self, circuit: Circuit, now: float) -> dict[str, Any]:
+        last = len(circuit.path) - 1
+        hops = []
+        for place, hop in enumerate(circuit.path):
+            role = "exit" if place == last else "guard" if place == 0 else "relay"
+            rtt_ms = round(circuit.rtt_s * 1e3, 1) if place == last and circuit.rtt_s is not None else None
+            hops.append(
+                {"peer_id": peer_id(hop.peer), "role": role, "region": self._region(hop.peer), "rtt_ms": rtt_ms}
+            )
+        return {
+            "id": f"{circuit.number}",
+            "flows": len(circuit.flows),
+            "age_s": round(now - circuit.made_at, 1),
+            "hops": hops,
+        }
+
+    def peers(self) -> dict[str, Any]:
+        return {
+            "peers": [
+                {
+                    "peer_id": peer_id(found.peer),
+                    "roles": [role.name.lower() for role in Role if role in found.roles and role.name],
+                    "region": found.region,
+                    "tariff": found.tariff_step,
+                }
+                for found in self._peering.directory.peers()
+            ]
+        }
+
+    def pac(self) -> str:
+        return self._front.pac_text if self._front is not None else ""
+
+    async def hop(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.pool.hop()
+
+    def request_stop(self) -> None:
+        self.stopping.set()
+
+
+def _rules(settings: Settings) -> list[Rule]:
+    rules = [Rule.parse(text) for text in settings.bypass.rules]
+    return rules + [rule for name in settings.bypass.presets for rule in preset_rules(name)]
