@@ -1,0 +1,115 @@
+"""The demo network as a process, and curl as its user."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 40.0
+
+
+def until(what: str, check: Callable[[], Any], limit_s: float = 10.0) -> Any:
+    """Wait until `check` gives something true, and return it."""
+    end = time.monotonic() + limit_s
+    while not (found := check()):
+        assert time.monotonic() < end, f"{what} did not happen within {limit_s} s"
+        time.sleep(0.02)
+    return found
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def command(*arguments: str, home: Path | str | None = None, timeout: float = 40) -> dict[str, Any]:
+    """Run `macrovpn … --json` and return what it prints."""
+    where = ["--home", str(home)] if home is not None else []
+    done = subprocess.run(
+        [sys.executable, "-m", "node", *arguments, "--json", *where],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+class Demo:
+    """`macrovpn demo --json`, running."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self.log = log
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "node", "demo", "--json", *arguments],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], READY_S)
+        line = self.process.stdout.readline() if ready else ""
+        if not line:
+            self.stop()
+            raise AssertionError(f"the demo did not get ready: {log.read_text()}")
+        self.facts: dict[str, Any] = json.loads(line)
+        self.proxy: str = self.facts["proxy"]
+        self.pac: str = self.facts["pac"]
+        self.home = Path(self.facts["home"])
+
+    def pids(self, role: str = "") -> list[int]:
+        return [entry["pid"] for entry in self.facts["processes"] if role in ("", entry["role"])]
+
+    def curl(
+        self, *arguments: str, way: str = "--socks5-hostname", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run curl through the proxy."""
+        proxy = self.proxy if way == "--socks5-hostname" else f"http://{self.proxy}"
+        return subprocess.run(
+            ["curl", "-sS", "--noproxy", "", "--max-time", str(timeout), way, proxy, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout + 5,
+            check=False,
+        )
+
+    def status(self) -> dict[str, Any]:
+        return command("status", home=self.home)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End the demo; returns its exit code."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, number)
+        try:
+            return self.process.wait(10)
+        finally:
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+
+    def __enter__(self) -> Demo:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -1,0 +1,88 @@
+"""What a user does first: point curl at the proxy."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.origin import content
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.demo import Demo
+    from tests.harness.origin import NameServer, Origin
+
+pytestmark = pytest.mark.system
+
+WAYS = ["--socks5-hostname", "-x"]
+BIG = 200_000_000
+
+
+@pytest.fixture(scope="session")
+def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("upload") / "upload.bin"
+    path.write_bytes(content(BIG))
+    return path
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_fetches_a_page_from_an_exit(demo: Demo, origin: Origin, way: str) -> None:
+    done = demo.curl(f"http://127.0.0.1:{origin.http}/page", way=way)
+    assert "127.22.0." in done.stdout
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_fetches_a_page_over_tls(demo: Demo, origin: Origin, way: str) -> None:
+    done = demo.curl("--cacert", str(origin.ca), f"https://127.0.0.1:{origin.https}/page", way=way)
+    assert "127.22.0." in done.stdout
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_name_is_resolved_at_the_exit(demo: Demo, origin: Origin, names: NameServer, way: str) -> None:
+    done = demo.curl("--cacert", str(origin.ca), f"https://site.test:{origin.https}/page", way=way)
+    assert "127.22.0." in done.stdout
+    assert "site.test" in names.asked
+
+
+def test_an_unknown_name_is_said_to_be_unknown(demo: Demo) -> None:
+    done = demo.curl("-i", "http://missing.test/", way="-x")
+    assert "502" in done.stdout.splitlines()[0]
+    assert "X-MacroVPN-Reason: no_name" in done.stdout
+    assert demo.curl("http://missing.test/").returncode == 97  # curl: a SOCKS reply that is no success
+
+
+def test_a_refused_port_is_said_to_be_refused(demo: Demo) -> None:
+    done = demo.curl("-i", "http://127.0.0.1:1/", way="-x")
+    assert "X-MacroVPN-Reason: refused" in done.stdout
+
+
+def test_mail_is_not_allowed(demo: Demo) -> None:
+    done = demo.curl("-i", "http://127.0.0.1:25/", way="-x")
+    assert "403" in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_large_download_is_exact(demo: Demo, origin: Origin, way: str, tmp_path: Path) -> None:
+    target = tmp_path / "download.bin"
+    demo.curl("-o", str(target), f"http://127.0.0.1:{origin.http}/bytes/{BIG}", way=way)
+    assert hashlib.sha256(target.read_bytes()).digest() == hashlib.sha256(content(BIG)).digest()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_large_upload_is_exact(demo: Demo, origin: Origin, way: str, upload: Path) -> None:
+    done = demo.curl("-H", "Expect:", "--data-binary", f"@{upload}", f"http://127.0.0.1:{origin.http}/", way=way)
+    assert done.stdout == hashlib.sha256(content(BIG)).hexdigest()
+
+
+def test_the_exit_refuses_what_is_not_public(origin: Origin, tmp_path: Path) -> None:
+    from tests.harness.demo import Demo
+
+    before = len(origin.seen)
+    with Demo("--relays", "2", "--exits", "1", log=tmp_path / "log") as strict:
+        for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "localhost", "0x7f.1"):
+            done = strict.curl("-i", f"http://{host}:{origin.http}/", way="-x")
+            assert "403" in done.stdout.splitlines()[0], host
+    assert len(origin.seen) == before

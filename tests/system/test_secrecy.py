@@ -1,0 +1,136 @@
+"""What the wire and the peers get to know."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.demo import until
+
+if TYPE_CHECKING:
+    from tests.harness.demo import Demo
+    from tests.harness.origin import NameServer, Origin
+
+pytestmark = pytest.mark.system
+
+NAME = b"canary-7f3a9c51"
+
+
+def _memory_holds(pid: int, needle: bytes) -> bool:
+    """Whether a process holds a byte string in memory that it can write to."""
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights, *_ = line.split()
+            if not rights.startswith("rw") or line.endswith(("[vvar]", "[vsyscall]")):
+                continue
+            at, end = (int(part, 16) for part in span.split("-"))
+            tail = b""
+            memory.seek(at)
+            while at < end:
+                try:
+                    part = memory.read(min(1 << 22, end - at))
+                except OSError:
+                    break
+                if not part:
+                    break
+                if needle in tail + part:
+                    return True
+                tail, at = part[-len(needle) :], at + len(part)
+    return False
+
+
+def _holders(pids: list[int], needle: bytes) -> list[int]:
+    """The processes that hold a byte string, each stopped while it is read."""
+    found = []
+    for pid in pids:
+        process = subprocess.Popen(["kill", f"-{signal.SIGSTOP.name[3:]}", str(pid)])
+        process.wait()
+        try:
+            if _memory_holds(pid, needle):
+                found.append(pid)
+        finally:
+            subprocess.run(["kill", "-CONT", str(pid)], check=True)
+    return found
+
+
+@pytest.mark.skipif(shutil.which("tcpdump") is None, reason="Debian's package tcpdump is not installed")
+def test_nothing_of_host_or_body_is_on_the_wire(demo: Demo, origin: Origin, names: NameServer, tmp_path: Path) -> None:
+    capture = tmp_path / "capture.pcap"
+    # Everything but the exit's questions to its name server, which are in the clear by their nature.
+    what = f"udp and not port {names.endpoint.rpartition(':')[2]}"
+    dump = subprocess.Popen(
+        ["tcpdump", "-i", "lo", "-B", "65536", "-s", "0", "-w", str(capture), what],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert dump.stderr is not None
+    try:
+        assert any("listening" in line for line in iter(dump.stderr.readline, ""))
+        host = NAME.decode()
+        url = f"http://{host}.test:{origin.http}/bytes/20000000"
+        done = demo.curl("--limit-rate", "10M", "-o", "/dev/null", url)
+        assert done.returncode == 0, done.stderr
+        until("the last packets", lambda: capture.stat().st_size > 3 * 20_000_000)
+    finally:
+        dump.send_signal(signal.SIGINT)
+        dump.wait(10)
+        dump.stderr.close()
+    caught = capture.read_bytes()
+    assert len(caught) > 3 * 20_000_000  # the download crossed three links
+    assert NAME not in caught
+    assert bytes(range(256)) not in caught  # the body's period
+
+
+def test_only_the_client_and_the_exit_know_the_destination(demo: Demo, origin: Origin) -> None:
+    host = b"%s-memory.test" % NAME
+    waiting = subprocess.Popen(
+        [
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "--limit-rate",
+            "100k",
+            "--noproxy",
+            "",
+            "--max-time",
+            "60",
+            "--socks5-hostname",
+            demo.proxy,
+            f"http://{host.decode()}:{origin.http}/bytes/30000000",
+        ]
+    )
+    try:
+        until("the request", lambda: any(seen.startswith(host.decode()) for _, seen in origin.seen))
+        relays, exits, client = demo.pids("relay"), demo.pids("exit"), demo.pids("client")
+        # Reading memory works at all: those who must know, know.
+        assert _holders(client, host) == client
+        assert len(_holders(exits, host)) == 1
+        assert _holders(relays, host) == []
+        # The client's UDP port, as it stands in a socket address: its guard has it, no exit has.
+        port = _udp_port(client[0]).to_bytes(2, "big")
+        needles = [b"\x02\x00" + port + bytes([127, 0, 0, 1]), port + bytes(4) + bytes(10) + b"\xff\xff\x7f\0\0\x01"]
+        assert any(_holders(relays, needle) for needle in needles)
+        assert not any(_holders(exits, needle) for needle in needles)
+    finally:
+        waiting.kill()
+        waiting.wait()
+
+
+def _udp_port(pid: int) -> int:
+    """The UDP port on which a process is bound to every address."""
+    sockets = {
+        link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if link.readlink().name.startswith("socket:")
+    }
+    inodes = {name.split("[")[1].rstrip("]") for name in sockets}
+    for table in ("udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[9] in inodes:
+                return int(fields[1].rsplit(":", 1)[1], 16)
+    raise AssertionError("the client has no UDP socket")
