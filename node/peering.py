@@ -7,6 +7,8 @@ import ipaddress
 import logging
 import random
 import time
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from core.errors import DecodeError, LinkError
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
 DESCRIPTOR_LIFE_S: Final = 24 * 3600
 RENEW_S: Final = 6 * 3600
 ANNOUNCE_S: Final = 60.0
+TIDY_S: Final = 300.0
 SETTLE_S: Final = 0.05
 """News are passed on after so long, so that what comes together goes together."""
 
 FIRST_PAUSE_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 30.0
+ADDRESSES_REMEMBERED: Final = 1 << 14
 STORE_NAME: Final = "peers"
 
 _log = logging.getLogger(__name__)
@@ -82,11 +86,15 @@ class Peering:
         self._own: bytes | None = None
         self._sequence = 0
         self.directory = Directory(identity.peer if identity else None)
+        self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
 
     # -- what the tunnel asks
 
     def address_ok(self, host: str) -> bool:
         """Whether a peer may be dialled at an IP literal."""
+        return self._address_ok(host)
+
+    def _judge(self, host: str) -> bool:
         try:
             return self._filter.allows(ipaddress.ip_address(host))
         except ValueError:
@@ -132,6 +140,7 @@ class Peering:
         else:
             _log.info("%d peers known from before", kept)
         self._tasks.spawn(self._spread(), "gossip")
+        self._tasks.spawn(self._tidy(), "directory")
         self._tasks.spawn(self._stay_linked(), "bootstrap")
         self._tasks.spawn(self._renew(port), "descriptor")
 
@@ -162,7 +171,7 @@ class Peering:
             return
         before = self.directory.revision
         try:
-            answers = gossip.receive(body, time.time(), source=id(link))
+            answers = gossip.receive(body, time.time(), source=link.static)
         except DecodeError:
             link.fail("gossip")
             return
@@ -177,18 +186,22 @@ class Peering:
             link.send_gossip(message)
 
     async def _spread(self) -> None:
-        """Pass news on when they come, and ask again from time to time."""
+        """Pass news on when they come, and ask again from time to time for what did not."""
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(ANNOUNCE_S):
                     await self._news.wait()
                     await asyncio.sleep(SETTLE_S)
-            except TimeoutError:
-                self.directory.purge(time.time())
-                self._save()
             self._news.clear()
             for link, gossip in list(self._gossip.items()):
                 self._say(link, gossip.announce(time.time()))
+
+    async def _tidy(self) -> None:
+        """Forget what has expired, and write down the rest."""
+        while True:
+            await asyncio.sleep(TIDY_S)
+            self.directory.purge(time.time())
+            self._save()
 
     async def _renew(self, port: int) -> None:
         while True:

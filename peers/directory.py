@@ -1,0 +1,215 @@
+"""The descriptors that this node knows: verified, the newest of each peer, bounded in every direction.
+
+Who brought a descriptor is its source: the name of a link, or None for this node's own file. When the whole
+directory or one network in it (IPv4 /16, IPv6 /32) is full, the source that holds most of it gives way to one that
+holds less, so that no source can crowd out the others, neither by coming first nor by sending most.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from peers.addresses import network_of
+from peers.descriptor import Descriptor, digest
+from tunnel.path import Hop
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator
+
+    from core.ids import PeerKey
+
+MAX_PEERS: Final = 4096
+MAX_PER_SOURCE: Final = 1024
+"""How many peers one link may bring. The node's own file is not bound by it."""
+MAX_PER_NETWORK: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    descriptor: Descriptor
+    digest: bytes
+    source: Hashable | None
+    revision: int
+    networks: frozenset[bytes]
+
+
+class Directory:
+    """Verified descriptors by peer.
+
+    Args:
+        own: this node's key; its descriptor is never kept here.
+        max_peers: bound on all.
+        max_per_source: bound on what one source brings.
+        max_per_network: bound on the peers with an address in one network.
+
+    Attributes:
+        counts: how often each outcome of `add` occurred, by word.
+    """
+
+    def __init__(
+        self,
+        own: PeerKey | None = None,
+        *,
+        max_peers: int = MAX_PEERS,
+        max_per_source: int = MAX_PER_SOURCE,
+        max_per_network: int = MAX_PER_NETWORK,
+    ) -> None:
+        self._own = own
+        self._max_peers = max_peers
+        self._max_per_source = max_per_source
+        self._max_per_network = max_per_network
+        self._entries: dict[PeerKey, _Entry] = {}  # by rising revision
+        self._digests: dict[bytes, PeerKey] = {}
+        self._networks: dict[bytes, dict[PeerKey, None]] = {}
+        self._held: Counter[Hashable | None] = Counter()
+        self._revision = 0
+        self.counts: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, raw: bytes, now: float, source: Hashable | None) -> bool:
+        """Verify a descriptor and keep it if it is news and there is room.
+
+        Args:
+            raw: bytes from anywhere.
+            now: Unix seconds.
+            source: which link brought it; None for this node's own file.
+
+        Returns:
+            True if it was kept.
+
+        Raises:
+            ExpiryError: it is not valid now.
+            DecodeError: it is broken. The directory is as it was.
+        """
+        if digest(raw) in self._digests:
+            return self._refuse("known")
+        return self.insert(Descriptor.decode(raw, now), source)
+
+    def insert(self, descriptor: Descriptor, source: Hashable | None) -> bool:
+        """Keep a descriptor that is verified already, as `add` does."""
+        if descriptor.peer == self._own:
+            return self._refuse("own")
+        known = self._entries.get(descriptor.peer)
+        if known is not None and descriptor.sequence <= known.descriptor.sequence:
+            if descriptor.sequence < known.descriptor.sequence:
+                return self._refuse("older")
+            return self._refuse("known" if descriptor.raw == known.descriptor.raw else "conflict")
+        if known is None and source is not None and self._held[source] >= self._max_per_source:
+            return self._refuse("source_full")
+        networks = frozenset(network_of(host) for host, _ in descriptor.addresses)
+        giving_way = self._room(descriptor.peer, networks, source)
+        if giving_way is None:
+            return self._refuse("full")
+        for peer in giving_way:
+            self._drop(peer)
+        if known is not None:
+            self._drop(descriptor.peer)
+        self._keep(descriptor, known.source if known else source, networks)
+        self.counts["updated" if known else "added"] += 1
+        return True
+
+    def get(self, peer: PeerKey) -> Descriptor | None:
+        """Return what is known of a peer."""
+        entry = self._entries.get(peer)
+        return entry.descriptor if entry else None
+
+    def hop(self, peer: PeerKey) -> Hop | None:
+        """Return a known peer as a hop, with all addresses it declares: filter them before dialling."""
+        descriptor = self.get(peer)
+        if descriptor is None:
+            return None
+        return Hop(peer, descriptor.link_key, descriptor.onion_keys[0], descriptor.addresses)
+
+    def peers(self) -> tuple[Descriptor, ...]:
+        """Return all descriptors, those that changed longest ago first."""
+        return tuple(entry.descriptor for entry in self._entries.values())
+
+    def find(self, name: bytes) -> Descriptor | None:
+        """Return the descriptor with this digest (8 bytes)."""
+        peer = self._digests.get(name)
+        return None if peer is None else self.get(peer)
+
+    @property
+    def revision(self) -> int:
+        """A number that rises with each change; see `changes`."""
+        return self._revision
+
+    def changes(self, since: int) -> list[tuple[bytes, Descriptor]]:
+        """Return digests and descriptors that were kept after the directory had the revision `since`, newest first."""
+        return list(self._newer(since))
+
+    def purge(self, now: float) -> int:
+        """Forget what has expired.
+
+        Args:
+            now: Unix seconds.
+
+        Returns:
+            How many were forgotten.
+        """
+        expired = [peer for peer, entry in self._entries.items() if entry.descriptor.expiry <= now]
+        for peer in expired:
+            self._drop(peer)
+        return len(expired)
+
+    def _newer(self, since: int) -> Iterator[tuple[bytes, Descriptor]]:
+        for entry in reversed(self._entries.values()):
+            if entry.revision <= since:
+                return
+            yield entry.digest, entry.descriptor
+
+    def _refuse(self, word: str) -> bool:
+        self.counts[word] += 1
+        return False
+
+    def _room(self, peer: PeerKey, networks: frozenset[bytes], source: Hashable | None) -> set[PeerKey] | None:
+        """Return who must go so that `peer` fits, nobody in most cases; None if it does not fit."""
+        going: set[PeerKey] = set()
+        for network in networks:
+            there = self._networks.get(network, {})
+            if peer not in there and len(there.keys() - going) >= self._max_per_network:
+                victim = self._victim(there, source)
+                if victim is None:
+                    return None
+                going.add(victim)
+        if peer not in self._entries and len(self._entries) - len(going) >= self._max_peers:
+            victim = self._victim(self._entries, source)
+            if victim is None:
+                return None
+            going.add(victim)
+        return going
+
+    def _victim(self, pool: Iterable[PeerKey], source: Hashable | None) -> PeerKey | None:
+        """Return the newest entry of the source that holds most of a pool, unless `source` would then hold as much."""
+        pool = list(pool)
+        shares = Counter(self._entries[peer].source for peer in pool)
+        heaviest, share = shares.most_common(1)[0]
+        if shares[source] + 1 >= share:
+            return None
+        return next(peer for peer in reversed(pool) if self._entries[peer].source == heaviest)
+
+    def _keep(self, descriptor: Descriptor, source: Hashable | None, networks: frozenset[bytes]) -> None:
+        self._revision += 1
+        entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, networks)
+        self._entries[descriptor.peer] = entry
+        self._digests[entry.digest] = descriptor.peer
+        self._held[source] += 1
+        for network in networks:
+            self._networks.setdefault(network, {})[descriptor.peer] = None
+
+    def _drop(self, peer: PeerKey) -> None:
+        entry = self._entries.pop(peer)
+        if self._digests.get(entry.digest) == peer:
+            del self._digests[entry.digest]
+        self._held[entry.source] -= 1
+        if not self._held[entry.source]:
+            del self._held[entry.source]
+        for network in entry.networks:
+            there = self._networks[network]
+            del there[peer]
+            if not there:
+                del self._networks[network]

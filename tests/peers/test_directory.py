@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from core.errors import DecodeError
+from peers.descriptor import Descriptor, ExpiryError, digest
+from peers.directory import Directory
+from tests.peers.build import DAY_S, NOW, host, identity, signed
+from tunnel.path import Hop
+
+if TYPE_CHECKING:
+    from core.ids import PeerKey
+
+
+def numbers(directory: Directory) -> list[int]:
+    """Which peers are known, in the directory's order."""
+    names = {identity(number).peer: number for number in range(200)}
+    return [names[found.peer] for found in directory.peers()]
+
+
+def filled(directory: Directory, source: str, *peers: int) -> Directory:
+    for number in peers:
+        directory.add(signed(number), NOW, source)
+    return directory
+
+
+def test_a_verified_descriptor_is_kept() -> None:
+    directory = Directory()
+    raw = signed(1)
+    assert directory.add(raw, NOW, "a")
+    found = directory.get(identity(1).peer)
+    assert found == Descriptor.decode(raw, NOW)
+    assert directory.find(digest(raw)) == found
+    assert directory.peers() == (found,)
+    assert len(directory) == 1
+
+
+def test_a_hop_is_what_a_circuit_needs() -> None:
+    directory = filled(Directory(), "a", 1)
+    me = identity(1)
+    assert directory.hop(me.peer) == Hop(me.peer, me.link_key, me.onion_keys[0], ((host(1), 4433),))
+    assert directory.hop(identity(2).peer) is None
+    assert repr(directory.hop(me.peer)) == f"Hop({me.peer[:4].hex()})"
+
+
+@pytest.mark.parametrize("place", [0, 10, 50, -1])
+def test_a_broken_descriptor_changes_nothing(place: int) -> None:
+    directory = filled(Directory(), "a", 1)
+    raw = bytearray(signed(2))
+    raw[place] ^= 1
+    with pytest.raises(DecodeError):
+        directory.add(bytes(raw), NOW, "a")
+    assert numbers(directory) == [1]
+
+
+def test_an_expired_descriptor_changes_nothing() -> None:
+    directory = Directory()
+    with pytest.raises(ExpiryError):
+        directory.add(signed(1), NOW + DAY_S, "a")
+    assert len(directory) == 0
+
+
+def test_the_newest_sequence_counts() -> None:
+    directory = Directory()
+    old, new = signed(1, sequence=5, region="DE"), signed(1, sequence=6, region="FR")
+    assert directory.add(old, NOW, "a")
+    assert directory.add(new, NOW, "b")
+    assert not directory.add(old, NOW, "a")
+    assert not directory.add(new, NOW, "a")
+    assert [found.region for found in directory.peers()] == ["FR"]
+    assert directory.find(digest(old)) is None
+    assert directory.counts == {"added": 1, "updated": 1, "older": 1, "known": 1}
+
+
+def test_of_two_with_one_sequence_the_first_stays() -> None:
+    directory = Directory()
+    assert directory.add(signed(1, region="DE"), NOW, "a")
+    assert not directory.add(signed(1, region="FR"), NOW, "b")
+    assert [found.region for found in directory.peers()] == ["DE"]
+    assert directory.counts["conflict"] == 1
+
+
+def test_this_nodes_own_descriptor_is_not_kept() -> None:
+    directory = Directory(identity(1).peer)
+    assert not directory.add(signed(1), NOW, "a")
+    assert len(directory) == 0
+
+
+def test_what_expired_is_forgotten() -> None:
+    directory = Directory()
+    directory.add(signed(1, expiry=NOW + 100), NOW, "a")
+    directory.add(signed(2, expiry=NOW + 200), NOW, "a")
+    assert directory.purge(NOW + 99) == 0
+    assert directory.purge(NOW + 100) == 1
+    assert numbers(directory) == [2]
+    assert directory.find(digest(signed(1, expiry=NOW + 100))) is None
+    assert directory.add(signed(1, sequence=2), NOW + 100, "a")
+
+
+def test_one_source_brings_no_more_than_its_share() -> None:
+    directory = filled(Directory(max_per_source=3), "a", 1, 2, 3, 4)
+    assert numbers(directory) == [1, 2, 3]
+    assert directory.counts["source_full"] == 1
+    assert directory.add(signed(1, sequence=2), NOW, "a"), "what is known may still be renewed"
+    filled(directory, "b", 5)
+    assert numbers(directory) == [2, 3, 1, 5]
+    directory.purge(NOW + DAY_S)
+    assert directory.add(signed(6, expiry=NOW + 2 * DAY_S), NOW + DAY_S, "a"), "what is forgotten makes room"
+
+
+def test_one_network_holds_no_more_than_its_share() -> None:
+    directory = Directory(max_per_network=2)
+    for number in (1, 2, 3):
+        directory.add(signed(number, addresses=((f"20.1.{number}.1", 4433),)), NOW, "a")
+    assert numbers(directory) == [1, 2]
+    assert directory.counts["full"] == 1
+    assert directory.add(signed(4), NOW, "a"), "another network has room"
+    v6 = [signed(number, addresses=((f"2001:db8:{number}::1", 4433),)) for number in (5, 6, 7)]
+    assert [directory.add(raw, NOW, "a") for raw in v6] == [True, True, False]
+
+
+def test_a_second_address_counts_in_its_network_too() -> None:
+    directory = Directory(max_per_network=1)
+    directory.add(signed(1, addresses=(("20.1.0.1", 4433), ("20.2.0.1", 4433))), NOW, "a")
+    assert not directory.add(signed(2, addresses=(("20.2.0.2", 4433),)), NOW, "a")
+    assert directory.add(signed(1, sequence=2, addresses=(("20.1.0.1", 4433),)), NOW, "a")
+    assert directory.add(signed(2, addresses=(("20.2.0.2", 4433),)), NOW, "a"), "the peer has left that network"
+
+
+def test_an_update_that_enters_a_full_network_is_refused() -> None:
+    directory = Directory(max_per_network=1)
+    filled(directory, "a", 1, 2)
+    assert not directory.add(signed(2, sequence=2, addresses=((host(1), 4433),)), NOW, "a")
+    assert [found.sequence for found in directory.peers()] == [1, 1]
+
+
+def test_a_flood_that_came_first_gives_way() -> None:
+    directory = filled(Directory(max_peers=10), "flood", *range(10))
+    filled(directory, "honest", *range(20, 40))
+    kept = numbers(directory)
+    assert [number for number in kept if number >= 20] == [20, 21, 22, 23, 24]
+    assert [number for number in kept if number < 20] == [0, 1, 2, 3, 4], "the newest of the flood go first"
+
+
+def test_a_flood_that_comes_later_pushes_nobody_out() -> None:
+    directory = filled(Directory(max_peers=10), "honest", *range(5))
+    filled(directory, "flood", *range(20, 60))
+    assert numbers(directory) == [*range(5), *range(20, 25)]
+
+
+def test_equal_sources_do_not_push_each_other_out() -> None:
+    directory = filled(Directory(max_peers=5), "a", *range(5))
+    filled(directory, "b", 20, 21, 22, 23)
+    settled = numbers(directory)
+    assert settled == [0, 1, 2, 20, 21]
+    filled(directory, "a", 5, 6)
+    filled(directory, "b", 24, 25)
+    assert numbers(directory) == settled
+
+
+def test_a_renewal_is_still_counted_for_the_first_source() -> None:
+    directory = filled(Directory(max_per_source=2), "a", 1, 2)
+    assert directory.add(signed(1, sequence=2), NOW, "b")
+    assert not directory.add(signed(3), NOW, "a")
+    filled(directory, "b", 4, 5)
+    assert numbers(directory) == [2, 1, 4, 5]
+
+
+def test_a_flood_in_one_network_gives_way() -> None:
+    directory = Directory(max_per_network=4)
+    for number in range(8):
+        directory.add(signed(number, addresses=((f"20.1.{number}.1", 4433),)), NOW, "flood")
+    directory.add(signed(9, addresses=(("20.1.9.1", 4433),)), NOW, "honest")
+    assert numbers(directory) == [0, 1, 2, 9]
+
+
+def test_this_nodes_file_is_no_flood() -> None:
+    directory = Directory(max_per_source=3)
+    for number in range(6):
+        assert directory.add(signed(number), NOW, None)
+
+
+def test_changes_since_a_revision() -> None:
+    directory = filled(Directory(), "a", 1, 2)
+    before = directory.revision
+    assert directory.changes(before) == []
+    filled(directory, "a", 3)
+    directory.add(signed(1, sequence=2), NOW, "a")
+    assert [name for name, _ in directory.changes(before)] == [digest(signed(1, sequence=2)), digest(signed(3))]
+    assert len(directory.changes(0)) == 3
+
+
+class BoundedDirectory(RuleBasedStateMachine):
+    """Whatever arrives, from whomever: the bounds hold, and each peer's sequence never goes back while it is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Directory(identity(0).peer, max_peers=8, max_per_source=5, max_per_network=3)
+        self.now = NOW
+        self.sequences: dict[PeerKey, int] = {}
+
+    @rule(
+        number=st.integers(0, 20),
+        sequence=st.integers(1, 4),
+        life=st.sampled_from([100, 500]),
+        networks=st.lists(st.integers(1, 5), max_size=2, unique=True),
+        source=st.sampled_from(["a", "b", "c", None]),
+    )
+    def add(self, number: int, sequence: int, life: int, networks: list[int], source: str | None) -> None:
+        addresses = tuple((f"20.{network}.{number}.1", 4433) for network in networks)
+        raw = signed(number, sequence=sequence, expiry=self.now + life, addresses=addresses)
+        before = self.directory.peers()
+        kept = self.directory.add(raw, self.now, source)
+        if kept:
+            assert self.directory.find(digest(raw)) is not None
+        else:
+            assert self.directory.peers() == before
+
+    @rule(seconds=st.integers(1, 300))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+        self.directory.purge(self.now)
+        assert all(found.expiry > self.now for found in self.directory.peers())
+
+    @invariant()
+    def bounds_hold(self) -> None:
+        found = self.directory.peers()
+        assert len(found) == len(self.directory) <= 8
+        networks = [name for one in found for name in {address.rsplit(".", 2)[0] for address, _ in one.addresses}]
+        assert all(networks.count(name) <= 3 for name in networks)
+        assert all(self.directory.find(digest(one.raw)) == one for one in found)
+        assert identity(0).peer not in {one.peer for one in found}
+
+    @invariant()
+    def sequences_rise(self) -> None:
+        now = {one.peer: one.sequence for one in self.directory.peers()}
+        for peer, sequence in now.items():
+            assert sequence >= self.sequences.get(peer, 0)
+        self.sequences = now
+
+
+TestBoundedDirectory = BoundedDirectory.TestCase
+TestBoundedDirectory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import logging
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from peers.directory import Directory
+from peers.store import FIRST_LINE, load, save
+from tests.peers.build import DAY_S, NOW, host, signed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def known(*numbers: int, source: str = "link") -> Directory:
+    directory = Directory()
+    for number in numbers:
+        assert directory.add(signed(number), NOW, source)
+    return directory
+
+
+def assert_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    damaged = path.read_bytes()
+    directory = Directory()
+    with caplog.at_level(logging.WARNING):
+        assert load(path, directory, NOW) == 0
+    assert len(directory) == 0
+    assert not path.exists()
+    assert path.with_name("peers.bad").read_bytes() == damaged
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert host(1) not in caplog.text
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "peers"
+    before = known(*range(5))
+    save(path, before)
+    after = Directory(max_per_source=2)
+    assert load(path, after, NOW) == 5
+    assert after.peers() == before.peers()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nothing_but_descriptors_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "peers"
+    save(path, known(1, 2, source="a source"))
+    expected = b"".join(len(raw).to_bytes(2) + raw for raw in (signed(1), signed(2)))
+    assert path.read_bytes() == FIRST_LINE + expected
+
+
+def test_a_missing_file_is_an_empty_directory(tmp_path: Path) -> None:
+    assert load(tmp_path / "peers", Directory(), NOW) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_directory_is_saved_too(tmp_path: Path) -> None:
+    save(tmp_path / "peers", known(1))
+    save(tmp_path / "peers", Directory())
+    assert load(tmp_path / "peers", Directory(), NOW) == 0
+    assert (tmp_path / "peers").exists()
+
+
+def test_what_expired_meanwhile_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "peers"
+    directory = known(1)
+    directory.add(signed(2, expiry=NOW + 3 * DAY_S), NOW, "link")
+    save(path, directory)
+    after = Directory()
+    assert load(path, after, NOW + 2 * DAY_S) == 1
+    assert after.peers() == directory.peers()[1:]
+    assert path.exists()
+
+
+@pytest.mark.parametrize("place", [0, 20, 60, -1])
+def test_a_changed_byte_sets_the_file_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: int) -> None:
+    path = tmp_path / "peers"
+    save(path, known(1, 2))
+    data = bytearray(path.read_bytes())
+    data[place] ^= 0x40
+    path.write_bytes(data)
+    assert_set_aside(path, caplog)
+
+
+@pytest.mark.parametrize("size", [0, 5, len(FIRST_LINE) + 1, len(FIRST_LINE) + 2, 100, -1])
+def test_a_cut_sets_the_file_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int) -> None:
+    path = tmp_path / "peers"
+    save(path, known(1, 2))
+    path.write_bytes(path.read_bytes()[:size])
+    assert_set_aside(path, caplog)
+
+
+def test_a_giant_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "peers"
+    path.write_bytes(FIRST_LINE + bytes(5_000_000))
+    assert_set_aside(path, caplog)
