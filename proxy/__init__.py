@@ -1,0 +1,10 @@
+"""The port on this machine that browsers are pointed at. It speaks SOCKS5 and HTTP.
+
+Concepts: an `Intake` hears what a new connection wants; the words are read by `socks` or `http` and become an `Ask`;
+the `Front` opens a flow for it, through its `Dialer` or, for what a bypass rule names, straight from this machine;
+`core.pump.Pump` then joins the two. A flow that cannot be opened is refused with its reason and is never opened
+another way. The port also serves the PAC script that tells browsers of the rules.
+
+Not here: circuits, peers, exits. The `Dialer` hides them. No log line of this package holds a host, a port, a path or
+a user name.
+"""

@@ -1,0 +1,55 @@
+"""What a client asked for, in one form for SOCKS5 and HTTP, and the places where it can fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.errors import Reason
+    from core.flow import Flow, FlowRequest
+
+
+class Place(Enum):
+    """Where a request was refused; it decides the sentence that the user reads."""
+
+    TUNNEL = "tunnel"
+    DIRECT = "direct"
+    NODE = "node"
+
+
+@dataclass(slots=True, repr=False)
+class Ask:
+    """A connection that a client wants.
+
+    Args:
+        request: where to.
+        scheme: `http` or `https` when the words or the port tell; None otherwise.
+        granted: bytes to send to the client once the flow is open.
+        refusal: makes the bytes to send when it cannot be opened.
+        early: bytes that were read with the request and belong into the flow.
+        wrap: puts something between the client and the flow.
+    """
+
+    request: FlowRequest
+    scheme: str | None
+    granted: bytes
+    refusal: Callable[[Reason, Place], bytes]
+    early: bytes = b""
+    wrap: Callable[[Flow], Flow] | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """Last words to a client that gets no flow.
+
+    Args:
+        data: what to send before the connection is closed; may be empty.
+        word: under which name it is counted.
+    """
+
+    data: bytes
+    word: str

@@ -1,0 +1,22 @@
+"""What the front needs from the tunnel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from core.flow import Flow, FlowRequest
+
+
+class Dialer(Protocol):
+    """Open flows through the tunnel."""
+
+    async def dial(self, request: FlowRequest) -> Flow:
+        """Open a flow, and wait until the exit has connected it to its destination.
+
+        Bytes of the destination may already wait in the flow; `Flow.attach` delivers them. When the call is
+        cancelled, no flow stays behind.
+
+        Raises:
+            core.errors.FlowError: the flow could not be opened, with the reason.
+        """

@@ -1,0 +1,286 @@
+"""Listen on the local port, find out what each connection wants, and join it to a flow."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from core.errors import ConfigError, FlowError, Reason
+from core.pump import Pump
+from core.tasks import Tasks
+from pac.hosts import read_host
+from pac.pac import build_pac
+from pac.rules import Action, RuleSet
+from proxy import http, socks
+from proxy.answers import http_complaint
+from proxy.ask import Answer, Ask, Place
+from proxy.direct import connect_direct, reaches_this_machine
+from proxy.intake import Intake
+from proxy.pac_server import PacSite
+from proxy.target import is_localhost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from core.flow import Flow
+    from proxy.dialer import Dialer
+
+BACKLOG: Final = 1024
+SCRATCH_BYTES: Final = 1 << 14
+STOP_S: Final = 5.0
+FLUSH_S: Final = 30.0
+"""How long a client may take to read what is left of a flow that is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontLimits:
+    """Bounds of the local port.
+
+    Args:
+        connections: at once, in any state.
+        handshake_s: until a connection has said what it wants.
+        head_bytes: the longest head of an HTTP request.
+        dial_s: until a flow is open, whatever the dialer does.
+    """
+
+    connections: int = 4096
+    handshake_s: float = 10.0
+    head_bytes: int = 1 << 14
+    dial_s: float = 60.0
+
+
+@dataclass(slots=True, repr=False)
+class _State:
+    """The connections, each in one of three places."""
+
+    intakes: dict[Intake, None] = field(default_factory=dict)
+    flows: dict[asyncio.Transport, None] = field(default_factory=dict)
+    flushing: dict[asyncio.Transport, asyncio.TimerHandle] = field(default_factory=dict)
+
+
+class Front:
+    """The local port. Fails closed: what no bypass rule names leaves through the dialer or not at all.
+
+    Args:
+        dialer: opens flows through the tunnel.
+        rules: what goes past the tunnel. May be replaced at any time, and is obeyed from the next connection on.
+        limits: bounds of time and memory.
+        password: what every client must know; None when anyone on this machine may come.
+        pac_token: the random part of the PAC script's address; None for a new one.
+        own_ports: further ports of this node on this machine, which are refused as this one is.
+
+    Attributes:
+        counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `full`, `slow`,
+            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found` and `pac` for what never became one.
+        address: where it listens.
+    """
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        rules: RuleSet | None = None,
+        limits: FrontLimits | None = None,
+        *,
+        password: str | None = None,
+        pac_token: str | None = None,
+        own_ports: Iterable[int] = (),
+    ) -> None:
+        self.rules = RuleSet() if rules is None else rules
+        self.own_ports: Final = set(own_ports)
+        self.counters: Final[Counter[str]] = Counter()
+        self.scratch: Final = memoryview(bytearray(SCRATCH_BYTES))
+        self.address: tuple[str, int] = ("", 0)
+        self._dialer = dialer
+        self._limits = limits or FrontLimits()
+        self._password = password
+        self._token = pac_token or secrets.token_urlsafe(16)
+        self._pac: tuple[RuleSet, str] | None = None
+        self._server: asyncio.Server | None = None
+        self._site: PacSite | None = None
+        self._state = _State()
+        self._tasks = Tasks()
+
+    # -- its owner's calls
+
+    async def start(self, host: str = "127.0.0.1", port: int = 1080) -> None:
+        """Listen. Afterwards `address`, `pac_url` and `pac_text` are valid.
+
+        Args:
+            host: an IP literal; one that is not loopback needs a password.
+            port: 0 for any free one.
+
+        Raises:
+            ConfigError: the address may not be listened on.
+            OSError: the port is taken.
+        """
+        address = read_host(host)
+        if address is None or isinstance(address, str):
+            raise ConfigError("listen address", "it must be an IP address such as 127.0.0.1")
+        if not address.is_loopback and not self._password:
+            raise ConfigError("listen address", "one that other machines can reach needs a password")
+        loop = asyncio.get_running_loop()
+        make = partial(Intake, self, self._limits.head_bytes)
+        self._server = await loop.create_server(make, str(address), port, backlog=BACKLOG)
+        name = self._server.sockets[0].getsockname()
+        self.address = (str(name[0]), int(name[1]))
+        self.own_ports.add(self.address[1])
+        self._site = PacSite(self.address[1], f"/{self._token}/proxy.pac", lambda: self.pac_text)
+
+    async def stop(self) -> None:
+        """Close the port and every connection. Returns when all are gone."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for intake in tuple(self._state.intakes):
+            intake.transport.abort()
+        for transport in (*self._state.flows, *self._state.flushing):
+            transport.abort()
+        for timer in self._state.flushing.values():
+            timer.cancel()
+        self._state.flushing.clear()
+        await self._tasks.cancel()
+        async with asyncio.timeout(STOP_S):
+            await server.wait_closed()
+
+    @property
+    def open_flows(self) -> int:
+        """How many connections are joined to a flow now."""
+        return len(self._state.flows)
+
+    @property
+    def pac_url(self) -> str:
+        """Where a browser can load the PAC script. The address is a secret of the user's."""
+        return f"http://{self._reachable}/{self._token}/proxy.pac"
+
+    @property
+    def pac_text(self) -> str:
+        """The PAC script of the present rules."""
+        if self._pac is None or self._pac[0] is not self.rules:
+            self._pac = self.rules, build_pac(self.rules, self._reachable)
+        return self._pac[1]
+
+    @property
+    def _reachable(self) -> str:
+        """The host and port under which programs on this machine reach the front."""
+        address = ip_address(self.address[0])
+        if address.is_unspecified:
+            address = ip_address("127.0.0.1" if address.version == 4 else "::1")
+        host = str(address) if address.version == 4 else f"[{address}]"
+        return f"{host}:{self.address[1]}"
+
+    # -- from connection to request
+
+    def intake_opened(self, intake: Intake) -> None:
+        """Begin to hear a new connection. When there are too many, the one that has kept silent for longest goes."""
+        state = self._state
+        if self._server is None:
+            intake.transport.abort()
+            return
+        if len(state.intakes) + len(state.flows) >= self._limits.connections:
+            self.counters["full"] += 1
+            oldest = next((other for other in state.intakes if not other.heard), None)
+            if oldest is None:
+                intake.transport.abort()
+                return
+            self._state.intakes.pop(oldest)
+            oldest.transport.abort()
+        state.intakes[intake] = None
+        intake.task = self._tasks.spawn(self._serve(intake), "proxy connection")
+
+    def intake_lost(self, intake: Intake) -> None:
+        """Forget a connection that went away before it got a flow."""
+        self._state.intakes.pop(intake, None)
+
+    async def _serve(self, intake: Intake) -> None:
+        try:
+            wish = await self._hear(intake)
+            intake.heard = isinstance(wish, Ask)
+            answer = await self._open(intake, wish) if isinstance(wish, Ask) else wish
+            if answer is not None:
+                self.counters[answer.word] += 1
+                intake.heard = False
+                intake.leave(answer.data)
+        except BaseException:
+            intake.transport.abort()
+            raise
+
+    async def _hear(self, intake: Intake) -> Ask | Answer:
+        """Find out what a client wants: SOCKS5 begins with its version, HTTP with the letters of a method."""
+        reader, first = intake.reader, b""
+        try:
+            async with asyncio.timeout(self._limits.handshake_s):
+                first = await reader.readexactly(1)
+                if first[0] == socks.VERSION:
+                    return await socks.hear(reader, intake.write, self._password)
+                if first.isalpha() and self._site is not None:
+                    return await http.hear(reader, first, self._limits.head_bytes, self._site, self._password)
+        except TimeoutError:
+            return http_complaint(408, "slow") if first.isalpha() else Answer(b"", "slow")
+        except asyncio.IncompleteReadError:
+            return Answer(b"", "gone")
+        return Answer(b"", "malformed")
+
+    # -- from request to flow
+
+    async def _open(self, intake: Intake, ask: Ask) -> Answer | None:
+        """Open a flow and hand the connection over to it; or return the words of the refusal."""
+        place = self._place(intake, ask)
+        try:
+            if place is Place.NODE:
+                raise FlowError(Reason.NOT_ALLOWED)
+            async with asyncio.timeout(self._limits.dial_s):
+                if place is Place.DIRECT:
+                    flow: Flow = await connect_direct(ask.request.host, ask.request.port, self.own_ports)
+                else:
+                    flow = await self._dialer.dial(ask.request)
+        except FlowError as error:
+            return Answer(ask.refusal(error.reason, place), error.reason.word)
+        except TimeoutError:
+            return Answer(ask.refusal(Reason.TIMED_OUT, place), Reason.TIMED_OUT.word)
+        try:
+            await self._join(intake, ask, flow)
+        except BaseException:
+            flow.reset(Reason.LOCAL)
+            raise
+        return None
+
+    def _place(self, intake: Intake, ask: Ask) -> Place:
+        """Decide which way a request goes. Clients on other machines get no bypass: it would lend them this one."""
+        host, port = ask.request.host, ask.request.port
+        address = read_host(host)
+        if port in self.own_ports:
+            if isinstance(address, str) and is_localhost(address):
+                return Place.NODE
+            if address is not None and not isinstance(address, str) and reaches_this_machine(address):
+                return Place.NODE
+        bypass = self.rules.decide(host, port, ask.scheme) is Action.BYPASS and intake.is_from_this_machine()
+        return Place.DIRECT if bypass else Place.TUNNEL
+
+    async def _join(self, intake: Intake, ask: Ask, flow: Flow) -> None:
+        transport = intake.transport
+        early = ask.early + await intake.take_rest()
+        if transport.is_closing():
+            flow.reset(Reason.LOCAL)
+            return
+        intake.write(ask.granted)
+        self._state.intakes.pop(intake, None)
+        self._state.flows[transport] = None
+        pump = Pump(ask.wrap(flow) if ask.wrap else flow, partial(self._ended, transport))
+        pump.join(transport, early, intake.eof)
+
+    def _ended(self, transport: asyncio.Transport, reason: Reason, sent_bytes: int, received_bytes: int) -> None:
+        self._state.flows.pop(transport, None)
+        self.counters[reason.word] += 1
+        if self._server is not None and transport.get_write_buffer_size():
+            timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flushed, transport)
+            self._state.flushing[transport] = timer
+
+    def _flushed(self, transport: asyncio.Transport) -> None:
+        self._state.flushing.pop(transport, None)
+        transport.abort()

@@ -1,0 +1,172 @@
+"""The PAC script, run in a real JavaScript engine beside the rules it was made from."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+import quickjs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import ConfigError
+from pac.pac import build_pac, pac_data_url, to_script
+from pac.presets import preset_rules
+from pac.rules import Action, Rule, RuleSet
+from tests.pac.strategies import hostile, hosts, ports, rule_texts
+
+VIA = "PROXY 127.0.0.1:1080; SOCKS5 127.0.0.1:1080"
+
+
+class Browser:
+    """What a browser does with a PAC script. Looking up a name fails the test."""
+
+    def __init__(self, *rules: str) -> None:
+        self.rules = RuleSet(Rule.parse(text) for text in rules)
+        self.script = build_pac(self.rules, "127.0.0.1:1080")
+        self._context = quickjs.Context()
+        self._context.eval(self.script)
+
+    def asks(self, url: str, host: str) -> str:
+        # JSON carries any text into the engine unharmed, lone surrogates as well.
+        return str(self._context.eval(f"FindProxyForURL({json.dumps(url)}, {json.dumps(host)})"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "url", "host", "answer"),
+    [
+        ("example.com", "https://example.com/", "example.com", "DIRECT"),
+        ("example.com", "https://www.example.com/", "www.example.com", VIA),
+        (".example.com", "https://www.example.com/", "www.example.com", "DIRECT"),
+        (".example.com", "https://example.com.evil/", "example.com.evil", VIA),
+        ("*.corp.example", "https://corp.example/", "corp.example", VIA),
+        ("intra-*.example", "http://intra-7.example/", "intra-7.example", "DIRECT"),
+        ("10.0.0.0/8", "http://10.2.3.4/", "10.2.3.4", "DIRECT"),
+        ("10.0.0.0/8", "http://10.example/", "10.example", VIA),
+        ("128.0.0.0/1", "http://255.0.0.1/", "255.0.0.1", "DIRECT"),
+        ("[::1]", "http://[::1]:8080/", "::1", "DIRECT"),
+        ("fc00::/7", "http://[fdff::1]/", "[fdff::1]", "DIRECT"),
+        ("fc00::/7", "http://[fe00::1]/", "[fe00::1]", VIA),
+        ("::/1", "http://x/", "1:2:3:4:5:6:7::", "DIRECT"),
+        ("::/1", "http://x/", "1:2:3:4::5:6:7:8", VIA),
+        ("::/1", "http://x/", "1:2:3:4:5:6:7", VIA),
+        ("::/1", "http://x/", "1::2::3", VIA),
+        ("a.example:8443", "https://a.example:8443/x", "a.example", "DIRECT"),
+        ("a.example:8443", "https://a.example/x:8443", "a.example", VIA),
+        ("a.example:443", "https://a.example/", "a.example", "DIRECT"),
+        ("a.example:80", "http://user:1@a.example/", "a.example", "DIRECT"),
+        ("https://a.example", "http://a.example/", "a.example", VIA),
+        ("https://a.example", "wss://a.example/", "a.example", "DIRECT"),
+        ("__proto__", "http://__proto__/", "__proto__", "DIRECT"),
+        ("a.example", "http://constructor/", "constructor", VIA),
+        ("a.example", "", "a.example", "DIRECT"),
+        ("a.example:80", "no url", "a.example", VIA),
+    ],
+)
+def test_golden_answers(rule: str, url: str, host: str, answer: str) -> None:
+    assert Browser(rule).asks(url, host) == answer
+
+
+def test_script_without_rules_sends_everything_to_the_proxy() -> None:
+    browser = Browser()
+    for host in ("localhost", "10.0.0.1", "example.com", ""):
+        assert browser.asks(f"http://{host}/", host) == VIA
+
+
+def test_error_inside_the_script_does_not_go_direct() -> None:
+    browser = Browser("a.example")
+    context = quickjs.Context()
+    context.eval(browser.script + "; function bypassed() { throw new Error('broken'); }")
+    assert context.eval("FindProxyForURL('http://a.example/', 'a.example')") == VIA
+
+
+def test_script_is_small_old_and_asks_no_resolver() -> None:
+    script = Browser(*(str(rule) for rule in preset_rules("local"))).script
+    assert script.isascii()
+    assert len(script) < 6_000
+    assert not re.search(r"dnsResolve|isInNet|isResolvable|myIpAddress|shExpMatch|=>|\blet\b|\bconst\b|`", script)
+    assert script.count('"DIRECT"') == 1
+
+
+@given(
+    st.lists(rule_texts, max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from(["http", "https", "ws", "wss", "ftp", "HTTPS"]), hosts, ports),
+        min_size=1,
+        max_size=20,
+    ),
+)
+@settings(max_examples=300, deadline=None)
+def test_script_and_proxy_decide_alike(texts: list[str], visits: list[tuple[str, str, int]]) -> None:
+    browser = Browser(*texts)
+    for scheme, host, port in visits:
+        answer = browser.asks(f"{scheme}://{host if _plain(host) else 'x'}:{port}/path?query#part", host)
+        if not host.isascii():
+            assert answer == VIA
+            continue
+        action = browser.rules.decide(host, port, scheme)
+        assert answer == ("DIRECT" if action is Action.BYPASS else VIA), (texts, scheme, host, port)
+
+
+@given(st.lists(rule_texts, max_size=6), hostile, hostile)
+@settings(max_examples=300, deadline=None)
+def test_any_url_is_answered(texts: list[str], url: str, host: str) -> None:
+    assert Browser(*texts).asks(url, host) in {"DIRECT", VIA}
+
+
+@given(hostile | st.recursive(hostile, lambda inner: st.lists(inner) | st.dictionaries(hostile, inner), max_leaves=5))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_escaped(value: object) -> None:
+    script = to_script(value)
+    assert script.isascii()
+    assert not re.search(r"[<>&'\n\r]", script)
+    if isinstance(value, str):
+        expected = json.dumps(value)
+        assert quickjs.Context().eval(f"{script} === JSON.parse({json.dumps(expected)})")
+
+
+def test_escaping_golden() -> None:
+    assert to_script("\u2028\"</script>'&\\") == '"\\u2028\\"\\u003c/script\\u003e\\u0027\\u0026\\\\"'
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "127.0.0.1",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        'x"; DIRECT:1',
+        "a;b:1",
+        "::1:1080",
+        "[::1:1080",
+        "1.2:3",
+        "a\n:1",
+    ],
+)
+def test_proxy_address_must_be_one(address: str) -> None:
+    with pytest.raises(ConfigError):
+        build_pac(RuleSet(), address)
+
+
+def test_ipv6_proxy_address() -> None:
+    assert "PROXY [::1]:1080; SOCKS5 [::1]:1080" in build_pac(RuleSet(), "[::1]:1080")
+
+
+def test_data_url_holds_the_script() -> None:
+    script = build_pac(RuleSet(), "127.0.0.1:1080")
+    head, _, body = pac_data_url(script).partition(",")
+    assert head == "data:application/x-ns-proxy-autoconfig;base64"
+    assert base64.b64decode(body, validate=True).decode() == script
+
+
+def test_fifty_thousand_hosts_fit_a_script() -> None:
+    browser = Browser(*(f"host{n}.example" for n in range(50_000)))
+    assert browser.asks("https://host49999.example/", "host49999.example") == "DIRECT"
+    assert browser.asks("https://host50000.example/", "host50000.example") == VIA
+
+
+def _plain(host: str) -> bool:
+    return not re.search(r"[\s/?#@\\]|[^\x00-\x7f]", host) and host != ""

@@ -1,0 +1,79 @@
+"""One word for each way to fail, in each language."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+
+from core.errors import Reason
+from proxy.answers import http_complaint, http_refusal, socks_refusal
+from proxy.ask import Place
+
+FAILURES = [reason for reason in Reason if reason is not Reason.DONE]
+
+
+@pytest.mark.parametrize(
+    ("reason", "reply", "status"),
+    [
+        (Reason.REFUSED, 5, 502),
+        (Reason.HOST_UNREACHABLE, 4, 502),
+        (Reason.NETWORK_UNREACHABLE, 3, 502),
+        (Reason.NOT_ALLOWED, 2, 403),
+        (Reason.TIMED_OUT, 6, 504),
+        (Reason.NO_NAME, 4, 502),
+        (Reason.BUSY, 1, 503),
+        (Reason.CLOSED, 1, 503),
+        (Reason.PROTOCOL, 1, 502),
+        (Reason.NO_PATH, 1, 503),
+        (Reason.NEXT_HOP, 1, 503),
+        (Reason.UNKNOWN_PEER, 1, 503),
+        (Reason.RESET, 1, 502),
+        (Reason.LOCAL, 1, 502),
+    ],
+)
+def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -> None:
+    assert socks_refusal(reason) == bytes([5, reply, 0, 1, 0, 0, 0, 0, 0, 0])
+    answer, body = parsed(http_refusal(reason))
+    assert answer.status_code == status
+    assert dict(answer.headers)[b"x-macrovpn-reason"].decode() == reason.word
+    assert reason.sentence in body
+
+
+def test_no_reason_is_forgotten() -> None:
+    assert len(FAILURES) == 14
+    for reason in FAILURES:
+        assert socks_refusal(reason)[1] != 0
+        assert parsed(http_refusal(reason))[0].status_code >= 400
+
+
+def test_place_changes_the_sentence() -> None:
+    assert "bypass rule" in parsed(http_refusal(Reason.REFUSED, Place.DIRECT))[1]
+    assert "own port" in parsed(http_refusal(Reason.NOT_ALLOWED, Place.NODE))[1]
+    assert "exit" not in parsed(http_refusal(Reason.NO_NAME, Place.DIRECT))[1]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 407, 408, 431, 501, 502])
+def test_complaints_are_whole_answers(status: int) -> None:
+    answer, body = parsed(http_complaint(status, "word").data)
+    assert answer.status_code == status
+    assert body.startswith("<!DOCTYPE html>")
+    assert (b"connection", b"close") in list(answer.headers)
+
+
+def test_unknown_status_is_a_bad_request() -> None:
+    assert parsed(http_complaint(418, "word").data)[0].status_code == 400
+
+
+def parsed(data: bytes) -> tuple[h11.Response, str]:
+    """Read one whole answer and nothing after it."""
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "a")]))
+    client.send(h11.EndOfMessage())
+    client.receive_data(data)
+    answer, body = client.next_event(), bytearray()
+    assert isinstance(answer, h11.Response)
+    while isinstance(event := client.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    assert client.trailing_data[0] == b""
+    return answer, body.decode()
