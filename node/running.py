@@ -14,6 +14,7 @@ from exits.egress import Egress
 from exits.policy import Policy
 from exits.resolver import SystemResolver, UdpResolver
 from node.control import Control
+from node.files import KEYS_NAME
 from node.peering import Peering
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
@@ -56,7 +57,7 @@ class RunningNode:
         roles = settings.node.roles
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
-        self._identity = Identity.load(home / "keys") if self._role else None
+        self._identity = Identity.load(home / KEYS_NAME) if self._role else None
         self._policy = Policy.preset(settings.exit.policy)
         self._peering = Peering(
             settings.peers,

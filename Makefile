@@ -1,0 +1,25 @@
+# Every target works in .venv/, which scripts/setup makes; nothing is written outside the repository.
+#   make demo ARGS="--relays 3 --exits 1"     make test ARGS="tests/node -x"
+
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: setup demo test lint clean
+
+setup:
+	@sh scripts/setup
+
+demo: setup
+	@exec $(BIN)/macrovpn demo $(ARGS)
+
+test: setup
+	$(BIN)/pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

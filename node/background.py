@@ -1,0 +1,187 @@
+"""Run a node in this process, or start and stop one in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import MacroVpnError
+from node.client import NodeClient, ask_status
+from node.config import PARENT_FD_ENV
+from node.files import HomeLock, HomeTakenError, lock_holder, make_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from node.settings import Settings
+
+START_LIMIT_S: Final = 30.0
+STOP_LIMIT_S: Final = 10.0
+KILL_LIMIT_S: Final = 5.0
+_STEP_S: Final = 0.1
+LOG_NAME: Final = "node.log"
+_LOG_TAIL_BYTES: Final = 4096
+
+
+def program() -> tuple[list[str], Path]:
+    """Name the program that runs this command line, and the folder to start it in.
+
+    The folder is the one that holds these packages: `-m` looks there first, so that what lies in the folder of the
+    user is never taken for them.
+    """
+    return [sys.executable, "-m", "node"], Path(__file__).resolve().parent.parent
+
+
+def run_here(settings: Settings, home: Path, announce: Callable[[dict[str, Any]], None]) -> int:
+    """Run the node until it is told to stop.
+
+    Args:
+        settings: its settings.
+        home: its folder.
+        announce: called once, from another thread, with the status when the node is up or blocked; its `pid` is
+            added. Not called in a process that was started to be watched by its parent.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        HomeTakenError: a node runs in this home already.
+        MacroVpnError: the node cannot start.
+    """
+    home = make_home(home)
+    lock = HomeLock(home)
+    lock.acquire()
+    try:
+        # Nobody else can be running here, so what an earlier node left is not true any more.
+        (home / "control.json").unlink(missing_ok=True)
+        if PARENT_FD_ENV not in os.environ:
+            arguments = (home, os.getpid(), announce)
+            threading.Thread(target=_announce_when_up, args=arguments, name="announce", daemon=True).start()
+        from node.app import run
+
+        return run(settings, home, ready_fd=None)
+    finally:
+        lock.release()
+
+
+def _announce_when_up(home: Path, pid: int, announce: Callable[[dict[str, Any]], None]) -> None:
+    while True:
+        status = ask_status(home, pid)
+        if status is not None and status.get("state") in ("up", "blocked"):
+            announce(status | {"pid": pid})
+            return
+        time.sleep(_STEP_S)
+
+
+def start(arguments: Sequence[str], home: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Start a node in a process that outlives this one, and wait until it is up.
+
+    Args:
+        arguments: the command and its options, without `--foreground` and `--home`.
+        home: its folder; its output goes to `node.log` there.
+        progress: told a line whenever the state changes.
+
+    Returns:
+        Its status, with its `pid` added.
+
+    Raises:
+        HomeTakenError: a node runs in this home already.
+        MacroVpnError: it ended, is blocked, or is not up after half a minute.
+    """
+    home = make_home(home)
+    holder = lock_holder(home)
+    if holder is not None:
+        raise HomeTakenError(home, holder)
+    command, folder = program()
+    log = os.open(home / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    try:
+        child = subprocess.Popen(
+            [*command, *arguments, "--foreground", "--home", str(home)],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    try:
+        return _wait_until_up(child, home, progress) | {"pid": child.pid}
+    finally:
+        # It goes on without this process, which does not wait for its end.
+        child.returncode = child.returncode or 0
+
+
+def _wait_until_up(child: subprocess.Popen[bytes], home: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    shown = ""
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        if (code := child.poll()) is not None:
+            raise MacroVpnError(f"The node ended with exit code {code}. {last_line(home)}")
+        status = ask_status(home, child.pid) or {}
+        state = str(status.get("state", "starting"))
+        if state == "up":
+            return status
+        if state == "blocked":
+            reason = str(status.get("reason") or "no reason was given").rstrip(".")
+            raise MacroVpnError(f"The node runs and is blocked: {reason}.")
+        if state != shown:
+            progress(f"{state} …")
+            shown = state
+        time.sleep(_STEP_S)
+    raise MacroVpnError(
+        f"The node is not up after {START_LIMIT_S:.0f} s ({shown}). It goes on trying: see `macrovpn status`."
+    )
+
+
+def last_line(home: Path) -> str:
+    """Return the last line of a node's log, for an error; empty without one."""
+    try:
+        with open(home / LOG_NAME, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError:
+        return ""
+    return lines[-1] if lines else ""
+
+
+def stop(home: Path) -> bool:
+    """Ask the node of a home to stop, and wait until its process is gone.
+
+    Returns:
+        False when no node ran there.
+
+    Raises:
+        MacroVpnError: it is still there after being asked, then told, to stop.
+    """
+    pid = lock_holder(home)
+    if pid is None:
+        return False
+    with suppress(MacroVpnError):
+        NodeClient(home).stop()
+        if _gone(home, STOP_LIMIT_S):
+            return True
+    # The lock is held by a live process that wrote its id there: it is this home's node and no other process.
+    pid = lock_holder(home)
+    if pid:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    if not _gone(home, KILL_LIMIT_S):
+        raise MacroVpnError(f"The node in {home} (process {pid}) does not stop.")
+    return True
+
+
+def _gone(home: Path, limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if lock_holder(home) is None:
+            return True
+        time.sleep(_STEP_S)
+    return False

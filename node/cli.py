@@ -1,0 +1,142 @@
+"""The `macrovpn` command: what to ask and how to print it. What takes long to import is imported inside a command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from core.errors import MacroVpnError
+from node.cli_common import common, plain, show
+from node.cli_config import config
+from node.cli_demo import demo
+from node.cli_run import down, share, up
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_DOWN: Final[dict[str, Any]] = {
+    "state": "down",
+    "reason": "",
+    "exit_region": "",
+    "hops": 0,
+    "flows": 0,
+    "peers": 0,
+    "circuits": 0,
+    "proxy": "",
+    "pac": "",
+    "roles": [],
+    "peer_id": "",
+}
+
+
+class _Group(click.Group):
+    """A group whose commands may raise this project's errors: they end as one sentence on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MacroVpnError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("macro-vpn")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        click.echo(f"macrovpn {version}")
+        context.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def cli() -> None:
+    """A peer-to-peer VPN for browsers: traffic leaves through a chain of peers, and no one holds both ends."""
+
+
+@cli.command()
+@common
+def status(home: Path, as_json: bool) -> None:
+    """Show the state of the running node."""
+    from node.client import NodeClient, NoNodeError
+    from node.files import lock_holder
+
+    try:
+        answer = _DOWN | NodeClient(home).status()
+    except NoNodeError as error:
+        if lock_holder(home) is None:
+            show(as_json, _DOWN | {"reason": f"no node runs in {home}"}, f"down\n{error}")
+            return
+        answer = _DOWN | {"state": "connecting", "reason": "the node is starting"}
+    show(as_json, answer, _status_text(answer))
+
+
+def _status_text(answer: dict[str, Any]) -> str:
+    lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
+    lines.append(f"roles     {', '.join(map(plain, answer['roles'])) or '–'}")
+    if answer["proxy"]:
+        lines.append(f"proxy     {plain(answer['proxy'])}")
+        lines.append(f"exit      {plain(answer['exit_region'] or 'region unknown')}, {plain(answer['hops'])} hops")
+    lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
+    lines.append(f"peers     {plain(answer['peers'])} known")
+    if answer["peer_id"]:
+        lines.append(f"peer id   {plain(answer['peer_id'])}")
+    return "\n".join(lines)
+
+
+@cli.command()
+@common
+def route(home: Path, as_json: bool) -> None:
+    """Show the present circuits, hop by hop."""
+    from node.client import NodeClient
+
+    answer = {"circuits": []} | NodeClient(home).route()
+    lines = []
+    for circuit in answer["circuits"]:
+        lines.append(f"circuit {plain(circuit['id'])}: {circuit['flows']} flows, {circuit['age_s']:.0f} s old")
+        for hop in circuit["hops"]:
+            rtt = f"{hop['rtt_ms']:.0f} ms" if hop.get("rtt_ms") is not None else "–"
+            lines.append(
+                f"  {plain(hop['role']):<6} {plain(hop['region'] or '–'):<3} {rtt:>8}  {plain(hop['peer_id'])}"
+            )
+    show(as_json, answer, "\n".join(lines) or "There is no circuit now.")
+
+
+@cli.command()
+@common
+def peers(home: Path, as_json: bool) -> None:
+    """Show the peers that the node knows."""
+    from node.client import NodeClient
+
+    answer = {"peers": []} | NodeClient(home).peers()
+    lines = [
+        f"{plain(','.join(peer['roles'])):<11} {plain(peer['region'] or '–'):<3} {plain(peer['peer_id'])}"
+        for peer in answer["peers"]
+    ]
+    show(as_json, answer, "\n".join(lines) or "No peer is known yet.")
+
+
+@cli.command()
+@common
+@click.option("--data-url", is_flag=True, help="Print it as a data: URL, which a browser keeps.")
+def pac(home: Path, as_json: bool, data_url: bool) -> None:
+    """Print the PAC of the running node."""
+    from node.client import NodeClient
+    from pac.pac import pac_data_url
+
+    text = NodeClient(home).pac()
+    url = pac_data_url(text)
+    show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
+
+
+for _command in (demo, up, down, share, config):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed with a reason on stderr, 2 wrong usage."""
+    cli.main(prog_name="macrovpn")

@@ -1,0 +1,99 @@
+"""What the commands share: the two options of each, types of options, and how answers are printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def common(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--home` (passed as the absolute folder `home`) and `--json` (passed as `as_json`)."""
+    command = json_option(command)
+    return click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="MACROVPN_HOME",
+        callback=_home,
+        help="Folder of the node.  [default: the platform's data folder]",
+    )(command)
+
+
+def _home(_context: click.Context, _option: click.Parameter, value: Path | None) -> Path:
+    if value is None:
+        from node.config import default_home
+
+        value = default_home()
+    return value.expanduser().absolute()
+
+
+class SettingType(click.ParamType[str]):
+    """An option's value that must be right for a setting.
+
+    Args:
+        setting: `section.key`.
+        metavar: what the help calls it.
+        many: the setting is a list, and each use of the option gives one member.
+    """
+
+    def __init__(self, setting: str, metavar: str, *, many: bool = False) -> None:
+        self.name = metavar
+        self._setting = setting
+        self._many = many
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value unchanged, or fail as wrong usage with the sentence that says what is right."""
+        from core.errors import ConfigError
+        from node.config import check
+
+        try:
+            check(self._setting, [value] if self._many else value, "")
+        except ConfigError as error:
+            self.fail(error.problem, param, ctx)
+        return str(value)
+
+
+def show(as_json: bool, value: dict[str, Any], text: str) -> None:
+    """Print an answer on standard output: the object as one line of JSON, or the text."""
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def say(text: str) -> None:
+    """Print a line of progress on standard error."""
+    click.echo(text, err=True)
+
+
+def plain(value: object) -> str:
+    """Write a value that may come from another peer so that a terminal takes no orders from it."""
+    return "".join(character if character.isprintable() else "�" for character in str(value))
+
+
+def browser_lines(proxy: str, pac: str) -> str:
+    """Say how programs are pointed at the proxy.
+
+    Args:
+        proxy: `HOST:PORT`.
+        pac: URL of the PAC, or empty.
+    """
+    host, _, port = proxy.rpartition(":")
+    lines = [
+        f"The proxy is {proxy} (SOCKS5 and HTTP).",
+        f"  curl      curl --proxy socks5h://{proxy} https://example.org/",
+        f'  Chromium  chromium --proxy-server="socks5://{proxy}" --user-data-dir="$(mktemp -d)"',
+        f"  Firefox   Settings, Network Settings, Manual proxy configuration: SOCKS host {host}, port {port},",
+        "            SOCKS v5, and tick “Proxy DNS when using SOCKS v5”",
+    ]
+    if pac:
+        lines += [
+            f"  PAC       {pac}",
+            "            A browser that cannot load a PAC URL goes direct: the lines above do not have this gap.",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""`macrovpn demo`: options in, one line or a friendly text out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.cli_common import SettingType, browser_lines, json_option, say, show
+
+_MAX_NODES = 200
+
+
+@click.command()
+@json_option
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the network, which is kept.  [default: a new one, which is removed]",
+)
+@click.option("--relays", type=click.IntRange(0, _MAX_NODES), default=4, show_default=True)
+@click.option("--exits", type=click.IntRange(1, _MAX_NODES), default=2, show_default=True)
+@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), default="balanced", show_default=True)
+@click.option("--hops", type=click.IntRange(0, 5), default=0, help="Hops of a path; 0: the mode's number.")
+@click.option("--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), default="auto", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the proxy; 0: any free one.")
+@click.option(
+    "--resolver", type=SettingType("exit.resolver", "HOST:PORT"), default="", help="Name server of the exits."
+)
+@click.option(
+    "--allow-destination",
+    "allow_destinations",
+    multiple=True,
+    type=SettingType("exit.allow_destinations", "CIDR", many=True),
+    help="A network that the exits reach although exits refuse it otherwise. Repeatable.",
+)
+@click.option(
+    "--bypass",
+    multiple=True,
+    type=SettingType("bypass.rules", "RULE", many=True),
+    help="A site that the client reaches past the tunnel, such as .example.org. Repeatable.",
+)
+def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
+    """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
+    import asyncio
+
+    from node.demo import DemoOptions, run
+
+    options = DemoOptions(**flags, home=home)
+    if options.relays + options.exits > _MAX_NODES:
+        raise click.UsageError(f"There may be {_MAX_NODES} relays and exits together.")
+    if options.relays < options.path_hops - 1:
+        raise click.UsageError(f"A path of {options.path_hops} hops needs {options.path_hops - 1} relays and an exit.")
+
+    def announce(facts: dict[str, Any]) -> None:
+        show(as_json, facts, _text(facts))
+
+    asyncio.run(run(options, announce, say))
+
+
+def _text(facts: dict[str, Any]) -> str:
+    counts = Counter(process["role"] for process in facts["processes"])
+    return "\n".join(
+        [
+            f"The network is ready: {counts['relay']} relays, {counts['exit']} exits, a client ({facts['engine']}).",
+            browser_lines(facts["proxy"], facts["pac"]),
+            f"Ask it: macrovpn status --home {facts['home']}",
+            "Ctrl-C stops everything and removes it.",
+        ]
+    )

@@ -1,0 +1,131 @@
+"""`macrovpn up`, `share` and `down`: options into settings, and a node into the foreground or away from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node.cli_common import SettingType, browser_lines, common, say, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from node.settings import Settings
+
+_BOOTSTRAP = click.option(
+    "--bootstrap",
+    multiple=True,
+    type=SettingType("peers.bootstrap", "MULTIADDR", many=True),
+    help="A peer to begin with, instead of those in the settings. Repeatable.",
+)
+_ALLOW = click.option(
+    "--allow-address",
+    multiple=True,
+    type=SettingType("peers.allow_addresses", "CIDR", many=True),
+    help="A private network in which peers may be dialled. Repeatable.",
+)
+_ENGINE = click.option("--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links.")
+_PORT = click.IntRange(0, 65535)
+_NOT_PASSED_ON = frozenset({"foreground", "as_json", "home"})
+
+
+@click.command()
+@common
+@click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
+@_BOOTSTRAP
+@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="How paths are chosen.")
+@click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
+@click.option("--port", type=_PORT, help="Port of the proxy; 0: any free one.")
+@_ENGINE
+@_ALLOW
+@click.pass_context
+def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, **flags: Any) -> None:
+    """Start this machine's node, so that a browser can be pointed at it."""
+    from node.config import load
+    from node.settings import join_endpoint
+
+    saved = load(home)
+    overrides = _overrides(flags, {"mode": "tunnel.mode", "hops": "tunnel.hops"})
+    if flags["port"] is not None:
+        overrides["proxy.listen"] = join_endpoint(saved.proxy.endpoint[0], flags["port"])
+    if "client" not in saved.node.roles:
+        overrides["node.roles"] = ("client", *saved.node.roles)
+    _run(context, load(home, overrides), home, as_json=as_json, foreground=foreground)
+
+
+@click.command()
+@common
+@click.option("--foreground/--background", default=True, help="Run here until Ctrl-C (the default), or away from here.")
+@click.option("--role", multiple=True, type=click.Choice(["relay", "exit"]), help="What to do for others. Repeatable.")
+@click.option("--port", type=_PORT, help="UDP port of the links; 0: any free one.")
+@click.option("--address", type=SettingType("peers.address", "IP"), help="Address at which peers reach this machine.")
+@_BOOTSTRAP
+@_ENGINE
+@_ALLOW
+@click.pass_context
+def share(context: click.Context, /, home: Path, as_json: bool, foreground: bool, **flags: Any) -> None:
+    """Serve others: as a relay, which forwards sealed bytes, or as an exit, which reaches destinations for them."""
+    from node.config import load
+
+    saved = load(home)
+    overrides = _overrides(flags, {"port": "peers.port", "address": "peers.address"})
+    if flags["role"]:
+        overrides["node.roles"] = tuple(dict.fromkeys(flags["role"]))
+    elif not {"relay", "exit"}.intersection(saved.node.roles):
+        overrides["node.roles"] = ("relay",)
+    _run(context, load(home, overrides), home, as_json=as_json, foreground=foreground)
+
+
+@click.command()
+@common
+def down(home: Path, as_json: bool) -> None:
+    """Stop the running node and wait until it is gone."""
+    from node.background import stop
+
+    stopped = stop(home)
+    text = "The node has stopped." if stopped else f"No node runs in {home}."
+    show(as_json, {"state": "down", "stopped": stopped}, text)
+
+
+def _overrides(flags: dict[str, Any], names: dict[str, str]) -> dict[str, object]:
+    names = names | {"engine": "node.engine", "bootstrap": "peers.bootstrap", "allow_address": "peers.allow_addresses"}
+    return {name: flags[flag] for flag, name in names.items() if flags[flag] not in (None, ())}
+
+
+def _run(context: click.Context, settings: Settings, home: Path, *, as_json: bool, foreground: bool) -> None:
+    from node import background
+
+    announce = _announcer(settings, home, as_json=as_json)
+    if foreground:
+        context.exit(background.run_here(settings, home, announce))
+    status = background.start(_arguments(context), home, say)
+    announce(status)
+
+
+def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[dict[str, Any]], None]:
+    def announce(status: dict[str, Any]) -> None:
+        keys = ("state", "reason", "proxy", "pac", "roles", "peer_id")
+        answer = {key: status.get(key, "") for key in keys} | {"home": str(home), "pid": status["pid"]}
+        reason = f": {answer['reason'].rstrip('.')}" if answer["reason"] else ""
+        lines = [f"The node is {answer['state']}{reason}. Home: {home}"]
+        if answer["proxy"]:
+            lines.append(browser_lines(answer["proxy"], answer["pac"]))
+        if {"relay", "exit"}.intersection(settings.node.roles):
+            lines.append(f"It serves others as {' and '.join(settings.node.roles)}: {answer['peer_id']}")
+        show(as_json, answer, "\n".join(lines))
+
+    return announce
+
+
+def _arguments(context: click.Context) -> list[str]:
+    """Write this call of a command again, for the process that runs it in the foreground."""
+    arguments = [str(context.command.name)]
+    for option in context.command.params:
+        value = context.params.get(str(option.name))
+        if option.name in _NOT_PASSED_ON or value is None:
+            continue
+        for each in value if isinstance(value, tuple) else (value,):
+            arguments += [option.opts[0], str(each)]
+    return arguments

@@ -1,0 +1,168 @@
+"""Ask the node that runs in a home. Blocking calls with a time limit, for the command line and for scripts."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import MacroVpnError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S: Final = 5.0
+"""How long one answer may take."""
+HOP_LIMIT_S: Final = 35.0
+MAX_ANSWER_BYTES: Final = 16 << 20
+
+
+class NoNodeError(MacroVpnError):
+    """No node answers in a home.
+
+    Args:
+        home: the folder that was looked in.
+    """
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"No node runs in {home}. Start one with `macrovpn up`.")
+        self.home = home
+
+
+class SilentNodeError(MacroVpnError):
+    """A node runs, and does not answer as it should.
+
+    Args:
+        home: its folder.
+        pid: its process.
+    """
+
+    def __init__(self, home: Path, pid: int) -> None:
+        super().__init__(f"The node in {home} (process {pid}) does not answer. `macrovpn down` ends it.")
+        self.home = home
+        self.pid = pid
+
+
+class RefusedError(MacroVpnError):
+    """The node answered, and refused.
+
+    Args:
+        status: the HTTP status.
+        sentence: what the node said.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class NodeClient:
+    """The running node of one home, as others on this machine see it.
+
+    Args:
+        home: the node's folder.
+
+    Raises:
+        NoNodeError: no node says that it runs there.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        try:
+            facts = json.loads((home / "control.json").read_text(encoding="utf-8"))
+            self.url = str(facts["url"])
+            self.pid = int(facts["pid"])
+            self.token_file = str(facts["token_file"])
+            with open(self.token_file, encoding="ascii") as file:
+                self._token = file.read().strip()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise NoNodeError(home) from error
+        # Not through a proxy of the environment: that could be this node itself.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def status(self) -> dict[str, Any]:
+        """State, route and counters. Raises as `call`."""
+        return self._object("GET", "status")
+
+    def route(self) -> dict[str, Any]:
+        """The present circuits. Raises as `call`."""
+        return self._object("GET", "route")
+
+    def peers(self) -> dict[str, Any]:
+        """The peers that the node knows. Raises as `call`."""
+        return self._object("GET", "peers")
+
+    def pac(self) -> str:
+        """The text of the PAC. Raises as `call`."""
+        return self.call("GET", "pac").decode("utf-8", "replace")
+
+    def hop(self) -> dict[str, Any]:
+        """Change the route and return the new one. Raises as `call`."""
+        return self._object("POST", "hop", HOP_LIMIT_S)
+
+    def stop(self) -> None:
+        """Ask the node to stop; it answers before it does. Raises as `call`."""
+        self.call("POST", "stop")
+
+    def call(self, method: str, name: str, limit_s: float = LIMIT_S) -> bytes:
+        """Make one request.
+
+        Args:
+            method: `GET` or `POST`.
+            name: the last part of the path.
+            limit_s: how long to wait for each read.
+
+        Raises:
+            NoNodeError: nothing answers there any more.
+            SilentNodeError: something is there, and gives no answer in time or none that makes sense.
+            RefusedError: the node answered with an error.
+        """
+        headers = {"Authorization": f"Bearer {self._token}"}
+        request = urllib.request.Request(f"{self.url}/v1/{name}", method=method, headers=headers)
+        try:
+            with self._opener.open(request, timeout=limit_s) as answer:
+                body: bytes = answer.read(MAX_ANSWER_BYTES)
+                return body
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RefusedError(error.code, _sentence(error)) from error
+        except (OSError, HTTPException, ValueError) as error:
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error
+            if isinstance(cause, ConnectionError):
+                raise NoNodeError(self._home) from error
+            raise SilentNodeError(self._home, self.pid) from error
+
+    def _object(self, method: str, name: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+        try:
+            answer = json.loads(self.call(method, name, limit_s))
+        except ValueError as error:
+            raise SilentNodeError(self._home, self.pid) from error
+        if not isinstance(answer, dict):
+            raise SilentNodeError(self._home, self.pid)
+        return answer
+
+
+def _sentence(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.loads(error.read(MAX_ANSWER_BYTES))["error"])
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return f"The node refused with status {error.code}."
+
+
+def ask_status(home: Path, pid: int) -> dict[str, Any] | None:
+    """Ask the node that one process runs.
+
+    Args:
+        home: its folder.
+        pid: the process; what another one left behind there is not asked.
+
+    Returns:
+        Its status, or None while it does not answer.
+    """
+    try:
+        client = NodeClient(home)
+        return client.status() if client.pid == pid else None
+    except MacroVpnError:
+        return None

@@ -1,0 +1,159 @@
+"""Change one setting in the file and keep everything else of it as the user wrote it, comments included."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import ConfigError
+from node.config import CONFIG_NAME, check, line_of, load, parse
+from node.files import make_home, write_private
+from node.settings import FIELDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from node.settings import Settings
+
+_STRING_OR_COMMENT: Final = re.compile(
+    r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|(?P<comment>\#[^\n]*)", re.DOTALL
+)
+_SECRETS: Final = frozenset({"proxy.password"})
+REDACTED: Final = "[redacted]"
+
+
+def list_values(settings: Settings) -> dict[str, Any]:
+    """Name every setting with its value; secrets that are set read `[redacted]`."""
+    values = {name: get_value(settings, name) for name in FIELDS}
+    return {name: REDACTED if name in _SECRETS and value else value for name, value in values.items()}
+
+
+def get_value(settings: Settings, name: str) -> Any:
+    """Look one setting up.
+
+    Args:
+        settings: the settings.
+        name: `section.key`.
+
+    Raises:
+        ConfigError: there is no such setting.
+    """
+    if name not in FIELDS:
+        check(name, None, "config")
+    section, _, key = name.partition(".")
+    return _as_toml(getattr(getattr(settings, section), key))
+
+
+def _as_toml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def set_value(home: Path, name: str, text: str) -> Any:
+    """Write one setting into the file of a home; nothing is written when the result would not load.
+
+    Args:
+        home: the node's folder; made when it is missing.
+        name: `section.key`.
+        text: the value; lists are separated by commas or written as in TOML.
+
+    Returns:
+        The value as it stands in the file now.
+
+    Raises:
+        ConfigError: the name or the value is wrong, or the file is.
+        MacroVpnError: the folder cannot be made.
+    """
+    value = _as_toml(check(name, text, name, text=True))
+    path = make_home(home) / CONFIG_NAME
+    try:
+        old = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        old = ""
+    wanted, _ = parse(old, path)
+    new = edit(old, name, value)
+    try:
+        kept = parse(new, path)[0] == wanted | {name: check(name, value, name)}
+    except ConfigError:
+        kept = False
+    if not kept:
+        raise ConfigError(f"{path}, line {line_of(old, *name.split('.'))}", _FORM.format(*name.split(".")))
+    load(home, {name: value}, {})
+    try:
+        write_private(path, new)
+    except OSError as error:
+        raise ConfigError(str(path), f"the file cannot be written: {error.strerror}") from error
+    return value
+
+
+_FORM: Final = "this form cannot be changed from here; write the setting as {1} = … on a line below [{0}]"
+
+
+def edit(text: str, name: str, value: Any) -> str:
+    """Put a value into the text of a settings file.
+
+    Args:
+        text: TOML.
+        name: `section.key`.
+        value: a text, number, truth value or list of texts.
+
+    Returns:
+        The new text. A line that has the key is replaced, else one is added below the section's header, else the
+        section is added at the end.
+    """
+    section, _, key = name.partition(".")
+    lines = text.splitlines()
+    line = f"{key} = {format_value(value)}"
+    header = re.compile(rf"\s*\[\s*{section}\s*\]\s*(#.*)?")
+    start = next((number for number, old in enumerate(lines) if header.fullmatch(old)), None)
+    if start is None:
+        return "\n".join([*lines, *([""] if lines else []), f"[{section}]", line, ""])
+    stop = next((n for n in range(start + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    wanted = re.compile(rf"\s*[\"']?{key}[\"']?\s*=")
+    found = next((n for n in range(start + 1, stop) if wanted.match(lines[n])), None)
+    if found is None:
+        lines.insert(start + 1, line)
+    else:
+        end = _end_of_value(lines, found)
+        comments = [match["comment"] for match in _STRING_OR_COMMENT.finditer("\n".join(lines[found:end]))]
+        *above, beside = [comment for comment in comments if comment] or [""]
+        lines[found:end] = [*above, f"{line}  {beside}".rstrip()]
+    return "\n".join([*lines, ""])
+
+
+def _end_of_value(lines: list[str], start: int) -> int:
+    for end in range(start + 1, len(lines) + 1):
+        try:
+            tomllib.loads("\n".join(lines[start:end]))
+        except tomllib.TOMLDecodeError:
+            continue
+        return end
+    return start + 1
+
+
+def format_value(value: Any) -> str:
+    """Write a value as TOML: a text, number, truth value or a list of them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        escaped = "".join(_escape(character) for character in value)
+        return f'"{escaped}"'
+    return f"[{', '.join(format_value(part) for part in value)}]"
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
+
+
+def format_file(tables: dict[str, dict[str, Any]]) -> str:
+    """Write a whole settings file from sections, keys and values."""
+    parts = []
+    for section, table in tables.items():
+        parts.append(
+            "\n".join([f"[{section}]", *(f"{key} = {format_value(value)}" for key, value in table.items()), ""])
+        )
+    return "\n".join(parts)

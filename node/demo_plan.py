@@ -1,0 +1,134 @@
+"""What the network of `macrovpn demo` consists of, before anything runs: members, addresses, settings files.
+
+Every node stands at a loopback address of its own, in a /16 of its own, so that paths are as diverse as in a real
+network: 127.20.0.1, 127.21.0.1, 127.23.0.1 and so on. Exits leave from 127.22.0.1, 127.22.0.2 and so on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from node.config_edit import format_file
+from node.settings import MODE_HOPS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from node.children import Child
+
+FIRST_ADDRESS: Final = "127.20.0.1"
+_NETWORK: Final = "127.0.0.0/8"
+_FIRST_NET: Final = 20
+_EGRESS_NET: Final = 22
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the network shall be.
+
+    Args:
+        relays: how many relays.
+        exits: how many exits; relays and exits together at most 200.
+        mode: how the client chooses paths.
+        hops: hops of its paths, 1 to 5; 0 for the mode's number.
+        engine: what carries the links.
+        port: TCP port of the client's proxy; 0 for any free one.
+        resolver: name server of the exits, `HOST:PORT`; empty for the system's.
+        allow_destinations: networks that the exits reach although exits refuse them otherwise.
+        bypass: rules of what the client connects to past the tunnel. Nothing else goes past it, loopback included:
+            here the destinations are local, and shall be reached through the network.
+        home: folder of the network, kept at the end; None for one that is removed.
+    """
+
+    relays: int = 4
+    exits: int = 2
+    mode: str = "balanced"
+    hops: int = 0
+    engine: str = "auto"
+    port: int = 0
+    resolver: str = ""
+    allow_destinations: tuple[str, ...] = ()
+    bypass: tuple[str, ...] = ()
+    home: Path | None = None
+
+    @property
+    def path_hops(self) -> int:
+        """Hops of the client's paths, with the mode's number filled in."""
+        return self.hops or MODE_HOPS[self.mode]
+
+
+@dataclass(slots=True)
+class Member:
+    """One node of the network.
+
+    Args:
+        role: what it does.
+        name: what people read, such as `relay-1`.
+        home: its folder.
+        address: the loopback address that it announces; empty for the client.
+        port: its UDP port; 0 for the client.
+        egress: the address that an exit connects from; empty for others.
+    """
+
+    role: Literal["relay", "exit", "client"]
+    name: str
+    home: Path
+    address: str = ""
+    port: int = 0
+    egress: str = ""
+    child: Child | None = None
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def multiaddr(self) -> str:
+        """Where its links go, such as `/ip4/127.20.0.1/udp/41001/quic-v1`; empty for the client."""
+        return f"/ip4/{self.address}/udp/{self.port}/quic-v1" if self.address else ""
+
+
+def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Member]:
+    """Name the members: relays, exits, and the client last, whose home is the network's folder itself.
+
+    Args:
+        options: what the network shall be.
+        folder: the network's folder.
+        ports: a UDP port for each relay and exit.
+    """
+    nets = [net for net in range(_FIRST_NET, 256) if net != _EGRESS_NET]
+    members = []
+    for index, port in enumerate(ports):
+        role: Literal["relay", "exit"] = "relay" if index < options.relays else "exit"
+        number = index + 1 if role == "relay" else index - options.relays + 1
+        name = f"{role}-{number}"
+        egress = f"127.{_EGRESS_NET}.0.{number}" if role == "exit" else ""
+        members.append(Member(role, name, folder / name, f"127.{nets[index]}.0.1", port, egress))
+    members.append(Member("client", "client", folder))
+    return members
+
+
+def settings_text(member: Member, options: DemoOptions, bootstrap: str) -> str:
+    """Write the settings file of a member.
+
+    Args:
+        member: the node.
+        options: what the network shall be.
+        bootstrap: multiaddr of the peer to begin with; empty for the first node.
+    """
+    peers = {"port": member.port, "bootstrap": [bootstrap] if bootstrap else [], "allow_addresses": [_NETWORK]}
+    tables: dict[str, dict[str, Any]] = {
+        "node": {"roles": [member.role], "engine": options.engine},
+        "peers": peers | {"address": member.address},
+        "control": {"port": 0},
+    }
+    if member.role == "client":
+        tables["proxy"] = {"listen": f"127.0.0.1:{options.port}"}
+        tables["tunnel"] = {"mode": options.mode, "hops": options.hops}
+        tables["bypass"] = {"rules": list(options.bypass), "presets": []}
+    if member.role == "exit":
+        tables["exit"] = {
+            "allow_destinations": list(options.allow_destinations),
+            "resolver": options.resolver,
+            "egress_address": member.egress,
+        }
+    return format_file(tables)

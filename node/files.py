@@ -1,0 +1,134 @@
+"""Files of a home: private, whole or not at all, and one lock that says who runs there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from core.errors import MacroVpnError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOCK_NAME: Final = "node.lock"
+KEYS_NAME: Final = "keys"
+_LOCK_WAIT_S: Final = 0.3
+"""`lock_holder` takes the lock for an instant: whoever finds it taken tries again this long."""
+
+
+class HomeTakenError(MacroVpnError):
+    """Another process runs a node in this home.
+
+    Args:
+        home: the folder.
+        pid: the process that holds it, or 0 when unknown.
+    """
+
+    def __init__(self, home: Path, pid: int) -> None:
+        super().__init__(f"A node already runs in {home} (process {pid}). Stop it with `macrovpn down`.")
+        self.home = home
+        self.pid = pid
+
+
+def make_home(home: Path) -> Path:
+    """Create the folder, closed to other users, where it is missing.
+
+    Returns:
+        The same folder, absolute.
+
+    Raises:
+        MacroVpnError: it cannot be made.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise MacroVpnError(f"The folder {home} cannot be made: {error.strerror}.") from error
+    return home.resolve()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file in one step, readable by its owner only; a crash leaves the old or the new text.
+
+    Raises:
+        OSError: the folder is missing or not writable; the old file is untouched.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+class HomeLock:
+    """The right to run a node in a home. The kernel returns it when the process ends, however it ends.
+
+    Args:
+        home: an existing folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._handle = -1
+
+    def acquire(self) -> None:
+        """Take the lock and note this process's id in it.
+
+        Raises:
+            HomeTakenError: another process holds it.
+        """
+        handle = os.open(self._home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _LOCK_WAIT_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    pid = _read_pid(handle)
+                    os.close(handle)
+                    raise HomeTakenError(self._home, pid) from error
+                time.sleep(0.02)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        self._handle = handle
+
+    def release(self) -> None:
+        """Give the lock back. Does nothing when it is not held."""
+        if self._handle >= 0:
+            os.ftruncate(self._handle, 0)
+            os.close(self._handle)
+            self._handle = -1
+
+
+def lock_holder(home: Path) -> int | None:
+    """Name the live process that runs a node in `home`.
+
+    Returns:
+        Its process id (0 when it has not written it yet), or None when no process holds the lock.
+    """
+    try:
+        handle = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _read_pid(handle)
+    finally:
+        os.close(handle)
+    return None
+
+
+def _read_pid(handle: int) -> int:
+    text = os.pread(handle, 20, 0)
+    return int(text) if text.isdigit() else 0

@@ -1,0 +1,238 @@
+"""Every setting of a node, once: its type, its default and the sentence that says what it must be."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODE_HOPS: Final = {"speed": 2, "balanced": 3, "privacy": 3}
+"""Hops of a path where `tunnel.hops` is 0."""
+
+_MULTIADDR: Final = re.compile(
+    r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]{1,255}/udp/[0-9]{1,5}/quic-v1/p2p/[1-9A-HJ-NP-Za-km-z]{40,64}"
+)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def split_endpoint(text: str) -> tuple[str, int]:
+    """Take an address and a port apart: `127.0.0.1:1080`, `[::1]:1080`.
+
+    Returns:
+        The IP literal without brackets, and the port (0 to 65535).
+
+    Raises:
+        ValueError: it has another form.
+    """
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = str(ipaddress.IPv6Address(host[1:-1]))
+    else:
+        host = str(ipaddress.IPv4Address(host))
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError("no port between 0 and 65535")
+    return host, int(port)
+
+
+def join_endpoint(host: str, port: int) -> str:
+    """Write an IP literal and a port as `split_endpoint` reads them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_endpoint(text: str) -> bool:
+    try:
+        split_endpoint(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_peer(text: str) -> bool:
+    return _MULTIADDR.fullmatch(text) is not None
+
+
+def _is_bypass(texts: tuple[str, ...]) -> bool:
+    from pac.rules import Rule as BypassRule
+
+    return all(BypassRule.parse(text) for text in texts)
+
+
+def _is_preset(names: tuple[str, ...]) -> bool:
+    from pac.presets import preset_rules
+
+    return all(preset_rules(name) for name in names)
+
+
+def _always(_: object) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value must be.
+
+    Args:
+        text: completes the sentence "… must be".
+        check: True for a value, already of the right type, that is right. May raise ConfigError to say more.
+    """
+
+    text: str
+    check: Callable[[Any], bool] = _always
+
+
+def _optional(check: Callable[[str], bool]) -> Callable[[str], bool]:
+    return lambda value: value == "" or check(value)
+
+
+def _each(check: Callable[[str], bool]) -> Callable[[tuple[str, ...]], bool]:
+    return lambda values: all(check(value) for value in values)
+
+
+def _matches(pattern: str) -> Callable[[str], bool]:
+    return lambda value: re.fullmatch(pattern, value) is not None
+
+
+def _between(low: int, high: int) -> Callable[[int], bool]:
+    return lambda value: low <= value <= high
+
+
+def _different(values: tuple[str, ...]) -> bool:
+    return 0 < len(values) == len(set(values))
+
+
+def _is_short(text: str) -> bool:
+    return len(text.encode("utf-8", "replace")) <= 255
+
+
+# The annotations below are evaluated outside this module's names, so rules are named here and not written there.
+_ROLES: Final = Rule('a list of different roles out of "client", "relay" and "exit"', _different)
+_ENGINE: Final = Rule('one of "auto", "aiopquic" and "aioquic"')
+_REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches("([A-Z]{2}(-[A-Z0-9]{1,5})?)?"))
+_LISTEN: Final = Rule('an IP address and a port, such as "127.0.0.1:1080"', _is_endpoint)
+_PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
+_MODE: Final = Rule('one of "speed", "balanced" and "privacy"')
+_HOPS: Final = Rule("a number of hops, 1 to 5, or 0 for the mode's own number", _between(0, 5))
+_PORT: Final = Rule("a port number, 0 to 65535 (0: any free one)", _between(0, 65535))
+_ADDRESS: Final = Rule('an IP address that peers can reach, or ""', _optional(_is_ip))
+_PEERS: Final = Rule('a list of peers, such as ["/ip4/203.0.113.7/udp/4433/quic-v1/p2p/12D3Koo…"]', _each(_is_peer))
+_NETWORKS: Final = Rule('a list of networks, such as ["127.0.0.0/8"]', _each(_is_network))
+_SWITCH: Final = Rule("true or false")
+_RESOLVER: Final = Rule(
+    'the IP address and port of a name server, such as "9.9.9.9:53", or "" for the system\'s', _optional(_is_endpoint)
+)
+_EGRESS: Final = Rule('an IP address of this machine, or ""', _optional(_is_ip))
+_POLICY: Final = Rule('one of "default" and "web"')
+_RULES: Final = Rule('a list of rules, such as ["example.org"]', _is_bypass)
+_PRESETS: Final = Rule('a list of presets, such as ["local"]', _is_preset)
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file."""
+
+
+class NodeSettings(_Section, frozen=True):
+    """What this node is for the network, and what carries its links."""
+
+    roles: Annotated[tuple[Literal["client", "relay", "exit"], ...], _ROLES] = ("client",)
+    engine: Annotated[Literal["auto", "aiopquic", "aioquic"], _ENGINE] = "auto"
+    region: Annotated[str, _REGION] = ""
+
+
+class ProxySettings(_Section, frozen=True):
+    """The port that the browser is pointed at."""
+
+    listen: Annotated[str, _LISTEN] = "127.0.0.1:1080"
+    password: Annotated[str, _PASSWORD] = ""
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """`listen` as an IP literal and a port."""
+        return split_endpoint(self.listen)
+
+
+class TunnelSettings(_Section, frozen=True):
+    """How paths are chosen."""
+
+    mode: Annotated[Literal["speed", "balanced", "privacy"], _MODE] = "balanced"
+    hops: Annotated[int, _HOPS] = 0
+
+    @property
+    def path_hops(self) -> int:
+        """Hops of a path, 1 to 5, with the mode's own number filled in."""
+        return self.hops or MODE_HOPS[self.mode]
+
+
+class PeersSettings(_Section, frozen=True):
+    """Where other peers find this one, and where it finds them."""
+
+    port: Annotated[int, _PORT] = 0
+    address: Annotated[str, _ADDRESS] = ""
+    bootstrap: Annotated[tuple[str, ...], _PEERS] = ()
+    allow_addresses: Annotated[tuple[str, ...], _NETWORKS] = ()
+    diversity: Annotated[bool, _SWITCH] = True
+
+
+class ExitSettings(_Section, frozen=True):
+    """What this node reaches for others while it has the role exit."""
+
+    allow_destinations: Annotated[tuple[str, ...], _NETWORKS] = ()
+    resolver: Annotated[str, _RESOLVER] = ""
+    egress_address: Annotated[str, _EGRESS] = ""
+    policy: Annotated[Literal["default", "web"], _POLICY] = "default"
+
+
+class BypassSettings(_Section, frozen=True):
+    """What does not travel through the tunnel."""
+
+    rules: Annotated[tuple[str, ...], _RULES] = ()
+    presets: Annotated[tuple[str, ...], _PRESETS] = ("local",)
+
+
+class ControlSettings(_Section, frozen=True):
+    """The control interface on loopback."""
+
+    port: Annotated[int, _PORT] = 0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of a node. `load` makes one that has been checked."""
+
+    node: NodeSettings = NodeSettings()
+    proxy: ProxySettings = ProxySettings()
+    tunnel: TunnelSettings = TunnelSettings()
+    peers: PeersSettings = PeersSettings()
+    exit: ExitSettings = ExitSettings()
+    bypass: BypassSettings = BypassSettings()
+    control: ControlSettings = ControlSettings()
+
+
+def _fields() -> Iterator[tuple[str, Any]]:
+    for section in msgspec.structs.fields(Settings):
+        for field in msgspec.structs.fields(section.type):
+            yield f"{section.name}.{field.name}", field.type
+
+
+FIELDS: Final = dict(_fields())
+"""Every setting's name (`section.key`) and its annotated type."""
+SECTIONS: Final = tuple(section.name for section in msgspec.structs.fields(Settings))

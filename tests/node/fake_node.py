@@ -1,0 +1,90 @@
+"""A program that behaves, seen from outside, as a node: a home, a control interface, an end. It carries no traffic.
+
+`FAKE_NODE` chooses how: `stubborn` ignores SIGTERM and requests to stop, `broken` ends at once with a line on stderr,
+`blocked` stays blocked. `FAKE_NODE_ONLY` limits that to homes whose path ends in it. `FAKE_NODE_PEERS` is the number
+of peers that it claims to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from node.config import PARENT_FD_ENV, Settings, load
+from node.control import Control
+from node.files import HomeLock
+
+PEER_ID = "12D3KooW" + "A" * 44
+
+
+class FakeNode:
+    """What `Control` asks."""
+
+    def __init__(self, settings: Settings, how: str) -> None:
+        self._settings = settings
+        self._how = how
+        self.stopped = asyncio.Event()
+
+    def status(self) -> dict[str, Any]:
+        client = "client" in self._settings.node.roles
+        return {
+            "state": "blocked" if self._how == "blocked" else "up",
+            "reason": "no guard answers." if self._how == "blocked" else "",
+            "peers": int(os.environ.get("FAKE_NODE_PEERS", "0")),
+            "peer_id": "" if client else PEER_ID,
+            "proxy": self._settings.proxy.listen if client else "",
+            "pac": f"http://{self._settings.proxy.listen}/x/proxy.pac" if client else "",
+            "roles": list(self._settings.node.roles),
+            "engine": "fake",
+        }
+
+    def route(self) -> dict[str, Any]:
+        return {"circuits": []}
+
+    def peers(self) -> dict[str, Any]:
+        return {"peers": []}
+
+    def pac(self) -> str:
+        return "function FindProxyForURL(url, host) {}"
+
+    async def hop(self) -> None:
+        return
+
+    def request_stop(self) -> None:
+        if self._how != "stubborn":
+            self.stopped.set()
+
+
+async def run(home: Path, how: str) -> None:
+    settings = load(home)
+    node = FakeNode(settings, how)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, node.request_stop)
+    if parent := os.environ.get(PARENT_FD_ENV):
+        os.set_blocking(int(parent), False)
+        loop.add_reader(int(parent), node.stopped.set)
+    control = Control(node, home)
+    await control.start(settings.control.port)
+    await node.stopped.wait()
+    await control.stop()
+
+
+def main() -> None:
+    home = Path(sys.argv[sys.argv.index("--home") + 1])
+    how = os.environ.get("FAKE_NODE", "")
+    if not str(home).endswith(os.environ.get("FAKE_NODE_ONLY", "")):
+        how = ""
+    if how == "broken":
+        sys.exit("this node is broken on purpose")
+    lock = HomeLock(home)
+    lock.acquire()
+    asyncio.run(run(home, how))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""A node away from the terminal: started, refused, stopped; with a small program in the place of the node."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from core.errors import MacroVpnError
+from node import background
+from node.client import NoNodeError
+from node.files import HomeTakenError, lock_holder
+from node.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(background, "program", lambda: ([sys.executable, "-m", "tests.node.fake_node"], ROOT))
+    yield tmp_path
+    if pid := lock_holder(tmp_path):
+        os.kill(pid, 9)
+
+
+def test_start_and_stop(home: Path) -> None:
+    lines: list[str] = []
+    status = background.start(["up"], home, lines.append)
+    assert status["state"] == "up"
+    assert lock_holder(home) == status["pid"]
+    assert os.getpgid(status["pid"]) != os.getpgid(0)
+    assert lines == ["starting …"]
+    with pytest.raises(HomeTakenError):
+        background.start(["up"], home, lines.append)
+    assert background.stop(home)
+    assert lock_holder(home) is None
+    assert not background.stop(home)
+
+
+def test_a_node_that_ends_at_once_is_told_with_its_last_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_NODE", "broken")
+    with pytest.raises(MacroVpnError, match=r"ended with exit code 1\. this node is broken on purpose"):
+        background.start(["up"], home, lambda _: None)
+
+
+def test_a_blocked_node_is_told_with_its_reason(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_NODE", "blocked")
+    with pytest.raises(MacroVpnError, match=r"is blocked: no guard answers\.$"):
+        background.start(["up"], home, lambda _: None)
+    assert background.stop(home)
+
+
+def test_a_node_that_is_not_up_in_time_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "START_LIMIT_S", 2.0)
+    monkeypatch.setattr(background, "ask_status", lambda home, pid: {"state": "connecting"})
+    with pytest.raises(MacroVpnError, match=r"not up after 2 s \(connecting\)\. It goes on trying"):
+        background.start(["up"], home, lambda _: None)
+    assert lock_holder(home)
+
+
+def test_a_node_that_does_not_stop_when_asked_gets_a_signal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "STOP_LIMIT_S", 0.3)
+    monkeypatch.setattr(background, "KILL_LIMIT_S", 0.3)
+    monkeypatch.setenv("FAKE_NODE", "stubborn")
+    status = background.start(["up"], home, lambda _: None)
+    with pytest.raises(MacroVpnError, match=f"process {status['pid']}\\) does not stop"):
+        background.stop(home)
+
+
+def test_a_node_without_control_gets_a_signal(home: Path) -> None:
+    status = background.start(["up"], home, lambda _: None)
+    (home / "control.json").write_text("{}")
+    assert background.stop(home)
+    assert lock_holder(home) is None
+    assert status["pid"]
+
+
+class _App:
+    """A stand-in for the module that runs the node."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Settings, Path, int | None]] = []
+        self.code = 3
+
+    def run(self, settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+        assert lock_holder(home) == os.getpid()
+        assert not (home / "control.json").exists()
+        self.seen.append((settings, home, ready_fd))
+        return self.code
+
+
+def test_run_here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = _App()
+    monkeypatch.setitem(sys.modules, "node.app", app)
+    monkeypatch.setenv("MACROVPN_PARENT_FD", "0")
+    (home / "control.json").write_text("left behind")
+    assert background.run_here(Settings(), home, lambda _: None) == 3
+    assert app.seen == [(Settings(), home, None)]
+    assert lock_holder(home) is None
+
+
+def test_run_here_announces_once_when_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter([None, {"state": "connecting"}, {"state": "up"}])
+    monkeypatch.setattr(background, "ask_status", lambda home, pid: next(states))
+    announced = threading.Event()
+    facts: list[dict[str, Any]] = []
+
+    def announce(status: dict[str, Any]) -> None:
+        facts.append(status)
+        announced.set()
+
+    class App:
+        @staticmethod
+        def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+            assert announced.wait(10)
+            return 0
+
+    monkeypatch.setitem(sys.modules, "node.app", App)
+    assert background.run_here(Settings(), home, announce) == 0
+    assert facts == [{"state": "up", "pid": os.getpid()}]
+
+
+def test_the_program_is_this_one() -> None:
+    command, folder = background.program()
+    assert command == [sys.executable, "-m", "node"]
+    assert (folder / "node" / "__main__.py").exists()
+
+
+def test_last_line(tmp_path: Path) -> None:
+    assert background.last_line(tmp_path) == ""
+    (tmp_path / "node.log").write_text("x" * 5000 + "\nthe end\n\n")
+    assert background.last_line(tmp_path) == "the end"
+
+
+def test_no_node_says_what_to_do() -> None:
+    assert str(NoNodeError(Path("/h"))) == "No node runs in /h. Start one with `macrovpn up`."

@@ -1,0 +1,358 @@
+"""The command line: exit codes, `--json`, and what its options become."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from click.testing import CliRunner, Result
+
+from node import background
+from node.cli import cli
+from node.cli_common import plain
+from node.config import load
+from node.control import Control
+from node.files import HomeLock, lock_holder
+from tests.node.test_config import PEER
+from tests.node.test_control import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from node.demo import DemoOptions
+    from node.settings import Settings
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+KEYS: Final = {
+    "state",
+    "reason",
+    "exit_region",
+    "hops",
+    "flows",
+    "peers",
+    "circuits",
+    "proxy",
+    "pac",
+    "roles",
+    "peer_id",
+}
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    """Run a command with `--json`; it must succeed and print one line."""
+    result = call(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("\n") == 1
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+class Telling(Node):
+    """A node with something to tell."""
+
+    def status(self) -> dict[str, Any]:
+        return {"state": "up", "exit_region": "NL", "hops": 3, "proxy": "127.0.0.1:1080", "roles": ["client"], "x": 1}
+
+    def route(self) -> dict[str, Any]:
+        hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
+        return {"circuits": [{"id": "c1", "flows": 2, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}]}
+
+    def peers(self) -> dict[str, Any]:
+        return {"peers": [{"peer_id": "12D3KooWy", "roles": ["relay"], "region": "", "tariff": 0}]}
+
+
+@contextmanager
+def running(home: Path, node: Node) -> Iterator[None]:
+    """Run the control interface of a node in another thread."""
+    up, over = Event(), Event()
+
+    async def serve() -> None:
+        control = Control(node, home)
+        await control.start(0)
+        up.set()
+        await asyncio.to_thread(over.wait)
+        await control.stop()
+
+    thread = Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert up.wait(10)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+# -- asking a node
+
+
+def test_status_of_no_node_is_an_answer(tmp_path: Path) -> None:
+    found = answer("status", "--home", tmp_path)
+    assert set(found) == KEYS
+    assert (found["state"], found["reason"]) == ("down", f"no node runs in {tmp_path}")
+    result = call("status", "--home", tmp_path)
+    assert result.exit_code == 0
+    assert "Start one with `macrovpn up`." in result.stdout
+
+
+def test_status_of_a_node_that_is_starting(tmp_path: Path) -> None:
+    lock = HomeLock(tmp_path)
+    lock.acquire()
+    assert answer("status", "--home", tmp_path)["state"] == "connecting"
+    lock.release()
+
+
+@pytest.mark.parametrize("command", ["route", "peers", "pac"])
+def test_what_needs_a_node_fails_without_one(tmp_path: Path, command: str) -> None:
+    result = call(command, "--home", tmp_path)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == f"Error: No node runs in {tmp_path}. Start one with `macrovpn up`.\n"
+
+
+def test_asking_a_node(tmp_path: Path) -> None:
+    node = Telling()
+    with running(tmp_path, node):
+        found = answer("status", "--home", tmp_path)
+        assert set(found) == KEYS | {"x"}
+        assert (found["state"], found["exit_region"], found["flows"]) == ("up", "NL", 0)
+        assert "exit      NL, 3 hops" in call("status", "--home", tmp_path).stdout
+
+        assert answer("route", "--home", tmp_path) == node.route()
+        text = call("route", "--home", tmp_path).stdout
+        assert "circuit c1: 2 flows, 62 s old" in text
+        assert "\x1b" not in text
+
+        assert answer("peers", "--home", tmp_path) == node.peers()
+        assert "relay       –   12D3KooWy" in call("peers", "--home", tmp_path).stdout
+
+        assert call("pac", "--home", tmp_path).stdout == node.pac_text + "\n"
+        url = call("pac", "--data-url", "--home", tmp_path).stdout.strip()
+        assert url.startswith("data:application/x-ns-proxy-autoconfig;base64,")
+        assert answer("pac", "--home", tmp_path) == {"pac": node.pac_text, "data_url": url}
+
+
+def test_a_terminal_takes_no_orders_from_peers() -> None:
+    assert plain("a\x1b[31m\nb\x9bc") == "a�[31m�b�c"
+
+
+# -- starting and stopping
+
+
+class Started:
+    """What the commands gave to the part that runs nodes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.here: list[tuple[Settings, Path]] = []
+        self.away: list[tuple[list[str], Path]] = []
+        self.status = {"state": "up", "proxy": "127.0.0.1:1080", "pac": "http://x/proxy.pac", "pid": 7}
+        monkeypatch.setattr(background, "run_here", self.run_here)
+        monkeypatch.setattr(background, "start", self.start)
+
+    def run_here(self, settings: Settings, home: Path, announce: Any) -> int:
+        self.here.append((settings, home))
+        announce(self.status)
+        return 3
+
+    def start(self, arguments: list[str], home: Path, progress: Any) -> dict[str, Any]:
+        self.away.append((arguments, home))
+        progress("starting …")
+        return self.status
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    return Started(monkeypatch)
+
+
+UP_FLAGS: Final = [
+    "--bootstrap", PEER, "--mode", "speed", "--hops", "1", "--port", "0", "--engine", "aioquic",
+    "--allow-address", "127.0.0.0/8", "--allow-address", "10.0.0.0/8",
+]  # fmt: skip
+
+
+def test_up_in_the_foreground(tmp_path: Path, started: Started) -> None:
+    result = call("up", "--foreground", "--home", tmp_path, *UP_FLAGS)
+    assert result.exit_code == 3, "the exit code is the node's own"
+    assert "curl --proxy socks5h://127.0.0.1:1080" in result.stdout
+    [(settings, home)] = started.here
+    assert home == tmp_path
+    assert settings.peers.bootstrap == (PEER,)
+    assert settings.peers.allow_addresses == ("127.0.0.0/8", "10.0.0.0/8")
+    assert (settings.tunnel.mode, settings.tunnel.hops, settings.node.engine) == ("speed", 1, "aioquic")
+    assert settings.proxy.listen == "127.0.0.1:0"
+
+
+def test_up_away_passes_its_options_on(tmp_path: Path, started: Started) -> None:
+    found = answer("up", "--home", tmp_path, *UP_FLAGS)
+    assert found == {
+        "state": "up",
+        "reason": "",
+        "proxy": "127.0.0.1:1080",
+        "pac": "http://x/proxy.pac",
+        "roles": "",
+        "peer_id": "",
+        "home": str(tmp_path),
+        "pid": 7,
+    }
+    [(arguments, home)] = started.away
+    assert home == tmp_path
+    assert arguments == ["up", *UP_FLAGS]
+    again = call(*arguments, "--foreground", "--home", tmp_path)
+    assert again.exit_code == 3
+    assert len(started.here) == 1
+
+
+def test_up_keeps_what_the_settings_say(tmp_path: Path, started: Started) -> None:
+    (tmp_path / "config.toml").write_text('[node]\nroles = ["relay"]\n[proxy]\nlisten = "[::1]:5"\n')
+    call("up", "--foreground", "--home", tmp_path, "--port", "6")
+    assert started.here[0][0].node.roles == ("client", "relay")
+    assert started.here[0][0].proxy.listen == "[::1]:6"
+
+
+@pytest.mark.parametrize(
+    ("flags", "saved", "roles"),
+    [
+        ([], "", ("relay",)),
+        (["--role", "exit", "--role", "relay", "--role", "exit"], "", ("exit", "relay")),
+        ([], '[node]\nroles = ["client", "exit"]\n', ("client", "exit")),
+        (["--role", "relay"], '[node]\nroles = ["exit"]\n', ("relay",)),
+    ],
+)
+def test_share(tmp_path: Path, started: Started, flags: list[str], saved: str, roles: tuple[str, ...]) -> None:
+    (tmp_path / "config.toml").write_text(saved)
+    result = call("share", "--home", tmp_path, "--port", "4433", "--address", "127.20.0.1", *flags)
+    assert result.exit_code == 3, result.output
+    settings = started.here[0][0]
+    assert settings.node.roles == roles
+    assert (settings.peers.port, settings.peers.address) == (4433, "127.20.0.1")
+
+
+def test_share_in_the_background(tmp_path: Path, started: Started) -> None:
+    answer("share", "--background", "--role", "exit", "--home", tmp_path)
+    assert started.away == [(["share", "--role", "exit"], tmp_path)]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["up", "--hops", "6"],
+        ["up", "--mode", "fast"],
+        ["up", "--bootstrap", "example.org"],
+        ["up", "--allow-address", "10.0.0.1/8"],
+        ["up", "--port", "65536"],
+        ["share", "--role", "client"],
+        ["share", "--address", "example.org"],
+        ["demo", "--relays", "1"],
+        ["demo", "--relays", "150", "--exits", "51"],
+        ["demo", "--exits", "0"],
+        ["demo", "--resolver", "127.0.0.1"],
+        ["demo", "--allow-destination", "everything"],
+        ["config", "set", "tunnel.hops"],
+        ["hop"],
+    ],
+)
+def test_wrong_usage(tmp_path: Path, started: Started, flags: list[str]) -> None:
+    result = call(*flags, *(["--home", str(tmp_path)] if flags != ["hop"] else []))
+    assert result.exit_code == 2
+    assert "Error: " in result.stderr
+    assert result.stdout == ""
+    assert not started.here + started.away
+
+
+def test_a_wrong_settings_file_is_a_failure_with_its_reason(tmp_path: Path, started: Started) -> None:
+    (tmp_path / "config.toml").write_text("[tunnel]\nhops = 9\n")
+    result = call("up", "--home", tmp_path)
+    assert result.exit_code == 1
+    assert "config.toml, line 2: tunnel.hops must be" in result.stderr
+
+
+def test_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer("down", "--home", tmp_path) == {"state": "down", "stopped": False}
+    monkeypatch.setattr(background, "program", lambda: ([sys.executable, "-m", "tests.node.fake_node"], ROOT))
+    assert answer("up", "--home", tmp_path)["pid"] == lock_holder(tmp_path)
+    assert call("up", "--home", tmp_path).exit_code == 1
+    assert answer("down", "--home", tmp_path) == {"state": "down", "stopped": True}
+    assert lock_holder(tmp_path) is None
+
+
+def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[DemoOptions] = []
+    facts = {"proxy": "127.0.0.1:4", "pac": "", "engine": "e", "home": "/h", "processes": [{"role": "relay"}] * 2}
+
+    async def run(options: DemoOptions, announce: Any, say: Any) -> None:
+        seen.append(options)
+        announce(facts)
+
+    monkeypatch.setattr("node.demo.run", run)
+    monkeypatch.setenv("MACROVPN_HOME", "/the/user's/own")
+    assert answer("demo") == facts
+    assert (seen[0].relays, seen[0].exits, seen[0].mode, seen[0].port, seen[0].home) == (4, 2, "balanced", 0, None)
+    flags = ["--relays", 0, "--exits", 1, "--hops", 1, "--mode", "privacy", "--engine", "aiopquic", "--port", 4]
+    flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
+    flags += ["--bypass", ".direct.example"]
+    text = call("demo", *flags, "--home", tmp_path).stdout
+    assert "2 relays" in text
+    assert "socks5h://127.0.0.1:4" in text
+    assert (seen[1].relays, seen[1].path_hops, seen[1].home) == (0, 1, tmp_path)
+    assert seen[1].allow_destinations == ("127.0.0.0/8", "::1/128")
+    assert seen[1].bypass == (".direct.example",)
+
+
+# -- settings
+
+
+def test_config(tmp_path: Path) -> None:
+    assert answer("config", "get", "tunnel.hops", "--home", tmp_path) == {"name": "tunnel.hops", "value": 0}
+    path = tmp_path / "config.toml"
+    expected = {"name": "node.roles", "value": ["relay", "exit"], "file": str(path)}
+    assert answer("config", "set", "node.roles", "relay,exit", "--home", tmp_path) == expected
+    assert load(tmp_path, environ={}).node.roles == ("relay", "exit")
+    listed = answer("config", "list", "--home", tmp_path)
+    assert listed["file"] == str(path)
+    assert listed["settings"]["node.roles"] == ["relay", "exit"]
+    assert 'node.roles = ["relay", "exit"]\n' in call("config", "list", "--home", tmp_path).stdout
+    assert call("config", "get", "proxy.listen", "--home", tmp_path).stdout == "127.0.0.1:1080\n"
+    for arguments in (["get", "a.b"], ["set", "a.b", "1"], ["set", "tunnel.hops", "9"]):
+        result = call("config", *arguments, "--home", tmp_path)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: ")
+
+
+def test_config_shows_what_counts_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MACROVPN_TUNNEL_HOPS", "4")
+    monkeypatch.setenv("MACROVPN_HOME", str(tmp_path))
+    assert answer("config", "get", "tunnel.hops")["value"] == 4
+
+
+# -- the program
+
+
+def test_the_program_starts_fast_and_imports_little() -> None:
+    code = "import sys, node.cli; print(sorted({'aiohttp', 'asyncio', 'msgspec', 'urllib.request'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+    fastest_s = 9.0
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "node", "--help"], cwd=ROOT, capture_output=True, check=True)
+        fastest_s = min(fastest_s, time.perf_counter() - start)
+    assert fastest_s < 0.3
+
+
+def test_version() -> None:
+    result = call("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("macrovpn ")

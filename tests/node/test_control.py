@@ -1,0 +1,195 @@
+"""The control interface, over real HTTP: who is answered, and what."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from core.errors import CircuitError, MacroVpnError, Reason
+from node.control import Control
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class Node:
+    """A node that answers constants and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.stops = 0
+        self.hops = 0
+        self.pac_text = "function FindProxyForURL(url, host) {}"
+        self.hop_error: MacroVpnError | None = None
+
+    def status(self) -> dict[str, Any]:
+        return {"state": "up"}
+
+    def route(self) -> dict[str, Any]:
+        return {"circuits": [{"id": "c1"}]}
+
+    def peers(self) -> dict[str, Any]:
+        return {"peers": []}
+
+    def pac(self) -> str:
+        return self.pac_text
+
+    def request_stop(self) -> None:
+        self.stops += 1
+
+    async def hop(self) -> None:
+        if self.hop_error:
+            raise self.hop_error
+        self.hops += 1
+
+
+class Rig:
+    """A node, its control interface, and a client that has the token."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.node = Node()
+        self.control = Control(self.node, home)
+
+    @property
+    def token(self) -> str:
+        return (self.home / "control.token").read_text().strip()
+
+    async def ask(
+        self, method: str, path: str, headers: dict[str, str] | None = None, data: bytes | None = None
+    ) -> tuple[int, str]:
+        headers = {"Authorization": f"Bearer {self.token}"} | (headers or {})
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, self.control.url + path, headers=headers, data=data) as answer,
+        ):
+            assert "Access-Control-Allow-Origin" not in answer.headers
+            return answer.status, await answer.text()
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path / "home")
+    await rig.control.start(0)
+    yield rig
+    await rig.control.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/status", {"state": "up"}),
+        ("/v1/route", {"circuits": [{"id": "c1"}]}),
+        ("/v1/peers", {"peers": []}),
+    ],
+)
+async def test_answers(rig: Rig, path: str, answer: dict[str, Any]) -> None:
+    status, text = await rig.ask("GET", path)
+    assert (status, json.loads(text)) == (200, answer)
+
+
+async def test_pac(rig: Rig) -> None:
+    assert await rig.ask("GET", "/v1/pac") == (200, rig.node.pac_text)
+    rig.node.pac_text = ""
+    assert (await rig.ask("GET", "/v1/pac"))[0] == 404
+
+
+async def test_stop_and_hop(rig: Rig) -> None:
+    assert (await rig.ask("POST", "/v1/stop", data=b"{}"))[0] == 200
+    assert rig.node.stops == 1
+    assert (await rig.ask("POST", "/v1/hop"))[0] == 200
+    assert rig.node.hops == 1
+    rig.node.hop_error = CircuitError(Reason.NO_PATH)
+    status, text = await rig.ask("POST", "/v1/hop")
+    assert status == 409
+    assert json.loads(text) == {"error": Reason.NO_PATH.sentence}
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Bearer " + "0" * 64, "Basic {token}", "{token}", "Bearer {token}0", "Bearer  {token}"],
+)
+async def test_no_answer_without_the_token(rig: Rig, authorization: str) -> None:
+    headers = {"Authorization": authorization.format(token=rig.token)}
+    assert (await rig.ask("POST", "/v1/stop", headers))[0] == 401
+    assert (await rig.ask("GET", "/v1/nothing", headers))[0] == 401
+    assert rig.node.stops == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["example.org", "127.0.0.1", "127.0.0.1:1", "localhost", "localhost.example:{port}", ""]
+)
+async def test_no_answer_to_another_host_name(rig: Rig, host: str) -> None:
+    port = rig.control.url.rpartition(":")[2]
+    assert (await rig.ask("POST", "/v1/stop", {"Host": host.format(port=port)}))[0] == 403
+    assert rig.node.stops == 0
+
+
+async def test_localhost_is_a_right_host_name(rig: Rig) -> None:
+    port = rig.control.url.rpartition(":")[2]
+    assert (await rig.ask("GET", "/v1/status", {"Host": f"localhost:{port}"}))[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://example.org", "null", "", "http://127.0.0.1"])
+async def test_no_answer_to_a_page(rig: Rig, origin: str) -> None:
+    assert (await rig.ask("POST", "/v1/stop", {"Origin": origin}))[0] == 403
+    assert (await rig.ask("OPTIONS", "/v1/stop", {"Origin": origin}))[0] == 403
+    assert rig.node.stops == 0
+
+
+async def test_what_is_not_there(rig: Rig) -> None:
+    for method, path, status in (("GET", "/", 404), ("GET", "/v1/stop", 405), ("POST", "/v1/status", 405)):
+        found, text = await rig.ask(method, path)
+        assert found == status
+        assert set(json.loads(text)) == {"error"}
+    assert rig.node.stops == 0
+
+
+@pytest.mark.parametrize(("size", "status"), [(64 << 10, 200), ((64 << 10) + 1, 413)])
+async def test_bodies_are_limited(rig: Rig, size: int, status: int) -> None:
+    assert (await rig.ask("POST", "/v1/stop", data=bytes(size)))[0] == status
+    assert rig.node.stops == (1 if status == 200 else 0)
+
+
+async def test_files(tmp_path: Path) -> None:
+    control = Control(Node(), tmp_path)
+    await control.start(0)
+    facts = json.loads((tmp_path / "control.json").read_text())
+    assert facts == {"url": control.url, "token_file": str(tmp_path / "control.token"), "pid": os.getpid()}
+    for name in ("control.json", "control.token"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    token = (tmp_path / "control.token").read_text()
+    assert len(bytes.fromhex(token.strip())) == 32
+    await control.stop()
+    await control.stop()
+    assert not (tmp_path / "control.json").exists()
+
+    await control.start(0)
+    assert (tmp_path / "control.token").read_text() == token, "programs that were given the token keep it"
+    await control.stop()
+
+
+@pytest.mark.parametrize("spoil", ["mode", "text", "binary"])
+async def test_a_spoilt_token_is_replaced(tmp_path: Path, spoil: str) -> None:
+    path = tmp_path / "control.token"
+    path.write_bytes({"mode": b"a" * 64, "text": b"short", "binary": b"\xff" * 64}[spoil])
+    path.chmod(0o644 if spoil == "mode" else 0o600)
+    control = Control(Node(), tmp_path)
+    await control.start(0)
+    await control.stop()
+    assert len(bytes.fromhex(path.read_text().strip())) == 32
+    assert path.read_text().strip() != "a" * 64
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_taken_port_is_told(rig: Rig, tmp_path: Path) -> None:
+    other = Control(Node(), tmp_path / "other")
+    with pytest.raises(MacroVpnError, match="The control interface cannot start"):
+        await other.start(int(rig.control.url.rpartition(":")[2]))
+    assert not (tmp_path / "other" / "control.json").exists()

@@ -1,0 +1,264 @@
+"""The demo's plan; and its processes, really started, with a small program in the place of the node."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from node.config import load, parse
+from peers.identity import Identity
+from node.demo_plan import DemoOptions, plan, settings_text
+from node.files import lock_holder
+from tests.node.fake_node import PEER_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+LIMIT_S: Final = 30.0
+
+
+def test_plan() -> None:
+    members = plan(DemoOptions(relays=3, exits=2), Path("/d"), [1, 2, 3, 4, 5])
+    assert [(member.name, member.multiaddr, member.egress, str(member.home)) for member in members] == [
+        ("relay-1", "/ip4/127.20.0.1/udp/1/quic-v1", "", "/d/relay-1"),
+        ("relay-2", "/ip4/127.21.0.1/udp/2/quic-v1", "", "/d/relay-2"),
+        ("relay-3", "/ip4/127.23.0.1/udp/3/quic-v1", "", "/d/relay-3"),
+        ("exit-1", "/ip4/127.24.0.1/udp/4/quic-v1", "127.22.0.1", "/d/exit-1"),
+        ("exit-2", "/ip4/127.25.0.1/udp/5/quic-v1", "127.22.0.2", "/d/exit-2"),
+        ("client", "", "", "/d"),
+    ]
+
+
+def test_the_largest_plan_has_addresses_of_their_own() -> None:
+    members = plan(DemoOptions(relays=150, exits=50), Path("/d"), range(1, 201))
+    assert len({member.address for member in members}) == 201
+    assert "127.22.0.1" not in {member.address for member in members}
+
+
+def test_settings_of_members() -> None:
+    options = DemoOptions(
+        1,
+        1,
+        bypass=(".direct.example",),
+        mode="speed",
+        hops=1,
+        engine="aioquic",
+        port=8,
+        resolver="127.0.0.1:53",
+        allow_destinations=("127.0.0.0/8",),
+    )
+    relay, exit_, client = plan(options, Path("/d"), [1, 2])
+    peer = f"{relay.multiaddr}/p2p/{PEER_ID}"
+    read = [tomllib.loads(settings_text(member, options, peer)) for member in (exit_, client)]
+    for member in (relay, exit_, client):
+        parse(settings_text(member, options, peer), Path("x"))
+    assert read[0] == {
+        "node": {"roles": ["exit"], "engine": "aioquic"},
+        "peers": {"port": 2, "bootstrap": [peer], "allow_addresses": ["127.0.0.0/8"], "address": "127.21.0.1"},
+        "control": {"port": 0},
+        "exit": {
+            "allow_destinations": ["127.0.0.0/8"],
+            "resolver": "127.0.0.1:53",
+            "egress_address": "127.22.0.1",
+        },
+    }
+    assert read[1]["proxy"] == {"listen": "127.0.0.1:8"}
+    assert read[1]["tunnel"] == {"mode": "speed", "hops": 1}
+    assert read[1]["bypass"] == {"rules": [".direct.example"], "presets": []}, "loopback goes through the network"
+    assert tomllib.loads(settings_text(relay, options, ""))["peers"]["bootstrap"] == []
+
+
+class Running:
+    """A demo process and what it said."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.facts: dict[str, Any] = {}
+
+    def ready(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        self.facts = json.loads(self.process.stdout.readline())
+        return self.facts
+
+    def pid(self, role: str) -> int:
+        return next(int(process["pid"]) for process in self.facts["processes"] if process["role"] == role)
+
+    def homes(self) -> list[Path]:
+        return [Path(process["home"]) for process in self.facts.get("processes", [])]
+
+    def end(self, number: signal.Signals) -> tuple[int, str, float]:
+        """Send a signal; return the exit code, what stood on stderr, and how long it took in seconds."""
+        start = time.monotonic()
+        self.process.send_signal(number)
+        _, errors = self.process.communicate(timeout=LIMIT_S)
+        return self.process.returncode, errors, time.monotonic() - start
+
+
+@contextmanager
+def demo(tmp_path: Path, relays: int, exits: int, *home: str, **environ: str) -> Iterator[Running]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.node.fake_demo", str(relays), str(exits), *home],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path), "FAKE_NODE_PEERS": str(relays + exits - 1)} | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        running = Running(process, tmp_path)
+        try:
+            yield running
+        finally:
+            process.kill()
+            for folder in running.homes():
+                if pid := lock_holder(folder):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+
+def until(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ready_line_and_clean_end(tmp_path: Path, number: signal.Signals) -> None:
+    with demo(tmp_path, 2, 1, MACROVPN_TUNNEL_HOPS="nonsense that must not reach the nodes") as running:
+        facts = running.ready()
+        assert list(facts) == ["proxy", "pac", "control", "token_file", "home", "engine", "processes"]
+        assert facts["proxy"] == "127.0.0.1:4"
+        assert facts["pac"].endswith("/proxy.pac")
+        assert facts["engine"] == "fake"
+        assert facts["token_file"] == f"{facts['home']}/control.token"
+        assert Path(facts["token_file"]).exists()
+        assert [process["role"] for process in facts["processes"]] == ["relay", "relay", "exit", "client"]
+        relay, second, _, client = facts["processes"]
+        assert set(relay) == {"role", "pid", "peer_id", "address", "home"}
+        assert relay["peer_id"] == PEER_ID
+        assert client["home"] == facts["home"]
+        bootstrap = load(Path(second["home"]), environ={}).peers.bootstrap
+        name = Identity.load(Path(relay["home"]) / "keys").peer_id
+    assert bootstrap == (f"{relay['address']}/p2p/{name}",)
+        assert all(lock_holder(home) for home in running.homes())
+        pids = [process["pid"] for process in facts["processes"]]
+
+        code, errors, took_s = running.end(number)
+        assert code == 0, errors
+        assert took_s < 5
+        assert all(map(gone, pids))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_that_does_not_listen_is_killed(tmp_path: Path) -> None:
+    with demo(tmp_path, 1, 1, FAKE_NODE="stubborn") as running:
+        facts = running.ready()
+        code, _, took_s = running.end(signal.SIGTERM)
+        assert code == 0
+        assert took_s < 5
+        assert all(gone(process["pid"]) for process in facts["processes"])
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_children_end_when_the_demo_is_killed(tmp_path: Path) -> None:
+    with demo(tmp_path, 1, 1) as running:
+        running.ready()
+        running.end(signal.SIGKILL)
+        until(lambda: not any(lock_holder(home) for home in running.homes()))
+
+
+def test_the_network_outlives_a_relay_and_not_its_client(tmp_path: Path) -> None:
+    with demo(tmp_path, 2, 1) as running:
+        running.ready()
+        relay, client = running.pid("relay"), running.pid("client")
+        os.kill(relay, signal.SIGKILL)
+        assert running.process.stderr is not None
+        reported = f"relay-1 (process {relay}) was ended by signal 9.\n"
+        until(lambda: running.process.stderr is not None and running.process.stderr.readline() == reported)
+        assert not gone(client)
+        assert running.process.poll() is None
+
+        os.kill(client, signal.SIGTERM)
+        _, errors = running.process.communicate(timeout=LIMIT_S)
+        assert running.process.returncode == 1
+        assert f"client (process {client}) ended with exit status 0." in errors
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_while_it_stops_leaves_nothing_behind(tmp_path: Path) -> None:
+    with demo(tmp_path, 1, 1, FAKE_NODE="stubborn") as running:
+        facts = running.ready()
+        os.kill(running.pid("client"), signal.SIGKILL)
+        assert running.process.stderr is not None
+        until(lambda: running.process.stderr is not None and "by signal 9" in running.process.stderr.readline())
+        code, _, took_s = running.end(signal.SIGINT)
+        assert code == 1
+        assert took_s < 5
+        assert all(gone(process["pid"]) for process in facts["processes"])
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_that_cannot_start_ends_the_demo(tmp_path: Path) -> None:
+    with demo(tmp_path, 2, 1, FAKE_NODE="broken", FAKE_NODE_ONLY="relay-2") as running:
+        out, errors = running.process.communicate(timeout=LIMIT_S)
+        assert running.process.returncode == 1
+        assert out == ""
+        assert errors.endswith("Error: relay-2 ended with exit status 1. this node is broken on purpose\n")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_before_it_is_ready(tmp_path: Path) -> None:
+    with demo(tmp_path, 1, 1, FAKE_NODE_PEERS="0") as running:
+        homes: list[Path] = []
+
+        def started() -> bool:
+            homes[:] = [path.parent for path in tmp_path.rglob("control.json")]
+            return len(homes) == 3
+
+        until(started)
+        code, errors, took_s = running.end(signal.SIGINT)
+        assert code == 1
+        assert took_s < 5
+        assert "Stopped before the network was ready." in errors
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_named_home_is_kept_and_can_be_used_again(tmp_path: Path) -> None:
+    folder = tmp_path / "network"
+    for _ in range(2):
+        with demo(tmp_path, 1, 1, str(folder)) as running:
+            assert running.ready()["home"] == str(folder)
+            assert running.end(signal.SIGINT)[0] == 0
+        assert (folder / "relay-1" / "node.log").exists()
+        assert not list(folder.rglob("control.json"))
+
+
+def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    with demo(tmp_path, 1, 1, str(tmp_path)) as running:
+        _, errors = running.process.communicate(timeout=LIMIT_S)
+        assert running.process.returncode == 1
+        assert "is not empty" in errors
+        assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
