@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from node.config import load, parse
-from peers.identity import Identity
 from node.demo_plan import DemoOptions, plan, settings_text
 from node.files import lock_holder
+from peers.identity import Identity
 from tests.node.fake_node import PEER_ID
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_ready_line_and_clean_end(tmp_path: Path, number: signal.Signals) -> Non
         assert client["home"] == facts["home"]
         bootstrap = load(Path(second["home"]), environ={}).peers.bootstrap
         name = Identity.load(Path(relay["home"]) / "keys").peer_id
-    assert bootstrap == (f"{relay['address']}/p2p/{name}",)
+        assert bootstrap == (f"{relay['address']}/p2p/{name}",)
         assert all(lock_holder(home) for home in running.homes())
         pids = [process["pid"] for process in facts["processes"]]
 
