@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import strategies as st
 
 labels = st.sampled_from(["a", "b", "ab", "corp", "x-1", "_s", "constructor", "__proto__", "xn--bcher-kva"])
@@ -31,7 +33,7 @@ networks = st.one_of(
     st.tuples(ipv6_numbers, st.integers(1, 128)).map(_network6),
 )
 wildcards = st.tuples(st.text("ab*.-", min_size=1, max_size=6), labels).map(
-    lambda parts: f"*{parts[0]}.{parts[1]}".replace("..", ".").replace("..", ".")
+    lambda parts: re.sub(r"\.+", ".", f"*{parts[0]}.{parts[1]}")
 )
 bodies = st.one_of(names, names.map(lambda name: "." + name), wildcards, networks, ipv4, ipv6.map("[{}]".format))
 ports = st.sampled_from([1, 80, 443, 8443])
