@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from core.fault import place
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -29,7 +31,7 @@ class Tasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("task %s failed: %s", task.get_name(), type(error).__name__)
+            _log.error("task %s failed: %s", task.get_name(), place(error))
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -9,9 +9,10 @@ import os
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError
+from core.fault import place
 from node.config import PARENT_FD_ENV
 from node.running import RunningNode
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from node.settings import Settings
 
 STOP_LIMIT_S: Final = 3.0
+_log = logging.getLogger(__name__)
 _GC_YOUNG: Final = 20_000
 """Allocations between collections of the youngest generation: most objects here die by their reference count."""
 
@@ -56,6 +58,7 @@ def _runner() -> Callable[..., int]:
 async def _run(settings: Settings, home: Path, ready_fd: int | None) -> int:
     node = RunningNode(settings, home)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_unexpected)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.request_stop)
     _watch_parent(loop, node)
@@ -74,6 +77,12 @@ async def _run(settings: Settings, home: Path, ready_fd: int | None) -> int:
         except TimeoutError:
             raise MacroVpnError("The node did not stop in time, so it was ended.") from None
     return 0
+
+
+def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that nobody caught, without asyncio's own words: they can name a connection."""
+    error = context.get("exception")
+    _log.error("unexpected error: %s", place(error) if error is not None else "without exception")
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, node: RunningNode) -> None:

@@ -107,9 +107,12 @@ class Circuit:
         """Ask the exit for a flow; wait for its `opened`.
 
         Raises:
-            FlowError: the circuit has ended.
+            FlowError: the circuit has ended, or has no flow number left.
         """
-        if self.over or max(self._numbers) > MAX_FLOW_NUMBER:
+        if max(self._numbers) > MAX_FLOW_NUMBER:
+            self.retire_at = 0.0
+            raise FlowError(Reason.CLOSED)
+        if self.over:
             raise FlowError(Reason.CLOSED)
         receiver = _Late()
         stream = self.link.open_stream(receiver)
@@ -203,7 +206,10 @@ class _CircuitFrames:
         self._circuit = circuit
 
     def message(self, body: memoryview) -> None:
-        self._circuit.frames_came(body)
+        try:
+            self._circuit.frames_came(body)
+        except DecodeError:
+            self._circuit.close(Reason.PROTOCOL)
 
     def ended(self) -> None:
         self._circuit.close(Reason.CLOSED)
@@ -238,7 +244,10 @@ async def build(path: Path, links: Links, retire_after_s: float, on_over: Callab
     indices = [secrets.randbits(32) for _ in path]
     creation = Creation(path, indices, time.time(), secrets.token_bytes)
     owner = _Owner()
-    number, answer = await link.create(creation.message, owner, BUILD_S)
+    try:
+        number, answer = await link.create(creation.message, owner, BUILD_S)
+    except CircuitError as error:
+        raise CircuitError(error.reason, 0) from error
     try:
         keys = creation.consume_answer(answer)
         if owner.reason is not None:

@@ -15,8 +15,8 @@ Everything after is a type-4 message whose plaintext is a kind (1 byte) and a bo
     DESTROY  4   circuit (4), reason (1)
     GOSSIP   5   opaque to this layer
 
-The side that dialled gives even circuit numbers, the other one odd numbers. Kinds that a version does not know are
-ignored, so that a later version may add some.
+The side that dialled gives even circuit numbers, the other one odd numbers; both count up. Kinds that a version does
+not know are ignored, so that a later version may add some.
 """
 
 from __future__ import annotations

@@ -104,6 +104,9 @@ class Creation:
         indices: for each hop, the index that it shall write into messages to this client.
         now_unix_s: the time; it is cut to the minute, so that two hops cannot be matched by it.
         entropy: returns as many random bytes as asked for.
+
+    Raises:
+        CircuitError: the onion key of `hop` is not usable.
     """
 
     def __init__(self, path: Path, indices: Sequence[int], now_unix_s: float, entropy: Entropy) -> None:
@@ -114,8 +117,12 @@ class Creation:
         ]
         message = entropy(CREATION_BYTES)
         followers: list[PeerKey | None] = [*(hop.peer for hop in path[1:]), None]
-        for initiator, follower in zip(reversed(self._initiators), reversed(followers), strict=True):
-            head = initiator.create_initiation(timestamp)
+        for place in reversed(range(len(path))):
+            initiator, follower = self._initiators[place], followers[place]
+            try:
+                head = initiator.create_initiation(timestamp)
+            except ValueError as error:
+                raise CircuitError(Reason.PROTOCOL, place) from error
             slot_key, tail_key = _creation_keys(initiator.state)
             slot = aead_seal(slot_key, Slot(follower).encode(), initiator.state.hash)
             tail = _key_stream(tail_key, message[: CREATION_BYTES - HEAD_BYTES])

@@ -47,7 +47,7 @@ class FlowEnd:
         self._stream = stream
         self._layers = layers
         self._listener: FlowListener | None = None
-        self._early: deque[memoryview] = deque()
+        self._early = bytearray()
         self._waiting: deque[memoryview] = deque()
         self._told_to_stop = False
         self._sent = 0
@@ -65,12 +65,15 @@ class FlowEnd:
 
     def attach(self, listener: FlowListener) -> None:
         self._listener = listener
-        while self._early:
-            listener.flow_data(self._early.popleft())
-        if self._fin_received:
+        if self._early:
+            early, self._early = self._early, bytearray()
+            listener.flow_data(early)
+        if self._fin_received and self._listener is not None:
             listener.flow_eof()
         if self._reason is not None:
             self._tell_closed()
+        else:
+            self._go_on()
 
     def write(self, data: Buffer) -> bool:
         if self._reason is not None or self._finish_wanted:
@@ -134,10 +137,9 @@ class FlowEnd:
             self._fin_sent = True
             self._send(frame(Frame.FIN))
             self._done_if_both()
-        elif self._told_to_stop and not self._link_full and self._sent < self._may_send:
+        elif self._told_to_stop and self._listener is not None and not self._link_full and self._sent < self._may_send:
             self._told_to_stop = False
-            if self._listener is not None:
-                self._listener.flow_writable()
+            self._listener.flow_writable()
 
     # -- tunnel.link.StreamReceiver
 
@@ -190,7 +192,8 @@ class FlowEnd:
         if self._received > self._credited + CREDIT_WINDOW:
             raise DecodeError("DATA", "beyond the credit")
         if self._listener is None:
-            self._early.append(content)
+            # Joined, so that what waits is bounded by the credit and not by the number of frames.
+            self._early += content
         else:
             self._listener.flow_data(content)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import DecodeError
 from tunnel.assembler import PREFIX_BYTES
+from tunnel.limits import MAX_FLOWS_PER_CIRCUIT
 from tunnel.wireguard.constants import TAG_BYTES
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MAX_FLOW_NUMBER: Final = (1 << 23) - 1
 MAX_SEQUENCE: Final = (1 << 40) - 1
 SEQUENCE_BITS: Final = 40
+MAX_OVERTAKEN: Final = MAX_FLOWS_PER_CIRCUIT
+"""How many younger flows may arrive before a flow does."""
 
 RECORD_BYTES: Final = PREFIX_BYTES + TAG_BYTES
 """What a record on a link has besides its message: length before, link tag after."""
@@ -36,6 +39,40 @@ def flow_number(counter: int) -> int:
     if counter >> 63:
         raise DecodeError("message", "wrong kind")
     return counter >> SEQUENCE_BITS
+
+
+class FlowNumbers:
+    """The flow numbers of one circuit that its client has used, each of which is good once.
+
+    The client counts up, but each flow has a stream of its own, and one may overtake another on its way. So, as with
+    WireGuard's counters, a number is good when it is higher than all before, or not far below and not used yet. Flow 0
+    stands apart, because the others begin anywhere.
+    """
+
+    __slots__ = ("_highest", "_used", "_zero_used")
+
+    def __init__(self) -> None:
+        self._highest = 0
+        self._used = 0
+        self._zero_used = False
+
+    def unused(self, number: int) -> bool:
+        """Whether a flow of this number may begin."""
+        if number == 0:
+            return not self._zero_used
+        below = self._highest - number
+        return below < 0 or (below < MAX_OVERTAKEN and not self._used >> below & 1)
+
+    def use(self, number: int) -> None:
+        """Remember a number that was unused."""
+        if number == 0:
+            self._zero_used = True
+        elif number <= self._highest:
+            self._used |= 1 << self._highest - number
+        else:
+            above = min(number - self._highest, MAX_OVERTAKEN)
+            self._used = (self._used << above | 1) & (1 << MAX_OVERTAKEN) - 1
+            self._highest = number
 
 
 class Layers:

@@ -72,3 +72,6 @@ PATH_S: Final = 2.5
 
 AVOID_S: Final = 20.0
 """How long a peer whose circuit failed is left out while there are others."""
+
+LONGEST_AVOID_S: Final = 60.0
+"""The same for one that is blamed again and again."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections import Counter, deque
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 CONTROL_STREAM: Final = 0
 _LABEL_TAGS: Final = b"Macro VPN v1 link tags"
-MAX_CUT: Final = 1024
-"""Streams of the other side that were cut off here and may still deliver; the oldest are forgotten first."""
+MAX_CUT: Final = 8192
+"""Streams of the other side that were cut off here and may still deliver: as many as it can have open at once."""
 
 _LENGTH: Final = struct.Struct(">H")
 _TAG_NONCE: Final = struct.Struct("<QI")
@@ -220,8 +220,10 @@ class Link:
         self._verify = verify
         self._control_in = Assembler(MAX_CONTROL)
         self._streams: dict[int, LinkStream] = {}
-        self._cut: deque[int] = deque(maxlen=MAX_CUT)
+        self._cut: dict[int, None] = {}
         self._next_circuit = 0 if dialled else 1
+        self._last_asked = -1
+        self._asked: set[int] = set()
         self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._owners: dict[int, CircuitOwner] = {}
         if dialled:
@@ -280,10 +282,18 @@ class Link:
         finally:
             self._answers.pop(circuit, None)
 
-    def answer(self, circuit: int, answer: bytes, owner: CircuitOwner) -> None:
-        """Answer the neighbour's creation; `owner` hears when the circuit is destroyed."""
+    def answer(self, circuit: int, answer: bytes, owner: CircuitOwner) -> bool:
+        """Answer the neighbour's creation; `owner` hears when the circuit is destroyed.
+
+        Returns:
+            False when the neighbour has destroyed it meanwhile, or the link is gone: nobody waits for the answer.
+        """
+        if circuit not in self._asked:
+            return False
+        self._asked.discard(circuit)
         self._owners[circuit] = owner
         self._send_control(Kind.CREATED, encode_circuit(circuit, answer))
+        return True
 
     def destroy(self, circuit: int, reason: Reason) -> None:
         """Tell the neighbour that a circuit is over, and forget it. Its owner is not told."""
@@ -334,19 +344,26 @@ class Link:
     def _circuit_control(self, kind: int, circuit: int, rest: bytes) -> None:
         ours = circuit % 2 == (0 if self.dialled else 1)
         if kind == Kind.CREATE:
-            if ours or circuit in self._owners:
+            if ours or circuit <= self._last_asked:
                 raise DecodeError("control", "wrong circuit number")
+            self._last_asked = circuit
+            self._asked.add(circuit)
             self.events.creation(self, circuit, rest)
         elif kind == Kind.CREATED:
             answer = self._answers.pop(circuit, None)
             if answer is not None and not answer.done():
                 answer.set_result(rest)
-        elif (owner := self._owners.pop(circuit, None)) is not None:
-            answer = self._answers.pop(circuit, None)
-            if answer is not None and not answer.done():
-                answer.set_exception(LinkError(decode_reason(rest)))
-            else:
-                owner.destroyed(decode_reason(rest))
+        else:
+            self._destroyed(circuit, decode_reason(rest))
+
+    def _destroyed(self, circuit: int, reason: Reason) -> None:
+        self._asked.discard(circuit)
+        owner = self._owners.pop(circuit, None)
+        answer = self._answers.pop(circuit, None)
+        if answer is not None and not answer.done():
+            answer.set_exception(LinkError(reason))
+        elif owner is not None:
+            owner.destroyed(reason)
 
     # -- streams
 
@@ -358,8 +375,14 @@ class Link:
 
     def forget_stream(self, stream: LinkStream) -> None:
         """Take no more bytes of a stream that is over in both directions, or was cut off and may still get some."""
-        if self._streams.pop(stream.id, None) is not None and stream.cut:
-            self._cut.append(stream.id)
+        if self._streams.pop(stream.id, None) is not None and stream.cut and self._theirs(stream.id):
+            self._cut[stream.id] = None
+            if len(self._cut) > MAX_CUT:
+                del self._cut[next(iter(self._cut))]
+
+    def _theirs(self, number: int) -> bool:
+        """Whether a stream of this number is one that the other side opens."""
+        return number % 4 == (1 if self.dialled else 0)
 
     @property
     def stream_count(self) -> int:
@@ -387,20 +410,24 @@ class Link:
     def _flow_received(self, number: int, data: memoryview, end: bool) -> None:
         stream = self._streams.get(number)
         if stream is None:
-            if not self.is_up or number % 4 != (1 if self.dialled else 0):
-                # Ours and forgotten already, or not one that the other side may open.
-                if not self.is_up:
-                    raise DecodeError("link", "stream before the handshake")
-                return
-            if not len(data) or number in self._cut:
+            if not self.is_up:
+                raise DecodeError("link", "stream before the handshake")
+            if not len(data) or number in self._cut or not self._theirs(number):
+                # Cut off, or ours and forgotten already, or not one that the other side may open.
+                if end:
+                    self._cut.pop(number, None)
                 return
             stream = self._streams[number] = LinkStream(self, number, None)
         if len(data):
             stream.received(data)
         if end:
-            stream.ended()
+            if stream.cut:
+                self._cut.pop(number, None)
+            else:
+                stream.ended()
 
     def stream_reset(self, stream: int) -> None:
+        self._cut.pop(stream, None)
         if stream == CONTROL_STREAM:
             self.fail("control stream reset")
         elif (found := self._streams.pop(stream, None)) is not None:
@@ -440,6 +467,7 @@ class Link:
         for answer in list(self._answers.values()):
             if not answer.done():
                 answer.set_exception(LinkError(Reason.NEXT_HOP))
+        self._asked.clear()
         owners, self._owners = self._owners, {}
         for owner in owners.values():
             self._guarded(partial(owner.destroyed, Reason.NEXT_HOP))

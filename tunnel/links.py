@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from core.errors import LinkError, Reason
+from core.errors import DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.control import ControlMachine
 from tunnel.limits import DIAL_S, LINK_HANDSHAKE_S
@@ -117,9 +117,10 @@ class Links:
 
         async def attempt() -> Link | LinkError:
             try:
-                return await dial()
+                link = self._by_peer[peer] = await dial()
             except LinkError as error:
                 return error
+            return link
 
         task = self._dialling.get(peer)
         if task is None:
@@ -128,7 +129,6 @@ class Links:
         result = await asyncio.shield(task)
         if isinstance(result, LinkError):
             raise LinkError(result.reason) from result
-        self._by_peer[peer] = result
         return result
 
     async def _dial(self, hop: Hop) -> Link:
@@ -159,11 +159,11 @@ class Links:
 
         await self._engine.dial(address, handle, DIAL_S)
         link = made[0]
-        begin(link)
         try:
+            begin(link)
             async with asyncio.timeout(LINK_HANDSHAKE_S):
                 await asyncio.shield(link.up)
-        except TimeoutError as error:
+        except (TimeoutError, DecodeError) as error:
             link.close()
             raise LinkError(Reason.NEXT_HOP) from error
         return link

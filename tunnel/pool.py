@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Final
 from core.errors import CircuitError, FlowError, Reason
 from core.tasks import Tasks
 from tunnel.circuit import build
-from tunnel.limits import AVOID_S, CIRCUIT_AGE_S, MAX_CIRCUITS, OPEN_S, PATH_S, READY_CIRCUITS
+from tunnel.limits import (
+    AVOID_S,
+    CIRCUIT_AGE_S,
+    LONGEST_AVOID_S,
+    MAX_CIRCUITS,
+    OPEN_S,
+    PATH_S,
+    READY_CIRCUITS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -100,8 +108,8 @@ class CircuitPool:
         deadline = loop.time() + PATH_S
         while True:
             circuit = self._pick(request.isolation) or await self._next_circuit(request.isolation, deadline)
-            flow = circuit.open_flow(request)
             try:
+                flow = circuit.open_flow(request)
                 if await self._opened(flow, circuit, deadline):
                     return flow
             except FlowError as error:
@@ -198,12 +206,14 @@ class CircuitPool:
     def _choose_path(self) -> Path:
         now = asyncio.get_running_loop().time()
         self._avoid = {peer: until for peer, until in self._avoid.items() if until > now}
-        try:
-            return self._choose(self._avoid.keys())
-        except CircuitError:
-            if not self._avoid:
-                raise
-            return self._choose(())
+        # Blame falls on whole stretches of a path. Who was blamed least comes back first, if it is needed.
+        avoided = sorted(self._avoid, key=self._avoid.__getitem__)
+        for forgiven in range(len(avoided)):
+            try:
+                return self._choose(avoided[forgiven:])
+            except CircuitError:
+                continue
+        return self._choose(())
 
     def _failed(self, path: Path, error: CircuitError) -> None:
         self._failure = error.reason
@@ -214,9 +224,10 @@ class CircuitPool:
             self._shun(hop.peer for hop in path[place : place + 2])
 
     def _shun(self, peers: Iterable[PeerKey]) -> None:
-        until = asyncio.get_running_loop().time() + AVOID_S
+        now = asyncio.get_running_loop().time()
         for peer in peers:
-            self._avoid[peer] = until
+            until = max(self._avoid.get(peer, now), now) + AVOID_S
+            self._avoid[peer] = min(until, now + LONGEST_AVOID_S)
 
     # -- upkeep
 
@@ -234,7 +245,8 @@ class CircuitPool:
         if circuit in self._circuits:
             self._circuits.remove(circuit)
         self.counters[f"circuit {reason.word}"] += 1
-        if reason not in (Reason.DONE, Reason.CLOSED):
-            self._shun([hop.peer for hop in circuit.path[1:]])
+        if reason is not Reason.DONE:
+            # The exit first: among equals it is forgiven first, since there are fewer to replace it.
+            self._shun([hop.peer for hop in reversed(circuit.path[1:])])
         self._wanted.set()
         self._changed.set()

@@ -16,19 +16,19 @@ from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.assembler import PREFIX_BYTES
 from tunnel.creation import ANSWER_BYTES, consume_creation
-from tunnel.layers import MAX_FLOW_NUMBER, RECORD_BYTES, SEQUENCE_BITS, flow_number
+from tunnel.layers import RECORD_BYTES, SEQUENCE_BITS, FlowNumbers, flow_number
 from tunnel.limits import (
     CLOCK_SKEW_S,
     CREATION_S,
     MAX_CIRCUITS_PER_LINK,
     MAX_CREATIONS_PER_LINK,
+    MAX_FLOWS_PER_CIRCUIT,
     MAX_REPLAY_MEMORY,
     RELAY_QUEUE,
 )
 from tunnel.terminal import Terminal
-from tunnel.wireguard.constants import HOP_IDENTIFIER, INITIATION_BYTES, TAG_BYTES
+from tunnel.wireguard.constants import HOP_IDENTIFIER, TAG_BYTES
 from tunnel.wireguard.handshake import Responder
-from tunnel.wireguard.primitives import hash_
 from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
 
 if TYPE_CHECKING:
@@ -157,21 +157,23 @@ class HopCircuit:
         self.terminal: Terminal | None = None
         self.next_link: Link | None = None
         self.next_number = 0
-        self._last_flow = -1
+        self._numbers = FlowNumbers()
 
-    def opened(self, stream: LinkStream, number: int) -> StreamReceiver:
-        """The client opened a flow.
+    def opened(self, stream: LinkStream, number: int, body: memoryview) -> StreamReceiver:
+        """The client opened a flow, and `body` is its first message.
 
         Raises:
-            DecodeError: its number is not higher than all before, or the circuit is not ready.
+            DecodeError: its number was used before, the client did not seal it, or there are too many flows.
         """
-        if not self._last_flow < number <= MAX_FLOW_NUMBER:
-            raise DecodeError("message", "flow number not rising")
-        self._last_flow = number
+        if not self._numbers.unused(number):
+            raise DecodeError("message", "flow number used")
+        # Others whose flows come over the same link can guess an index. Only this circuit's client may use numbers up.
+        self.session.open_into(number << SEQUENCE_BITS, body, bytearray(len(body) - OVERHEAD_BYTES))
+        self._numbers.use(number)
         if self.terminal is not None:
             return self.terminal.open(stream, number)
-        if self.next_link is None:
-            raise DecodeError("message", "circuit not ready")
+        if self.next_link is None or len(self.flows) >= MAX_FLOWS_PER_CIRCUIT:
+            raise DecodeError("message", "too many flows")
         flow = RelayFlow(self, number, stream, self.next_link)
         self.flows.add(flow)
         return flow
@@ -200,15 +202,19 @@ class HopCircuit:
         self._relay.drop(self._link, self)
         for flow in list(self.flows):
             flow.cut()
+        if self.terminal is not None:
+            self.terminal.close()
 
 
 class _NextOwner:
-    """Hears from the link after this hop that the circuit is over."""
+    """Hears from the link after this hop that the circuit is over, also while it is being made."""
 
     def __init__(self) -> None:
         self.circuit: HopCircuit | None = None
+        self.reason: Reason | None = None
 
     def destroyed(self, reason: Reason) -> None:
+        self.reason = reason
         if self.circuit is not None:
             self.circuit.next_link = None
             self.circuit.close(reason)
@@ -266,14 +272,19 @@ class Relay:
             asked = self._consume(message)
             if asked is None:
                 # There is no key to answer with; the answer still has its one size.
-                link.answer(number, secrets.token_bytes(ANSWER_BYTES), _NextOwner())
-                link.destroy(number, Reason.PROTOCOL)
+                self._refuse(link, number, secrets.token_bytes(ANSWER_BYTES), Reason.PROTOCOL)
                 return
             await self._extend(link, number, asked)
         finally:
             self._creating[link] -= 1
             if not self._creating[link]:
                 del self._creating[link]
+
+    @staticmethod
+    def _refuse(link: Link, number: int, answer: bytes, reason: Reason) -> None:
+        """Answer, and forget the circuit at once."""
+        if link.answer(number, answer, _NextOwner()):
+            link.destroy(number, reason)
 
     def _consume(self, message: bytes) -> Asked | None:
         """Open a creation with one of the onion keys; None, and a count, for what is not for us, old or repeated."""
@@ -285,7 +296,8 @@ class Relay:
             if abs(asked.received.timestamp_s - time.time()) > CLOCK_SKEW_S:
                 self.counters["creation out of time"] += 1
                 return None
-            mark = hash_(message[:INITIATION_BYTES])[:16]
+            # Of what is authenticated only: who passes a message on can change its index and make mac1 anew.
+            mark = asked.received.state.hash[:16]
             if mark in self._seen:
                 self.counters["creation repeated"] += 1
                 return None
@@ -297,10 +309,9 @@ class Relay:
         return None
 
     async def _extend(self, link: Link, number: int, asked: Asked) -> None:
-        circuits = self._circuits.setdefault(link, {})
         reason, next_answer, owner = Reason.DONE, None, _NextOwner()
         next_link, next_number = None, 0
-        if len(circuits) >= MAX_CIRCUITS_PER_LINK or self._creating[link] > MAX_CREATIONS_PER_LINK:
+        if len(self._circuits.get(link, ())) >= MAX_CIRCUITS_PER_LINK or self._creating[link] > MAX_CREATIONS_PER_LINK:
             reason = Reason.BUSY
         elif asked.slot.next_peer is not None:
             try:
@@ -310,24 +321,24 @@ class Relay:
                 reason = error.reason
         elif self._acceptor is None:
             reason = Reason.NOT_ALLOWED
-        index = self._index(circuits)
-        try:
-            answer, keys = asked.answer(index, reason, next_answer)
-        except DecodeError:
-            self.counters["creation not readable"] += 1
-            return
+        index = self._index(self._circuits.get(link, {}))
+        answer, keys = asked.answer(index, reason, next_answer)
         circuit = HopCircuit(self, link, number, Session(keys))
-        link.answer(number, answer, circuit)
-        if reason is not Reason.DONE or not link.is_up:
+        if reason is not Reason.DONE:
             self.counters[reason.word] += 1
-            if next_link is not None and next_answer is not None:
+            self._refuse(link, number, answer, Reason.CLOSED)
+            return
+        if not link.answer(number, answer, circuit):
+            if next_link is not None:
                 next_link.destroy(next_number, Reason.CLOSED)
             return
         circuit.next_link, circuit.next_number = next_link, next_number
         owner.circuit = circuit
         if next_link is None:
             circuit.terminal = Terminal(circuit.session, self._acceptor)
-        circuits[index] = circuit
+        self._circuits.setdefault(link, {})[index] = circuit
+        if owner.reason is not None:
+            circuit.close(owner.reason)
 
     async def _next(self, peer: PeerKey) -> Link:
         """A link to the next hop.
@@ -362,7 +373,7 @@ class Relay:
             # Destroyed a moment ago, perhaps; the sender will hear of it.
             self.counters["no such circuit"] += 1
             return _Refused(stream)
-        return circuit.opened(stream, flow_number(counter))
+        return circuit.opened(stream, flow_number(counter), body)
 
     # -- ending
 

@@ -47,8 +47,13 @@ class ExitFlow(FlowEnd):
         self._asked = True
         self._terminal.requested(self, asked.host, asked.port)
 
+    def cut(self) -> None:
+        """End at once: the circuit is over, and nobody listens at the other end."""
+        self._stream.reset()
+        self.ended()
+
     def _over(self) -> None:
-        self._terminal.flow_count -= 1
+        self._terminal.flows.discard(self)
 
 
 class CircuitFrames:
@@ -87,15 +92,20 @@ class Terminal:
     def __init__(self, session: Session, acceptor: FlowAcceptor | None) -> None:
         self._session = session
         self._acceptor = acceptor
-        self.flow_count = 0
+        self.flows: set[ExitFlow] = set()
+
+    @property
+    def flow_count(self) -> int:
+        return len(self.flows)
 
     def open(self, stream: LinkStream, number: int) -> StreamReceiver:
         """A receiver for the flow `number`, which its client just opened on `stream`."""
         layers = Layers([self._session], [number])
         if number == 0:
             return CircuitFrames(stream, layers)
-        self.flow_count += 1
-        return ExitFlow(stream, layers, self)
+        flow = ExitFlow(stream, layers, self)
+        self.flows.add(flow)
+        return flow
 
     def requested(self, flow: ExitFlow, host: str, port: int) -> None:
         """Pass a request on, within the limit."""
@@ -105,3 +115,8 @@ class Terminal:
             flow.reset(Reason.BUSY)
         else:
             self._acceptor.flow_requested(flow, host, port)
+
+    def close(self) -> None:
+        """End every flow."""
+        for flow in list(self.flows):
+            flow.cut()

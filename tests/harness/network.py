@@ -1,4 +1,4 @@
-"""A small network in one process: real engines, real UDP on loopback, one event loop."""
+"""A small network in one process and one event loop: real engines over UDP on loopback, or engines in memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,29 @@ from typing import TYPE_CHECKING
 
 from core.errors import CircuitError, Reason
 from core.ids import PeerKey
+from tests.harness.waiting import until
 from tunnel.engines import load_engine
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Callable, Collection
 
-    from core.flow import Buffer, IncomingFlow
+    from core.flow import Buffer, Flow, IncomingFlow
+    from tunnel.engines.seam import Engine
     from tunnel.path import Path
     from tunnel.terminal import FlowAcceptor
+
+
+def real_engine() -> Engine:
+    return load_engine("auto")
 
 
 class Collect:
     """A flow listener that keeps what it hears and returns credit at once, unless told not to."""
 
-    def __init__(self, flow: IncomingFlow | None = None, *, echo: bool = False, hungry: bool = True) -> None:
+    def __init__(self, flow: Flow | None = None, *, echo: bool = False, hungry: bool = True) -> None:
         self.flow = flow
         self.echo = echo
         self.hungry = hungry
@@ -74,9 +80,14 @@ class Echo:
 
 
 class Network:
-    """Serving nodes 0 … n-1 and one client. Every node knows every other."""
+    """Serving nodes 0 … n-1 and one client. Every node knows every other.
 
-    def __init__(self) -> None:
+    Args:
+        engine: makes each node's engine.
+    """
+
+    def __init__(self, engine: Callable[[], Engine] = real_engine) -> None:
+        self._engine = engine
         self.hops: dict[PeerKey, Hop] = {}
         self.nodes: list[Tunnel] = []
         self.keys: list[PeerKey] = []
@@ -94,7 +105,7 @@ class Network:
         link_key, onion_key = (private_key(secrets.token_bytes(32)) for _ in range(2))
         peer = PeerKey(secrets.token_bytes(32))
         node = Tunnel(
-            load_engine("auto"),
+            self._engine(),
             TunnelParts(
                 address_ok=lambda host: True,
                 link_key=link_key,
@@ -113,7 +124,7 @@ class Network:
 
     def client(self) -> Tunnel:
         """Make a client; start it when the paths are set."""
-        node = Tunnel(load_engine("auto"), TunnelParts(address_ok=lambda host: True, choose=self.choose))
+        node = Tunnel(self._engine(), TunnelParts(address_ok=lambda host: True, choose=self.choose))
         self.nodes.append(node)
         return node
 
@@ -123,16 +134,25 @@ class Network:
 
 
 @asynccontextmanager
-async def three_hops() -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
-    """Guard, relay, exit and a started client."""
-    network, echo = Network(), Echo()
+async def chain(count: int, engine: Callable[[], Engine] = real_engine) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
+    """A path of `count` hops that ends at an echo, and a client with circuits ready."""
+    network, echo = Network(engine), Echo()
     try:
-        await network.add()
-        await network.add()
-        await network.add(echo)
-        network.paths = [[0, 1, 2]]
+        for place in range(count):
+            await network.add(echo if place == count - 1 else None)
+        network.paths = [list(range(count))]
         client = network.client()
         await client.start(0, client=True)
+        await until(lambda: sum(circuit.rtt_s is not None for circuit in client.pool.circuits) >= 2, 15.0)
         yield network, client, echo
     finally:
         await network.close()
+
+
+@asynccontextmanager
+async def three_hops(
+    engine: Callable[[], Engine] = real_engine,
+) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
+    """Guard, relay, exit and a client with circuits ready."""
+    async with chain(3, engine) as parts:
+        yield parts

@@ -1,0 +1,242 @@
+"""The pump between a real TCP connection on loopback and a flow that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import Reason
+from core.pump import WRITE_HIGH_BYTES, Pump
+from tests.core.fakes import FakeFlow
+from tests.harness.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+CHUNK = bytes(range(256)) * 256
+
+
+class Rig:
+    """A pump, its flow, and the far end of its TCP connection as a blocking-free socket."""
+
+    def __init__(self, room: int) -> None:
+        self.flow = FakeFlow(room)
+        self.done: list[tuple[Reason, int, int]] = []
+        self.pump = Pump(self.flow, lambda *args: self.done.append(args))
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+        self.transport: asyncio.Transport
+
+    def has_written(self, data: bytes) -> bool:
+        return bytes(self.flow.written) == data
+
+
+@asynccontextmanager
+async def rig(room: int = 1 << 30, early: bytes = b"", early_eof: bool = False) -> AsyncIterator[Rig]:
+    made = Rig(room)
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[asyncio.Transport] = loop.create_future()
+
+    class Accept(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            accepted.set_result(transport)
+
+    server = await loop.create_server(Accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    made.reader, made.writer = await asyncio.open_connection("127.0.0.1", port)
+    made.transport = await accepted
+    made.pump.join(made.transport, early, early_eof)
+    try:
+        yield made
+    finally:
+        made.writer.transport.abort()
+        made.transport.abort()
+        server.close()
+        await until(lambda: made.transport.is_closing())
+        await asyncio.sleep(0)
+
+
+async def test_bytes_go_both_ways() -> None:
+    async with rig() as made:
+        made.writer.write(b"request")
+        await until(lambda: made.has_written(b"request"))
+        made.flow.heard.flow_data(b"answer")
+        assert await made.reader.readexactly(6) == b"answer"
+        assert made.flow.returned == 6
+        assert (made.pump.sent_bytes, made.pump.received_bytes) == (7, 6)
+
+
+async def test_early_bytes_come_first() -> None:
+    async with rig(early=b"early ") as made:
+        made.writer.write(b"late")
+        await until(lambda: made.has_written(b"early late"))
+        assert made.pump.sent_bytes == 10
+
+
+async def test_an_early_end_of_stream() -> None:
+    async with rig(early=b"all", early_eof=True) as made:
+        assert (bytes(made.flow.written), made.flow.finished) == (b"all", 1)
+        made.flow.heard.flow_data(b"answer")
+        assert await made.reader.readexactly(6) == b"answer"
+
+
+async def test_half_close_from_tcp_leaves_the_way_back_open() -> None:
+    async with rig() as made:
+        made.writer.write(b"all")
+        made.writer.write_eof()
+        await until(lambda: made.flow.finished)
+        assert made.has_written(b"all")
+        made.flow.heard.flow_data(CHUNK)
+        assert await made.reader.readexactly(len(CHUNK)) == CHUNK
+        assert not made.done
+
+
+async def test_half_close_from_the_flow_leaves_the_way_out_open() -> None:
+    async with rig() as made:
+        made.flow.heard.flow_data(b"all")
+        made.flow.heard.flow_eof()
+        assert await made.reader.read() == b"all"
+        made.writer.write(b"more")
+        await until(lambda: made.has_written(b"more"))
+        assert not made.flow.finished
+
+
+async def test_both_ends_finished() -> None:
+    async with rig() as made:
+        made.flow.heard.flow_data(CHUNK)
+        made.flow.heard.flow_eof()
+        made.writer.write(b"x")
+        made.writer.write_eof()
+        await until(lambda: made.flow.finished)
+        made.flow.heard.flow_closed(Reason.DONE)
+        assert await made.reader.read() == CHUNK
+        assert made.done == [(Reason.DONE, 1, len(CHUNK))]
+        assert not made.flow.reset_with
+
+
+async def test_what_the_flow_delivered_before_it_ended_still_arrives() -> None:
+    async with rig() as made:
+        for _ in range(16):
+            made.flow.heard.flow_data(CHUNK)
+        made.flow.heard.flow_eof()
+        made.flow.heard.flow_closed(Reason.DONE)
+        assert await made.reader.read() == CHUNK * 16
+
+
+async def test_a_reset_flow_resets_tcp() -> None:
+    async with rig() as made:
+        made.flow.heard.flow_closed(Reason.CLOSED)
+        assert made.transport.is_closing()
+        assert await made.reader.read() == b""
+        assert made.done == [(Reason.CLOSED, 0, 0)]
+        await asyncio.sleep(0)
+        assert not made.flow.reset_with
+
+
+async def test_a_reset_connection_resets_the_flow() -> None:
+    async with rig() as made:
+        made.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        made.writer.transport.abort()
+        await until(lambda: made.flow.reset_with)
+        assert made.flow.reset_with == [Reason.RESET]
+        assert made.done == [(Reason.RESET, 0, 0)]
+        made.flow.heard.flow_closed(Reason.RESET)
+        assert len(made.done) == 1
+
+
+async def test_a_transport_closed_here_resets_the_flow() -> None:
+    async with rig() as made:
+        made.transport.abort()
+        await until(lambda: made.flow.reset_with)
+        assert made.flow.reset_with == [Reason.LOCAL]
+
+
+async def test_a_full_flow_stops_the_reading() -> None:
+    async with rig(room=1000) as made:
+        writing = asyncio.ensure_future(flood(made.writer))
+        await until(lambda: len(made.flow.written) > 1000)
+        assert not made.transport.is_reading()
+        held = len(made.flow.written)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(made.flow.written) == held
+        made.flow.room = 1 << 30
+        made.flow.heard.flow_writable()
+        await until(lambda: len(made.flow.written) > held)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(CHUNK)
+        await writer.drain()
+
+
+async def test_more_early_bytes_than_the_flow_takes_stop_the_reading() -> None:
+    async with rig(room=3, early=b"early") as made:
+        assert not made.transport.is_reading()
+        made.flow.heard.flow_writable()
+        assert made.transport.is_reading()
+
+
+async def test_a_connection_that_is_not_read_returns_no_credit() -> None:
+    async with rig() as made:
+        made.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        sent = 0
+        while made.flow.returned == sent:
+            made.flow.heard.flow_data(CHUNK)
+            sent += len(CHUNK)
+            await asyncio.sleep(0)
+            assert sent < 64 << 20
+        for _ in range(20):
+            made.flow.heard.flow_data(CHUNK)
+            sent += len(CHUNK)
+        assert sent - made.flow.returned >= 20 * len(CHUNK)
+        assert made.transport.get_write_buffer_size() > WRITE_HIGH_BYTES
+        made.reader._transport.resume_reading()  # type: ignore[attr-defined]
+        assert await made.reader.readexactly(sent) == CHUNK * (sent // len(CHUNK))
+        await until(lambda: made.flow.returned == sent)
+
+
+async def test_a_flow_that_is_over_when_joined() -> None:
+    class Over(FakeFlow):
+        def attach(self, listener: object) -> None:
+            listener.flow_closed(Reason.CLOSED)  # type: ignore[attr-defined]
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+    done: list[Reason] = []
+    Pump(Over(), lambda reason, sent, received: done.append(reason)).join(transport)
+    assert transport.is_closing()
+    assert done == [Reason.CLOSED]
+    server.close()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("reason", [Reason.DONE, Reason.CLOSED])
+async def test_the_end_is_told_once(reason: Reason) -> None:
+    async with rig() as made:
+        made.flow.heard.flow_closed(reason)
+        made.flow.heard.flow_closed(Reason.CLOSED)
+        await until(lambda: made.transport.is_closing())
+        made.pump.connection_lost(None)
+        assert made.done == [(reason, 0, 0)]
+
+
+async def test_data_after_the_connection_closed_is_dropped() -> None:
+    async with rig() as made:
+        made.transport.abort()
+        made.flow.heard.flow_data(CHUNK)
+        made.flow.heard.flow_eof()
+        made.flow.heard.flow_writable()
+        await until(lambda: made.flow.reset_with)
+        assert made.flow.returned == 0

@@ -1,0 +1,160 @@
+"""Two ends of one flow in memory: streams that a test moves by hand, and a listener that checks its contract."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from tunnel.flow import FlowEnd
+from tunnel.layers import Layers
+from tunnel.wireguard.handshake import Keys
+from tunnel.wireguard.session import Session
+
+if TYPE_CHECKING:
+    from core.errors import Reason
+    from core.flow import Buffer, Flow
+    from tunnel.link import LinkStream, StreamReceiver
+
+ONE, TWO = bytes([1] * 32), bytes([2] * 32)
+
+
+class JoinedStream:
+    """One end of a stream. See `tunnel.link.LinkStream`; it is its own link as well.
+
+    `sent` holds what is on its way; `full` makes `send` say stop.
+    """
+
+    def __init__(self) -> None:
+        self.sent: deque[bytes] = deque()
+        self.full = False
+        self.finished = False
+        self.cut = False
+        self.forgotten = False
+        self.end_delivered = False
+        self.id = 4
+
+    @property
+    def link(self) -> JoinedStream:
+        return self
+
+    @property
+    def queued(self) -> int:
+        return sum(map(len, self.sent))
+
+    def send(self, record: bytearray) -> bool:
+        assert not self.finished, "bytes after the end of the stream"
+        self.sent.append(bytes(record[2:-16]))
+        return not self.full
+
+    def finish(self) -> None:
+        assert not self.finished
+        self.finished = True
+
+    def reset(self) -> None:
+        self.cut = True
+
+    def forget_stream(self, stream: JoinedStream) -> None:
+        self.forgotten = True
+
+    @property
+    def as_stream(self) -> LinkStream:
+        return cast("LinkStream", self)
+
+    def deliver(self, receiver: StreamReceiver) -> bool:
+        """Hand the next message, or the end of the stream, to the other end; False when there is nothing."""
+        if self.sent:
+            receiver.message(memoryview(self.sent.popleft()))
+        elif self.finished and not self.end_delivered:
+            self.end_delivered = True
+            receiver.ended()
+        else:
+            return False
+        return True
+
+
+class Listener:
+    """Keeps what it hears, and fails when it hears what the contract rules out.
+
+    Args:
+        flow: to return credit to.
+        hungry: return credit at once.
+        finish_on_eof: finish this end as soon as the other has.
+    """
+
+    def __init__(self, flow: Flow, *, hungry: bool = True, finish_on_eof: bool = False) -> None:
+        self._flow = flow
+        self.hungry = hungry
+        self._finish_on_eof = finish_on_eof
+        self.data = bytearray()
+        self.eof = 0
+        self.writable = 0
+        self.closed: list[Reason] = []
+
+    def flow_data(self, data: Buffer) -> None:
+        assert not self.eof
+        assert not self.closed
+        self.data += data
+        if self.hungry:
+            self._flow.consumed(len(data))
+
+    def flow_eof(self) -> None:
+        assert not self.eof
+        assert not self.closed
+        self.eof += 1
+        if self._finish_on_eof:
+            self._flow.finish()
+
+    def flow_writable(self) -> None:
+        assert not self.closed
+        self.writable += 1
+
+    def flow_closed(self, reason: Reason) -> None:
+        assert not self.closed
+        self.closed.append(reason)
+
+
+class Counted(FlowEnd):
+    """A flow end that counts how often it ended."""
+
+    overs = 0
+
+    def _over(self) -> None:
+        self.overs += 1
+
+
+class End:
+    """One end with its stream, its layers and its listener."""
+
+    def __init__(self, session: Session, **options: Any) -> None:
+        self.stream = JoinedStream()
+        self.layers = Layers([session], [7])
+        self.flow = Counted(self.stream.as_stream, self.layers)
+        self.heard = Listener(self.flow, **options)
+
+    def attach(self) -> None:
+        self.flow.attach(self.heard)
+
+    def say(self, *frames: bytes) -> None:
+        """Send frames that the flow end itself would not send."""
+        self.stream.send(self.layers.seal(b"".join(frames)))
+
+
+class Ends:
+    """Both ends of one flow."""
+
+    def __init__(self, *, attach: bool = True, **options: Any) -> None:
+        self.near = End(Session(Keys(ONE, TWO, 1, 2, b"", b"")), **options)
+        self.far = End(Session(Keys(TWO, ONE, 2, 1, b"", b"")), **options)
+        if attach:
+            self.near.attach()
+            self.far.attach()
+
+    def run(self) -> None:
+        """Deliver everything until nothing is on its way."""
+        while self.near.stream.deliver(self.far.flow) or self.far.stream.deliver(self.near.flow):
+            pass
+
+    def unstop(self, end: End) -> None:
+        """The link takes bytes again."""
+        end.stream.full = False
+        end.flow.writable()

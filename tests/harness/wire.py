@@ -1,0 +1,173 @@
+"""An engine without packets: connections in memory that a test can hold back, cut, and tamper with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from core.errors import LinkError, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunnel.engines.seam import Address, Connection, ConnectionHandler
+
+    type Tamper = Callable[[int, bytes], bytes]
+
+
+class WireConnection:
+    """One end of a connection in memory. See `tunnel.engines.seam.Connection`.
+
+    `stalled`: what is written waits here instead of going out, as with a neighbour that takes nothing.
+    `deaf`: what arrives is lost, as with a process that hangs.
+    `tamper`: sees the bytes of each write on their way and returns what shall arrive instead.
+    """
+
+    other: WireConnection
+
+    def __init__(self, *, dialled: bool) -> None:
+        self.handler: ConnectionHandler | None = None
+        self.over = False
+        self.stalled = False
+        self.deaf = False
+        self.tamper: Tamper | None = None
+        self.written: list[tuple[int, bytes]] = []
+        self.ended: list[int] = []
+        self.resets: list[int] = []
+        self._held: dict[int, deque[tuple[bytes, bool]]] = {}
+        self._next = 0 if dialled else 1
+
+    @property
+    def peer_address(self) -> Address | None:
+        return ("127.0.0.1", 1)
+
+    def open_stream(self) -> int:
+        self._next += 4
+        return self._next - 4
+
+    def write(self, stream: int, data: bytes, end: bool = False) -> bool:
+        if self.over:
+            return True
+        if self.stalled:
+            self._held.setdefault(stream, deque()).append((data, end))
+            return False
+        self._pass(stream, data, end)
+        return True
+
+    def _pass(self, stream: int, data: bytes, end: bool) -> None:
+        if len(data) and self.tamper is not None:
+            data = self.tamper(stream, data)
+        self.written.append((stream, data))
+        if end:
+            self.ended.append(stream)
+        self._soon(self.other._received, stream, data, end)
+
+    def go_on(self) -> None:
+        """Let out what is held back, and tell the owner."""
+        self.stalled = False
+        held, self._held = self._held, {}
+        for stream, parts in held.items():
+            for data, end in parts:
+                self._pass(stream, data, end)
+            if self.handler is not None:
+                self._soon(self.handler.stream_drained, stream)
+
+    def queued(self, stream: int) -> int:
+        return sum(len(data) for data, _ in self._held.get(stream, ()))
+
+    def reset(self, stream: int) -> None:
+        self._held.pop(stream, None)
+        if not self.over:
+            self.resets.append(stream)
+            self._soon(self.other._was_reset, stream)
+
+    def close(self) -> None:
+        if not self.over:
+            self._soon(self.other._was_closed)
+            self._end()
+
+    # -- what arrives
+
+    @staticmethod
+    def _soon(call: Callable[..., None], *args: Any) -> None:
+        asyncio.get_running_loop().call_soon(call, *args)
+
+    def _received(self, stream: int, data: bytes, end: bool) -> None:
+        if self.handler is not None and not self.over and not self.deaf:
+            self.handler.stream_received(stream, memoryview(data), end)
+
+    def _was_reset(self, stream: int) -> None:
+        if self.handler is not None and not self.over and not self.deaf:
+            self.handler.stream_reset(stream)
+
+    def _was_closed(self) -> None:
+        if not self.over and not self.deaf:
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        if self.handler is not None:
+            self.handler.connection_closed()
+
+    # -- for tests that play the neighbour
+
+    def sent_on(self, stream: int) -> bytes:
+        """All bytes that went out on a stream."""
+        return b"".join(data for number, data in self.written if number == stream)
+
+
+def wire() -> tuple[WireConnection, WireConnection]:
+    """Two joined ends: the dialling one, and the other."""
+    near, far = WireConnection(dialled=True), WireConnection(dialled=False)
+    near.other, far.other = far, near
+    return near, far
+
+
+class Board:
+    """Where engines in memory find each other by port."""
+
+    def __init__(self) -> None:
+        self.engines: dict[int, WireEngine] = {}
+
+    def engine(self) -> WireEngine:
+        return WireEngine(self)
+
+
+class WireEngine:
+    """See `tunnel.engines.seam.Engine`. `connections` holds its ends, in the order in which they were made."""
+
+    name = "wire"
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._accept: Callable[[Connection], ConnectionHandler] | None = None
+        self._port = 0
+        self.connections: list[WireConnection] = []
+        self.dialled: list[Address] = []
+
+    async def listen(self, port: int, accept: Callable[[Connection], ConnectionHandler]) -> int:
+        self._port = port or len(self._board.engines) + 1
+        self._board.engines[self._port] = self
+        self._accept = accept
+        return self._port
+
+    async def dial(
+        self, address: Address, handle: Callable[[Connection], ConnectionHandler], timeout_s: float
+    ) -> Connection:
+        self.dialled.append(address)
+        other = self._board.engines.get(address[1])
+        if self._accept is None or other is None or other._accept is None:
+            raise LinkError(Reason.NEXT_HOP)
+        near, far = wire()
+        self.connections.append(near)
+        other.connections.append(far)
+        far.handler = other._accept(far)
+        near.handler = handle(near)
+        await asyncio.sleep(0)
+        return near
+
+    async def close(self) -> None:
+        self._accept = None
+        for connection in self.connections:
+            connection.close()

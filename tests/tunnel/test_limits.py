@@ -1,0 +1,49 @@
+"""The limits fit each other: what one end may send, the hops between take."""
+
+from __future__ import annotations
+
+import pytest
+
+from tunnel import limits
+from tunnel.control import Kind, encode_circuit
+from tunnel.creation import ANSWER_BYTES, ANSWER_HEAD_BYTES, CREATION_BYTES, HEAD_BYTES
+from tunnel.flow import MAX_DATA
+from tunnel.layers import RECORD_BYTES
+from tunnel.wireguard.session import OVERHEAD_BYTES
+
+
+def test_a_full_message_fits_a_record_at_every_hop() -> None:
+    assert limits.MAX_MESSAGE == limits.MAX_PLAINTEXT + limits.MAX_HOPS * OVERHEAD_BYTES
+    assert limits.MAX_MESSAGE + RECORD_BYTES < 1 << 16
+    assert MAX_DATA + 4 == limits.MAX_PLAINTEXT
+
+
+def test_the_longest_path_fits_a_creation_and_its_answer() -> None:
+    assert limits.MAX_HOPS * HEAD_BYTES <= CREATION_BYTES
+    assert limits.MAX_HOPS * ANSWER_HEAD_BYTES <= ANSWER_BYTES
+    assert len(encode_circuit(0, bytes(CREATION_BYTES))) + 1 + OVERHEAD_BYTES <= limits.MAX_CONTROL
+    assert max(Kind) < 16
+
+
+def test_honest_ends_stay_below_a_relays_budget() -> None:
+    """A window of DATA in the smallest messages that a TCP connection yields, with all that is added to it."""
+    pieces = limits.CREDIT_WINDOW // MAX_DATA + 1
+    added = limits.MAX_HOPS * OVERHEAD_BYTES + RECORD_BYTES + 4
+    assert limits.CREDIT_WINDOW + pieces * added < limits.RELAY_QUEUE
+
+
+@pytest.mark.parametrize(
+    ("shorter", "longer"),
+    [
+        ("CREATION_S", "BUILD_S"),
+        ("DIAL_S", "CREATION_S"),
+        ("SUSPECT_S", "PATH_S"),
+        ("PING_EVERY_S", "SUSPECT_S"),
+        ("PATH_S", "OPEN_S"),
+        ("LINK_KEEPALIVE_S", "LINK_IDLE_S"),
+        ("SUSPECT_S", "LINK_IDLE_S"),
+        ("AVOID_S", "LONGEST_AVOID_S"),
+    ],
+)
+def test_times_are_in_order(shorter: str, longer: str) -> None:
+    assert 0 < getattr(limits, shorter) < getattr(limits, longer)

@@ -1,0 +1,201 @@
+"""A node's links, over engines in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import DecodeError, LinkError, Reason
+from core.ids import PeerKey
+from tests.harness.entropy import seeded
+from tests.harness.linked import Events
+from tests.harness.waiting import turns, until
+from tests.harness.wire import Board
+from tests.tunnel.wireguard.reference import SMALL_ORDER
+from tunnel import links as links_module
+from tunnel.links import Links
+from tunnel.path import Hop
+from tunnel.wireguard.primitives import private_key, public_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PEER = PeerKey(bytes([7] * 32))
+
+
+class Rig:
+    """A serving node and a client, each with its links."""
+
+    def __init__(self) -> None:
+        board = Board()
+        key = private_key(seeded("links")(32))
+        self.engines = [board.engine(), board.engine()]
+        self.events = [Events(), Events()]
+        self.refused: set[str] = set()
+        self.serving = Links(self.engines[0], key, lambda: b"descriptor", self.events[0], lambda host: True)
+        self.client = Links(self.engines[1], None, lambda: None, self.events[1], lambda host: host not in self.refused)
+        self.link_key = public_bytes(key)
+        self.port = 0
+
+    def hop(self, *hosts: str, link_key: bytes | None = None) -> Hop:
+        addresses = tuple((host, self.port) for host in hosts or ("127.0.0.1",))
+        return Hop(PEER, link_key or self.link_key, bytes(32), addresses)
+
+
+@asynccontextmanager
+async def rig() -> AsyncIterator[Rig]:
+    made = Rig()
+    made.port = await made.serving.listen(0)
+    await made.client.listen(0)
+    try:
+        yield made
+    finally:
+        await made.client.close()
+        await made.serving.close()
+        assert not list(made.client)
+        assert not made.client._all
+        assert not made.serving._all
+
+
+async def test_one_link_for_all_who_ask() -> None:
+    async with rig() as made:
+        links = await asyncio.gather(*(made.client.to(made.hop()) for _ in range(5)))
+        assert len({*links, await made.client.to(made.hop())}) == 1
+        assert len(made.engines[1].dialled) == 1
+        assert list(made.client) == links[:1]
+        assert links[0].peer == PEER
+
+
+async def test_a_link_that_went_is_made_anew() -> None:
+    async with rig() as made:
+        first = await made.client.to(made.hop())
+        first.close()
+        await turns()
+        second = await made.client.to(made.hop())
+        assert second is not first
+        assert second.is_up
+
+
+async def test_a_client_uses_a_fresh_key_for_every_link() -> None:
+    async with rig() as made:
+        for _ in range(3):
+            (await made.client.to(made.hop())).close()
+            await turns()
+        assert len({link.static for link in made.events[0].ups}) == 3
+
+
+async def test_only_allowed_addresses_are_dialled() -> None:
+    async with rig() as made:
+        made.refused = {"10.0.0.1", "127.0.0.1"}
+        with pytest.raises(LinkError):
+            await made.client.to(made.hop("10.0.0.1", "127.0.0.1"))
+        assert not made.engines[1].dialled
+        await made.client.to(made.hop("10.0.0.1", "192.0.2.1"))
+        assert made.engines[1].dialled == [("192.0.2.1", made.port)]
+
+
+async def test_the_next_address_is_tried() -> None:
+    async with rig() as made:
+        hop = Hop(PEER, made.link_key, bytes(32), (("127.0.0.1", 999), ("127.0.0.1", made.port)))
+        assert (await made.client.to(hop)).is_up
+
+
+async def test_nobody_there() -> None:
+    async with rig() as made:
+        made.port = 999
+        for _ in range(2):
+            with pytest.raises(LinkError) as caught:
+                await made.client.to(made.hop())
+            assert caught.value.reason is Reason.NEXT_HOP
+        assert not made.client._dialling
+
+
+async def test_somebody_else_there() -> None:
+    async with rig() as made:
+        with pytest.raises(LinkError):
+            await made.client.to(made.hop(link_key=bytes([9] * 32)))
+        await until(lambda: not made.client._all and not made.serving._all)
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER[:2])
+async def test_an_unusable_link_key_is_no_answer(point: str) -> None:
+    async with rig() as made:
+        with pytest.raises(LinkError):
+            await made.client.to(made.hop(link_key=bytes.fromhex(point)))
+        await until(lambda: not made.client._all and not made.serving._all)
+        assert (await made.client.to(made.hop())).is_up
+
+
+async def test_a_handshake_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "LINK_HANDSHAKE_S", 0.05)
+    async with rig() as made:
+        dialling = asyncio.ensure_future(made.client.to(made.hop()))
+        await until(lambda: made.engines[0].connections)
+        made.engines[0].connections[0].deaf = True
+        with pytest.raises(LinkError):
+            await asyncio.wait_for(dialling, 1)
+        await until(lambda: made.serving.counters["handshake not finished"] == 1)
+
+
+async def test_whoever_connects_and_stays_silent_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "LINK_HANDSHAKE_S", 0.05)
+    async with rig() as made:
+        await made.engines[1].dial(("127.0.0.1", made.port), lambda connection: Silent(), 1)
+        assert len(made.serving._all) == 1
+        await until(lambda: not made.serving._all)
+
+
+class Silent:
+    """A connection's owner that never says anything."""
+
+    def stream_received(self, stream: int, data: memoryview, end: bool) -> None: ...
+
+    def stream_reset(self, stream: int) -> None: ...
+
+    def stream_drained(self, stream: int) -> None: ...
+
+    def connection_closed(self) -> None: ...
+
+
+async def test_a_client_takes_no_links() -> None:
+    async with rig() as made:
+        await made.engines[0].dial(("127.0.0.1", made.engines[1]._port), lambda connection: Silent(), 1)
+        await until(lambda: not made.client._all)
+
+
+async def test_one_who_gives_up_leaves_the_link_to_the_others() -> None:
+    async with rig() as made:
+        first, second = (asyncio.ensure_future(made.client.to(made.hop())) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).is_up
+
+
+async def test_a_link_that_nobody_waits_for_any_more_is_found_by_the_next() -> None:
+    async with rig() as made:
+        only = asyncio.ensure_future(made.client.to(made.hop()))
+        await asyncio.sleep(0)
+        only.cancel()
+        await until(lambda: list(made.client))
+        assert [await made.client.to(made.hop())] == list(made.client)
+        assert len(made.engines[1].dialled) == 1
+
+
+async def test_bootstrap_by_peer_id() -> None:
+    async with rig() as made:
+        link = await made.client.bootstrap(("127.0.0.1", made.port), PEER, lambda raw: made.hop())
+        assert link.peer == PEER
+        assert await made.client.to(made.hop()) is link
+
+
+async def test_bootstrap_with_a_descriptor_of_somebody_else() -> None:
+    def refuse(raw: bytes) -> Hop:
+        raise DecodeError("descriptor", "of somebody else")
+
+    async with rig() as made:
+        with pytest.raises(LinkError):
+            await made.client.bootstrap(("127.0.0.1", made.port), PEER, refuse)
+        await until(lambda: not made.client._all)

@@ -1,0 +1,292 @@
+"""A client's circuits: ready ahead, kept apart, replaced; and no flow without one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import CircuitError, FlowError, Reason
+from core.flow import FlowRequest
+from tests.harness.bare import check_alive
+from tests.harness.network import Collect, Echo, Network, chain, three_hops
+from tests.harness.waiting import turns, until
+from tests.harness.wire import Board
+from tests.tunnel.test_circuit import hang
+from tunnel import circuit as circuit_module
+from tunnel import pool as pool_module
+from tunnel import relay as relay_module
+from tunnel.layers import MAX_FLOW_NUMBER
+from tunnel.path import Hop
+from tunnel.service import Tunnel, TunnelParts
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from core.ids import PeerKey
+    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.path import Path
+
+ECHO = FlowRequest("echo.example", 80)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience of a test instead of a person's."""
+    monkeypatch.setattr(pool_module, "_TICK_S", 0.01)
+    monkeypatch.setattr(pool_module, "PATH_S", 0.3)
+    monkeypatch.setattr(circuit_module, "PING_EVERY_S", 0.05)
+    monkeypatch.setattr(circuit_module, "SUSPECT_S", 0.1)
+
+
+def circuit_of(client: Tunnel, flow: ClientFlow) -> Circuit:
+    return next(circuit for circuit in client.pool.circuits if flow in circuit.flows)
+
+
+async def test_two_circuits_are_ready_ahead() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        assert client.pool.ready == 2
+        assert client.pool.failure is None
+
+
+async def test_flows_of_one_key_share_a_circuit() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        flows = [await client.pool.dial(FlowRequest("echo.example", 80, "key")) for _ in range(5)]
+        assert len({circuit_of(client, flow) for flow in flows}) == 1
+
+
+async def test_flows_of_different_keys_never_share_a_circuit() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        keys = ["", "one", "two", "three", "one", "", "two"]
+        flows = await asyncio.gather(*(client.pool.dial(FlowRequest("echo.example", 80, key)) for key in keys))
+        carried: dict[Circuit, set[str]] = {}
+        for key, flow in zip(keys, flows, strict=True):
+            carried.setdefault(circuit_of(client, flow), set()).add(key)
+        assert sorted(carried.values(), key=sorted) == [{""}, {"one"}, {"three"}, {"two"}]
+
+
+async def test_a_circuit_stays_its_keys_when_its_flows_have_ended() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        flow = await client.pool.dial(FlowRequest("echo.example", 80, "one"))
+        first = circuit_of(client, flow)
+        flow.reset(Reason.LOCAL)
+        for _ in range(3):
+            other = await client.pool.dial(FlowRequest("echo.example", 80, "two"))
+            assert circuit_of(client, other) is not first
+
+
+async def test_there_is_always_one_that_no_key_has_used() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        for key in ("one", "two", "three"):
+            await client.pool.dial(FlowRequest("echo.example", 80, key))
+        await until(lambda: any(circuit.isolation is None for circuit in client.pool.circuits))
+
+
+async def test_a_client_holds_so_many_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "MAX_CIRCUITS", 3)
+    async with chain(1, Board().engine) as (_, client, _):
+        for key in ("one", "two", "three"):
+            await client.pool.dial(FlowRequest("echo.example", 80, key))
+        with pytest.raises(FlowError) as caught:
+            await client.pool.dial(FlowRequest("echo.example", 80, "four"))
+        assert caught.value.reason is Reason.NO_PATH
+        assert len(client.pool.circuits) == 3
+
+
+# -- hop and retire
+
+
+async def test_hop_gives_new_flows_a_new_circuit_and_leaves_the_old_ones() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        flow = await client.pool.dial(ECHO)
+        heard = Collect(flow)
+        flow.attach(heard)
+        old = {*client.pool.circuits}
+        client.pool.hop()
+        other = await client.pool.dial(ECHO)
+        assert circuit_of(client, other) not in old
+        flow.write(b"still there")
+        await until(lambda: heard.data == b"still there")
+
+
+async def test_a_retired_circuit_ends_with_its_last_flow() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow = await client.pool.dial(ECHO)
+        heard = Collect(flow)
+        flow.attach(heard)
+        old = circuit_of(client, flow)
+        client.pool.hop()
+        await until(lambda: client.pool.ready == 2 and len(client.pool.circuits) == 3)
+        assert not old.over
+        flow.finish()
+        await until(lambda: old.over)
+        assert heard.reason is Reason.DONE
+        await until(lambda: [node.relay.circuit_count for node in network.nodes] == [2, 2, 2, 0])
+        assert client.pool.counters["circuit done"] == 2
+
+
+async def test_a_circuit_without_flow_numbers_is_replaced() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        for circuit in client.pool.circuits:
+            circuit._numbers = [MAX_FLOW_NUMBER + 1] * 3
+        await check_alive(client)
+
+
+# -- refusing
+
+
+async def test_without_a_path_a_flow_is_refused_in_time() -> None:
+    network = Network(Board().engine)
+    client = network.client()
+    await client.start(0, client=True)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    with pytest.raises(FlowError) as caught:
+        await client.pool.dial(ECHO)
+    assert caught.value.reason is Reason.NO_PATH
+    assert 0.25 < loop.time() - start < 1
+    assert client.pool.failure is Reason.NO_PATH
+    await network.close()
+
+
+async def test_a_flow_that_waits_takes_the_first_circuit_that_comes() -> None:
+    network = Network(Board().engine)
+    client = network.client()
+    await client.start(0, client=True)
+    dialling = asyncio.ensure_future(client.pool.dial(FlowRequest("sink.example", 80)))
+    await turns()
+    await network.add(Echo())
+    network.paths = [[0]]
+    client.pool.paths_changed()
+    assert (await dialling).opened.done()
+    await network.close()
+
+
+@pytest.mark.parametrize(("host", "reason"), [("refused.example", Reason.REFUSED), ("silent.example", None)])
+async def test_the_exits_reason_is_the_flows(host: str, reason: Reason | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "OPEN_S", 0.5)
+    async with three_hops(Board().engine) as (network, client, echo):
+        with pytest.raises(FlowError) as caught:
+            await client.pool.dial(FlowRequest(host, 80))
+        assert caught.value.reason is (reason or Reason.TIMED_OUT)
+        assert len(echo.asked) == 1
+        await until(lambda: network.nodes[2].relay.flow_count == 0)
+        await check_alive(client)
+
+
+async def test_a_silent_circuit_is_no_reason_to_wait_for_long() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        hang(network.nodes[2])
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        with pytest.raises(FlowError) as caught:
+            await client.pool.dial(ECHO)
+        assert caught.value.reason in (Reason.NO_PATH, Reason.CLOSED)
+        assert loop.time() - start < 1
+
+
+async def test_a_dial_that_is_given_up_ends_the_flow() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        dialling = asyncio.ensure_future(client.pool.dial(FlowRequest("silent.example", 80)))
+        await until(lambda: echo.asked)
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
+        await until(lambda: network.nodes[2].relay.flow_count == 0)
+        assert not any(circuit.flows for circuit in client.pool.circuits)
+
+
+async def test_a_closed_pool_has_no_circuits() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow = await client.pool.dial(ECHO)
+        heard = Collect(flow)
+        flow.attach(heard)
+        await client.pool.close()
+        assert (heard.reason, client.pool.circuits, client.pool.ready) == (Reason.CLOSED, [], 0)
+        await until(lambda: [node.relay.circuit_count for node in network.nodes] == [0, 0, 0, 0])
+
+
+# -- another path
+
+
+async def test_a_hop_that_hangs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        await network.add()
+        network.paths = [[0, 1, 2], [0, 3, 2]]
+        flow = await client.pool.dial(ECHO)
+        heard = Collect(flow)
+        flow.attach(heard)
+        monkeypatch.setattr(relay_module, "CREATION_S", 0.2)
+        hang(network.nodes[1])
+        await until(lambda: heard.reason is Reason.CLOSED)
+        new = network.keys[3]
+        await until(lambda: any(circuit.path[1].peer == new for circuit in client.pool.circuits), 10)
+
+
+async def test_a_hop_that_dies_is_replaced() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        await network.add()
+        network.paths = [[0, 1, 2], [0, 3, 2]]
+        flow = await client.pool.dial(ECHO)
+        heard = Collect(flow)
+        flow.attach(heard)
+        await network.nodes[1].close()
+        await until(lambda: heard.reason is Reason.CLOSED)
+        await until(lambda: client.pool.ready, 5)
+        await check_alive(client)
+
+
+async def test_the_only_exit_is_not_given_up_with_a_relay_that_died() -> None:
+    """Two relays and one exit: the exit is blamed together with the first relay, and is needed all the same."""
+    async with three_hops(Board().engine) as (network, client, _):
+        await network.add()
+        network.paths = [[0, 1, 2], [0, 3, 2]]
+        await network.nodes[1].close()
+        await until(lambda: any(circuit.path[1].peer == network.keys[3] for circuit in client.pool.circuits))
+        assert not client.pool.counters["build next_hop"]
+
+
+async def test_when_all_are_avoided_any_is_tried() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        client.pool._shun(network.keys)
+        client.pool.hop()
+        await until(lambda: client.pool.ready >= 2)
+        await check_alive(client)
+
+
+class Choice:
+    """Names a path, and counts how often it is asked."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.asked = 0
+
+    def __call__(self, avoid: Collection[PeerKey]) -> Path:
+        self.asked += 1
+        if self.path is None:
+            raise CircuitError(Reason.NO_PATH)
+        return self.path
+
+
+@pytest.mark.parametrize("bad", ["no path", "onion key", "link key", "address"])
+async def test_what_cannot_be_built_is_not_tried_without_pause(bad: str) -> None:
+    async with chain(1, Board().engine) as (network, _, _):
+        (hop,) = network.hops.values()
+        path = {
+            "no path": None,
+            "onion key": (Hop(hop.peer, hop.link_key, bytes(32), hop.addresses),),
+            "link key": (Hop(hop.peer, bytes(32), hop.onion_key, hop.addresses),),
+            "address": (Hop(hop.peer, hop.link_key, hop.onion_key, (("127.0.0.1", 999),)),),
+        }[bad]
+        choice = Choice(path)
+        other = Tunnel(
+            Board().engine() if bad == "address" else network._engine(),
+            TunnelParts(address_ok=lambda host: True, choose=choice),
+        )
+        await other.start(0, client=True)
+        with pytest.raises(FlowError):
+            await other.pool.dial(ECHO)
+        assert 1 <= choice.asked <= 40
+        assert other.pool.failure is not None
+        assert len(list(other.links)) == (bad == "onion key")
+        await other.close()
