@@ -213,6 +213,26 @@ async def test_a_wrong_word_on_flow_0_ends_the_circuit(wrong: bytes) -> None:
         assert ended.reasons == [Reason.PROTOCOL]
 
 
+async def test_an_answer_to_another_ping_ends_the_circuit() -> None:
+    async with chain(2, Board().engine) as (network, client, _):
+        circuit, ended = await built(network, client)
+        hang(network.nodes[1])
+        circuit.ping()
+        for frames in exit_frames(network, client):
+            frames._stream.send(frames._layers.seal(encode_token(Frame.PONG, circuit._ping_token ^ 1)))
+        await until(lambda: circuit.over)
+        assert ended.reasons == [Reason.PROTOCOL]
+
+
+async def test_a_repeated_answer_ends_the_circuit() -> None:
+    async with chain(2, Board().engine) as (network, client, _):
+        circuit, ended = await built(network, client)
+        for frames in exit_frames(network, client):
+            frames._stream.send(frames._layers.seal(encode_token(Frame.PONG, circuit._ping_token)))
+        await until(lambda: circuit.over)
+        assert ended.reasons == [Reason.PROTOCOL]
+
+
 async def test_padding_on_flow_0_is_ignored() -> None:
     async with chain(2, Board().engine) as (network, client, _):
         circuit, _ = await built(network, client)

@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import FlowError, LinkError, Reason
 from core.flow import FlowRequest
-from tests.harness.bare import bare, check_alive, counts, path_of
+from tests.harness.bare import bare, check_alive, counts, linked_to, path_of
 from tests.harness.linked import Owner, Receiver, record
 from tests.harness.network import Collect, three_hops
 from tests.harness.waiting import until
@@ -116,7 +116,7 @@ async def test_garbage_after_the_handshake_costs_the_link(data: bytes, stream: i
 async def test_a_replayed_creation() -> None:
     async with three_hops() as (network, client, _):
         path = path_of(network)
-        link = await client.links.to(path[0])
+        link = await linked_to(client, path[0])
         creation = Creation(path, range(3), time.time(), secrets.token_bytes)
         _, answer = await link.create(creation.message, Owner(), 5)
         assert len(creation.consume_answer(answer)) == 3

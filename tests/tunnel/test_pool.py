@@ -186,6 +186,17 @@ async def test_a_silent_circuit_is_no_reason_to_wait_for_long() -> None:
         assert loop.time() - start < 1
 
 
+async def test_an_exit_that_answers_no_ping_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only an exit that is known to live may take its time with a destination."""
+    monkeypatch.setattr(circuit_module, "SUSPECT_S", 30.0)
+    async with three_hops(Board().engine) as (network, client, _):
+        hang(network.nodes[2])
+        with pytest.raises(FlowError) as caught:
+            await asyncio.wait_for(client.pool.dial(ECHO), 2)
+        assert caught.value.reason is Reason.NO_PATH
+        assert not any(circuit.flows for circuit in client.pool.circuits)
+
+
 async def test_a_dial_that_is_given_up_ends_the_flow() -> None:
     async with three_hops(Board().engine) as (network, client, echo):
         dialling = asyncio.ensure_future(client.pool.dial(FlowRequest("silent.example", 80)))

@@ -331,6 +331,7 @@ async def junk(circuit: Bare, place: int, body: bytes) -> None:
 
 async def test_junk_in_a_running_flow_costs_only_that_flow() -> None:
     async with three_hops(Board().engine) as (network, client, _):
+        start = counts(network)
         circuit = await bare(network, client)
         before = [{*node.links} for node in network.nodes]
         streams = [circuit.open(number) for number in (1, 2, 3, 4)]
@@ -342,6 +343,11 @@ async def test_junk_in_a_running_flow_costs_only_that_flow() -> None:
         await until(lambda: all(receiver.ends for _, _, receiver in streams[:2]))
         await until(lambda: len(streams[2][2].messages) > 1)
         assert not streams[3][2].ends
+        assert [node.relay.counters["message does not open"] for node in network.nodes] == [0, 1, 0, 0]
+        for stream, _, _ in streams[2:]:
+            stream.reset()
+        circuit.link.destroy(circuit.number, Reason.DONE)
+        await until(lambda: counts(network) == start)
         assert [{*node.links} for node in network.nodes] == before
         await check_alive(client)
 

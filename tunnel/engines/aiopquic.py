@@ -4,7 +4,8 @@ What the library leaves to its caller, and how it is met here:
 
 - It dials from a listening transport only through the transport itself. The connection then arrives like an accepted
   one, but without a known peer address, because the handshake has not begun. Dials go one at a time, so the next such
-  connection is the one that was dialled.
+  connection is the one that was dialled. The address becomes known when a later event is taken out of the library's
+  queue, so while a dial waits for its connection, events are taken out one by one.
 - It numbers streams for a server. Numbers are given out here: 0, 4, 8, … at the dialling side, 1, 5, 9, … at the other.
 - A full send ring raises `BufferError` and nothing was taken. What does not fit waits here, and one task per stream
   passes it on.
@@ -185,8 +186,20 @@ class AiopquicEngine:
             self._quic = QuicEngine(configuration=_configuration(*paths), create_protocol=self._arrived)
             self._quic._start_transport(port=port)
         self._transport.set_default_stream_priority(ROUND_ROBIN)
-        asyncio.get_running_loop().add_reader(self._quic.eventfd, self._quic.drain_and_route)
+        asyncio.get_running_loop().add_reader(self._quic.eventfd, self._drain)
         return port
+
+    def _drain(self) -> None:
+        """Take events from the library and act on them."""
+        if self._quic is None:
+            return
+        while self._dialling is not None and not self._dialling.done():
+            events = self._transport.drain_rx(max_events=1)
+            if not events:
+                return
+            self._quic.route_event(events[0])
+            self._transport.release_batch()
+        self._quic.drain_and_route()
 
     @property
     def _transport(self):  # type: ignore[no-untyped-def]  # the library has no types here
