@@ -330,7 +330,7 @@ async def junk(circuit: Bare, place: int, body: bytes) -> None:
 
 
 async def test_junk_in_a_running_flow_costs_only_that_flow() -> None:
-    async with three_hops(Board().engine) as (network, client, _):
+    async with three_hops(Board().engine) as (network, client, echo):
         start = counts(network)
         circuit = await bare(network, client)
         before = [{*node.links} for node in network.nodes]
@@ -344,6 +344,7 @@ async def test_junk_in_a_running_flow_costs_only_that_flow() -> None:
         await until(lambda: len(streams[2][2].messages) > 1)
         assert not streams[3][2].ends
         assert [node.relay.counters["message does not open"] for node in network.nodes] == [0, 1, 0, 0]
+        await until(lambda: [heard.reason for heard in echo.listeners[:2]] == [Reason.CLOSED, Reason.PROTOCOL])
         for stream, _, _ in streams[2:]:
             stream.reset()
         circuit.link.destroy(circuit.number, Reason.DONE)
