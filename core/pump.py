@@ -55,8 +55,8 @@ class Pump(asyncio.Protocol):
         if early_eof:
             self.eof_received()
         self._flow.attach(self)
-        if not self._flow_over and not self._reading_paused:
-            transport.resume_reading()
+        if not self._reading_paused:
+            self._read_on()
 
     # -- the TCP side
 
@@ -68,8 +68,9 @@ class Pump(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        self._finished = True
-        self._flow.finish()
+        if not self._finished:
+            self._finished = True
+            self._flow.finish()
         return True
 
     def pause_writing(self) -> None:
@@ -107,8 +108,7 @@ class Pump(asyncio.Protocol):
 
     def flow_writable(self) -> None:
         self._reading_paused = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._read_on()
 
     def flow_closed(self, reason: Reason) -> None:
         if self._flow_over:
@@ -120,6 +120,12 @@ class Pump(asyncio.Protocol):
             else:
                 self._transport.abort()
         self._done(reason)
+
+    def _read_on(self) -> None:
+        # Some event loops tell the end of stream again when reading is resumed after it.
+        transport = self._transport
+        if transport is not None and not (self._flow_over or self._finished or transport.is_closing()):
+            transport.resume_reading()
 
     def _done(self, reason: Reason) -> None:
         if self._on_done is not None:

@@ -71,9 +71,6 @@ class EgressPump(Pump):
         self._flow.reset(reason)
         self.flow_closed(reason)
 
-    def eof_received(self) -> bool:
-        return self._finished or super().eof_received()  # seen again where reading is resumed after the end
-
     def flow_closed(self, reason: Reason) -> None:
         super().flow_closed(reason)
         if self._transport is not None and self._linger is None:

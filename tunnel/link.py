@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
+from core.fault import place
 from tunnel.assembler import PREFIX_BYTES, Assembler
 from tunnel.control import (
     ControlMachine,
@@ -175,6 +176,10 @@ class LinkStream:
             self.receiver.message(body)
         except DecodeError as error:
             self._link.counters[str(error)] += 1
+            self.reset()
+        except Exception as error:
+            _log.error("stream cut after an unexpected error: %s", place(error))
+            self._link.counters["internal error"] += 1
             self.reset()
 
     def ended(self) -> None:
@@ -404,7 +409,7 @@ class Link:
             self.fail(str(error))
         except Exception as error:
             # The engine loses the event of a handler that raises; a link that lost bytes must not go on.
-            _log.error("link dropped after an internal error: %s", type(error).__name__, exc_info=True)
+            _log.error("link dropped after an unexpected error: %s", place(error))
             self.fail("internal error")
 
     def _flow_received(self, number: int, data: memoryview, end: bool) -> None:
@@ -442,7 +447,7 @@ class Link:
         try:
             call()
         except Exception as error:
-            _log.error("link dropped after an internal error: %s", type(error).__name__, exc_info=True)
+            _log.error("link dropped after an unexpected error: %s", place(error))
             self.fail("internal error")
 
     def fail(self, why: str) -> None:

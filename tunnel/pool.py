@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, FlowError, Reason
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from tunnel.path import Path
 
 _TICK_S: Final = 0.25
-_FIRST_PAUSE_S: Final = 0.1
+_FIRST_PAUSE_S: Final = 0.2
+_IDLE_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
 _random = secrets.SystemRandom()
 
@@ -171,21 +173,21 @@ class CircuitPool:
         return min(missing, MAX_CIRCUITS - len(self._circuits) - self._building)
 
     async def _keep(self) -> None:
+        """Build what is missing: at once when something changed, at growing intervals while it fails."""
         pause = _FIRST_PAUSE_S
         while True:
             self._wanted.clear()
             for _ in range(self._missing()):
                 self._building += 1
                 self._tasks.spawn(self._build(), "circuit")
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
-            except TimeoutError:
-                pass
-            if self._failure is not None:
-                # Something is wrong: slow down, whoever asks.
-                await asyncio.sleep(_FIRST_PAUSE_S)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S) if self._failure is not None else 1.0
+            if self._failure is None:
+                pause = _IDLE_PAUSE_S
+            else:
+                pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+                await asyncio.sleep(_FIRST_PAUSE_S)  # whoever asks, and however often
 
     async def _build(self) -> None:
         path: Path = ()
@@ -199,9 +201,9 @@ class CircuitPool:
             self._failure = None
             self._circuits.append(circuit)
             self._changed.set()
+            self._wanted.set()
         finally:
             self._building -= 1
-            self._wanted.set()
 
     def _choose_path(self) -> Path:
         now = asyncio.get_running_loop().time()
@@ -245,7 +247,9 @@ class CircuitPool:
         if circuit in self._circuits:
             self._circuits.remove(circuit)
         self.counters[f"circuit {reason.word}"] += 1
-        if reason is not Reason.DONE:
+        if circuit.link.closed:
+            self._shun([circuit.path[0].peer])
+        elif reason is not Reason.DONE:
             # The exit first: among equals it is forgiven first, since there are fewer to replace it.
             self._shun([hop.peer for hop in reversed(circuit.path[1:])])
         self._wanted.set()

@@ -488,7 +488,7 @@ async def test_the_memory_of_cut_streams_is_bounded(monkeypatch: pytest.MonkeyPa
     assert len(linked.far._cut) == 5
 
 
-async def test_an_internal_error_drops_the_link_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_costs_the_stream_and_not_the_link(caplog: pytest.LogCaptureFixture) -> None:
     linked = await Linked.up()
 
     def broken(stream: object, body: object) -> Receiver:
@@ -497,7 +497,8 @@ async def test_an_internal_error_drops_the_link_and_nothing_else(caplog: pytest.
     linked.far_events.stream_opened = broken  # type: ignore[method-assign]
     linked.near.open_stream(Receiver()).send(record(b"text"))
     await turns()
-    assert linked.far.closed
+    assert not linked.far.closed
+    assert linked.far.stream_count == 0
     assert linked.far.counters == {"internal error": 1}
     assert "ZeroDivisionError" in caplog.text
 

@@ -220,6 +220,8 @@ class AiopquicEngine:
     async def dial(
         self, address: Address, handle: Callable[[Connection], ConnectionHandler], timeout_s: float
     ) -> Connection:
+        if self._quic is None:
+            raise LinkError(Reason.CLOSED)
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await self._create(address)
