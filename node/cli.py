@@ -98,12 +98,21 @@ def route(home: Path, as_json: bool) -> None:
     lines = []
     for circuit in answer["circuits"]:
         lines.append(f"circuit {plain(circuit['id'])}: {circuit['flows']} flows, {circuit['age_s']:.0f} s old")
-        for hop in circuit["hops"]:
-            rtt = f"{hop['rtt_ms']:.0f} ms" if hop.get("rtt_ms") is not None else "–"
+        for peer in circuit["hops"]:
+            rtt = f"{peer['rtt_ms']:.0f} ms" if peer.get("rtt_ms") is not None else "–"
             lines.append(
-                f"  {plain(hop['role']):<6} {plain(hop['region'] or '–'):<3} {rtt:>8}  {plain(hop['peer_id'])}"
+                f"  {plain(peer['role']):<6} {plain(peer['region'] or '–'):<3} {rtt:>8}  {plain(peer['peer_id'])}"
             )
     show(as_json, answer, "\n".join(lines) or "There is no circuit now.")
+
+
+@cli.command()
+@common
+def hop(home: Path, as_json: bool) -> None:
+    """Change the route now. Running connections move along."""
+    from node.client import NodeClient
+
+    show(as_json, NodeClient(home).hop(), "The route is changing; running connections move along.")
 
 
 @cli.command()

@@ -165,10 +165,11 @@ class RunningNode:
 
     # -- paths
 
-    def _choose(self, avoid: Collection[PeerKey]) -> Path:
+    def _choose(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
         rules = PathRules(self._settings.tunnel.path_hops, self._peering.address_ok, self._settings.peers.diversity)
         own = {self._identity.peer} if self._identity else set()
-        return path_of(choose_path(self._peering.directory, rules, _random, {*avoid, *own}), self._peering.address_ok)
+        chosen = choose_path(self._peering.directory, rules, _random, {*avoid, *own}, last)
+        return path_of(chosen, self._peering.address_ok)
 
     def _peers_changed(self) -> None:
         if self._tunnel is not None and self._is_client:

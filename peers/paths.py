@@ -71,7 +71,11 @@ class _Candidate:
 
 
 def choose_path(
-    directory_view: DirectoryView, rules: PathRules, rng: Rng, avoid: Collection[PeerKey] = ()
+    directory_view: DirectoryView,
+    rules: PathRules,
+    rng: Rng,
+    avoid: Collection[PeerKey] = (),
+    last: PeerKey | None = None,
 ) -> tuple[Descriptor, ...]:
     """Draw a path. Purge the directory before: expiry is not looked at here.
 
@@ -80,6 +84,7 @@ def choose_path(
         rules: what the path must be.
         rng: where chance comes from.
         avoid: peers not to use, this node's own key among them.
+        last: the exit that the path shall end at; None for any.
 
     Returns:
         `rules.hops` descriptors. The last has the role exit, all others have the role relay.
@@ -91,12 +96,13 @@ def choose_path(
     rng.shuffle(candidates)
     relays = _one_each(candidates, Role.RELAY)
     steps_left = STEPS
-    for last in _one_each(candidates, Role.EXIT):
+    exits = candidates if last is None else [found for found in candidates if found.descriptor.peer == last]
+    for end in _one_each(exits, Role.EXIT):
         steps = _Steps(min(STEPS_PER_EXIT, steps_left))
-        before = _disjoint(relays, rules.hops - 1, last.marks, steps)
+        before = _disjoint(relays, rules.hops - 1, end.marks, steps)
         if before is not None:
             rng.shuffle(before)
-            return (*(relay.descriptor for relay in before), last.descriptor)
+            return (*(relay.descriptor for relay in before), end.descriptor)
         steps_left -= steps.taken
         if steps_left <= 0:
             break

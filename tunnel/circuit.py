@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
 from tunnel.creation import Creation
 from tunnel.flow import FlowEnd
-from tunnel.frames import FLOW_ID_BYTES, Frame, decode_token, encode_open, encode_token, split
+from tunnel.frames import (
+    FLOW_ID_BYTES,
+    Frame,
+    Resume,
+    decode_resumed,
+    decode_token,
+    encode_open,
+    encode_resume,
+    encode_token,
+    split,
+)
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
 from tunnel.limits import BUILD_S, PING_EVERY_S, PING_IDLE_S, SUSPECT_S
+from tunnel.terminal import ResumeKey
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from core.flow import FlowRequest
+    from tunnel.frames import Position
     from tunnel.link import Link, LinkStream
     from tunnel.links import Links
     from tunnel.path import Path
@@ -28,16 +38,26 @@ _FIRST_NUMBERS = 1 << 20
 
 
 class ClientFlow(FlowEnd):
-    """A flow as the client holds it. `opened` is done when the exit has connected, or fails with FlowError."""
+    """A flow as the client holds it. `opened` is done when the exit has connected, or fails with FlowError.
+
+    Attributes:
+        lost_at: loop time since which it has no path that works; None while it has one.
+    """
 
     def __init__(self, stream: LinkStream, layers: Layers, circuit: Circuit) -> None:
         super().__init__(stream, layers)
         self._circuit = circuit
-        self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._flow_id = secrets.token_bytes(FLOW_ID_BYTES)
+        self._secret = self._next_secret = circuit.resume_key.secret(self._flow_id)
+        self._epoch = 0
+        self._awaits_resumed = False
+        self.lost_at: float | None = None
+        self.opened: asyncio.Future[None] = self._loop.create_future()
 
     def ask(self, request: FlowRequest) -> None:
         """Send OPEN."""
-        self._send(encode_open(secrets.token_bytes(FLOW_ID_BYTES), request.host, request.port))
+        self._send(encode_open(self._flow_id, request.host, request.port))
 
     def message(self, body: memoryview) -> None:
         self._circuit.heard = True
@@ -48,14 +68,69 @@ class ClientFlow(FlowEnd):
             if self.opened.done():
                 raise DecodeError("OPENED", "twice")
             self.opened.set_result(None)
+        elif kind == Frame.RESUMED:
+            self._resumed(*decode_resumed(content))
         else:
             super()._frame(kind, content)
+
+    # -- going on over another circuit
+
+    def lose_path(self) -> bool:
+        """The circuit is over.
+
+        Returns:
+            Whether the flow can go on over another one to the same exit; one that was not opened yet has ended.
+        """
+        if self.over or not self.opened.done():
+            self._fail(Reason.CLOSED)
+            return False
+        if self.lost_at is None:
+            self.lost_at = self._loop.time()
+        self.suspend()
+        return True
+
+    def resume(self, circuit: Circuit, stream: LinkStream, layers: Layers) -> None:
+        """Go on over another circuit to the same exit."""
+        self._circuit.flows.discard(self)
+        self._circuit = circuit
+        self._epoch += 1
+        self._awaits_resumed = True
+        if self.lost_at is None:
+            self.lost_at = self._loop.time()
+        self.move(stream, layers)
+        self._send(encode_resume(Resume(self._flow_id, self._secret, self._epoch, self._tell_position())))
+        self._next_secret = circuit.resume_key.secret(self._flow_id)
+
+    def _resumed(self, opened: bool, position: Position) -> None:
+        if not self._awaits_resumed or not opened:
+            raise DecodeError("RESUMED", "not legal now")
+        self._awaits_resumed = False
+        self._secret = self._next_secret
+        self.lost_at = None
+        self.go_on_from(position)
+
+    def give_up(self) -> None:
+        """There is no way to the exit any more."""
+        self._fail(Reason.CLOSED)
+
+    def _path_broke(self) -> None:
+        self._circuit.flow_lost(self)
 
     def _over(self) -> None:
         if not self.opened.done() and self._reason is not None:
             self.opened.set_exception(FlowError(self._reason))
             self.opened.exception()  # seen; whoever waits gets it all the same
-        self._circuit.flow_over(self)
+        self._circuit.flows.discard(self)
+
+
+class CircuitEvents(Protocol):
+    """Whom a circuit tells. Calls come from the event loop."""
+
+    def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
+        """It has ended; called once, before `flows_lost`."""
+
+    def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
+        """Flows that could go on over another circuit to the same exit."""
 
 
 class Circuit:
@@ -67,7 +142,7 @@ class Circuit:
         number: the circuit's number on that link.
         keys: shared with each hop, the guard's first.
         retire_at: loop time from which it takes no more new flows.
-        on_over: called once, when it has ended.
+        events: whom to tell.
     """
 
     def __init__(
@@ -77,7 +152,7 @@ class Circuit:
         number: int,
         keys: list[Keys],
         retire_at: float,
-        on_over: Callable[[Circuit, Reason], None],
+        events: CircuitEvents,
     ) -> None:
         self.path = path
         self.link = link
@@ -88,7 +163,9 @@ class Circuit:
         self.over = False
         self.heard = True
         self.rtt_s: float | None = None
-        self._on_over = on_over
+        self.moving = False
+        self.resume_key = ResumeKey(keys[-1])
+        self._events = events
         self._sessions = [Session(own) for own in keys]
         self._numbers = [secrets.randbelow(_FIRST_NUMBERS) + 1 for _ in path]
         self._loop = asyncio.get_running_loop()
@@ -109,22 +186,44 @@ class Circuit:
         Raises:
             FlowError: the circuit has ended, or has no flow number left.
         """
+        self._check_usable()
+        stream, layers = self._open_stream()
+        flow = ClientFlow(stream, layers, self)
+        stream.receiver = flow
+        self.flows.add(flow)
+        flow.ask(request)
+        return flow
+
+    def adopt(self, flow: ClientFlow) -> None:
+        """Take over a flow from another circuit to the same exit.
+
+        Raises:
+            FlowError: the circuit has ended, or has no flow number left.
+        """
+        self._check_usable()
+        stream, layers = self._open_stream()
+        stream.receiver = flow
+        flow.resume(self, stream, layers)
+        self.flows.add(flow)
+
+    def _check_usable(self) -> None:
         if max(self._numbers) > MAX_FLOW_NUMBER:
             self.retire_at = 0.0
             raise FlowError(Reason.CLOSED)
         if self.over:
             raise FlowError(Reason.CLOSED)
-        receiver = _Late()
-        stream = self.link.open_stream(receiver)
-        flow = ClientFlow(stream, Layers(self._sessions, self._numbers), self)
-        stream.receiver = flow
-        self._numbers = [number + 1 for number in self._numbers]
-        self.flows.add(flow)
-        flow.ask(request)
-        return flow
 
-    def flow_over(self, flow: ClientFlow) -> None:
+    def _open_stream(self) -> tuple[LinkStream, Layers]:
+        stream = self.link.open_stream(_Late())
+        layers = Layers(self._sessions, self._numbers)
+        self._numbers = [number + 1 for number in self._numbers]
+        return stream, layers
+
+    def flow_lost(self, flow: ClientFlow) -> None:
+        """The flow's stream broke off while the circuit lives."""
         self.flows.discard(flow)
+        if flow.lose_path():
+            self._events.flows_lost(self, [flow])
 
     # -- pings
 
@@ -176,10 +275,12 @@ class Circuit:
         if self.over:
             return
         self.over = True
-        for flow in list(self.flows):
-            flow.ended()
+        flows, self.flows = self.flows, set()
+        lost = [flow for flow in flows if flow.lose_path()]
         self._frames.reset()
-        self._on_over(self, reason)
+        self._events.circuit_over(self, reason)
+        if lost:
+            self._events.flows_lost(self, lost)
 
     def close(self, reason: Reason) -> None:
         """End the circuit and every flow on it."""
@@ -231,7 +332,7 @@ class _Owner:
             self.circuit.destroyed(reason)
 
 
-async def build(path: Path, links: Links, retire_after_s: float, on_over: Callable[[Circuit, Reason], None]) -> Circuit:
+async def build(path: Path, links: Links, retire_after_s: float, events: CircuitEvents) -> Circuit:
     """Build a circuit in one pass.
 
     Raises:
@@ -256,5 +357,5 @@ async def build(path: Path, links: Links, retire_after_s: float, on_over: Callab
         link.destroy(number, Reason.CLOSED)
         raise
     retire_at = asyncio.get_running_loop().time() + retire_after_s
-    owner.circuit = Circuit(path, link, number, keys, retire_at, on_over)
+    owner.circuit = Circuit(path, link, number, keys, retire_at, events)
     return owner.circuit

@@ -4,8 +4,8 @@ Records before the handshake are in the clear:
 
     WANT_DESCRIPTOR 16                     a dialler that knows only a peer id asks for the signed descriptor
     DESCRIPTOR      17 ‖ descriptor
-    initiation      type 1, 148 bytes
-    response        type 2, 92 bytes
+    initiation      type 1, 1,332 bytes
+    response        type 2, 1,180 bytes
 
 Everything after is a type-4 message whose plaintext is a kind (1 byte) and a body:
 
@@ -216,6 +216,7 @@ class ControlMachine:
         if record[0] != TYPE_RESPONSE or self._initiator is None:
             raise DecodeError("control", "out of order")
         self._agreed(self._initiator.consume_response(record))
+        self._initiator = None
         self._send(Kind.HELLO, _HELLO.pack(VERSION, 0))
         return []
 

@@ -1,16 +1,17 @@
 """Circuit creation: the handshakes of all hops folded into one message of one size, and the answers likewise.
 
-What hop i receives is `initiation (148) ‖ slot (64) ‖ tail`. The slot is sealed for hop i alone, with the handshake
-hash as associated data, and names the next hop. The tail is what hop i+1 shall receive, under a key stream of hop i.
-A hop removes its own head, removes its key stream from the tail and fills up with as many random bytes as it removed,
-so that every hop sees the same length and none sees its place. Nobody authenticates the filling, and nobody has to:
-each head authenticates itself.
+What hop i receives is `initiation (1,332) ‖ slot (64) ‖ tail`. The slot is sealed for hop i alone, with the
+handshake hash as associated data, and names the next hop. The tail is what hop i+1 shall receive, under a key stream
+of hop i. A hop removes its own head, removes its key stream from the tail and fills up with as many random bytes as it
+removed, so that every hop sees the same length and none sees its place. Nobody authenticates the filling, and nobody
+has to: each head authenticates itself.
 
-The answer runs the other way: `response (92) ‖ verdict (32) ‖ tail`, where the tail is the next hop's answer under a
-key stream of this hop. The first hop whose verdict is not `DONE` is where creation ended.
+The answer runs the other way: `response (1,180) ‖ verdict (32) ‖ tail`, where the tail is the next hop's answer under
+a key stream of this hop. The first hop whose verdict is not `DONE` is where creation ended.
 
 Keys: for the slot and the creation's tail from the chaining key after message 1, for the verdict and the answer's tail
-from the finished handshake; each is used once.
+from the finished handshake; each is used once. So what ML-KEM protects is everything but slots and the creation's
+tails: those rest on X25519 with the onion key.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from core.errors import CircuitError, DecodeError, Reason
 from core.ids import PEER_KEY_BYTES, PeerKey
 from tunnel.limits import MAX_HOPS
-from tunnel.wireguard.constants import HOP_IDENTIFIER, INITIATION_BYTES, RESPONSE_BYTES, TAG_BYTES
+from tunnel.wireguard.constants import HOP_IDENTIFIER, HYBRID_INITIATION_BYTES, HYBRID_RESPONSE_BYTES, TAG_BYTES
 from tunnel.wireguard.handshake import Initiator, tai64n
 from tunnel.wireguard.primitives import aead_open, aead_seal, kdf, private_key
 
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 _SLOT: Final = struct.Struct(">B32sII7x")
 SLOT_BYTES: Final = _SLOT.size + TAG_BYTES
-HEAD_BYTES: Final = INITIATION_BYTES + SLOT_BYTES
-CREATION_BYTES: Final = 1280
+HEAD_BYTES: Final = HYBRID_INITIATION_BYTES + SLOT_BYTES
+CREATION_BYTES: Final = 7 * 1024
 
 _VERDICT: Final = struct.Struct(">B15x")
 VERDICT_BYTES: Final = _VERDICT.size + TAG_BYTES
-ANSWER_HEAD_BYTES: Final = RESPONSE_BYTES + VERDICT_BYTES
-ANSWER_BYTES: Final = 640
+ANSWER_HEAD_BYTES: Final = HYBRID_RESPONSE_BYTES + VERDICT_BYTES
+ANSWER_BYTES: Final = 6 * 1024
 
 _HAS_NEXT: Final = 1
 _LABEL_CREATION: Final = b"Macro VPN v1 creation"
@@ -143,9 +144,9 @@ class Creation:
         keys: list[Keys] = []
         for place, initiator in enumerate(self._initiators):
             try:
-                own = initiator.consume_response(answer[:RESPONSE_BYTES])
+                own = initiator.consume_response(answer[:HYBRID_RESPONSE_BYTES])
                 verdict_key, tail_key = own.derive(_LABEL_ANSWER, 2)
-                verdict = aead_open(verdict_key, answer[RESPONSE_BYTES:ANSWER_HEAD_BYTES], own.hash)
+                verdict = aead_open(verdict_key, answer[HYBRID_RESPONSE_BYTES:ANSWER_HEAD_BYTES], own.hash)
             except (DecodeError, InvalidTag) as error:
                 raise CircuitError(Reason.PROTOCOL, place) from error
             reason = Reason.from_wire(_VERDICT.unpack(verdict)[0])
@@ -196,10 +197,10 @@ def consume_creation(message: bytes, responder: Responder) -> Asked:
     """
     if len(message) != CREATION_BYTES:
         raise DecodeError("creation", "wrong length")
-    received = responder.consume_initiation(message[:INITIATION_BYTES])
+    received = responder.consume_initiation(message[:HYBRID_INITIATION_BYTES])
     slot_key, tail_key = _creation_keys(received.state)
     try:
-        slot = aead_open(slot_key, message[INITIATION_BYTES:HEAD_BYTES], received.state.hash)
+        slot = aead_open(slot_key, message[HYBRID_INITIATION_BYTES:HEAD_BYTES], received.state.hash)
     except InvalidTag as error:
         raise DecodeError("creation", "slot does not verify") from error
     onward = _key_stream(tail_key, message[HEAD_BYTES:]) + received.entropy(HEAD_BYTES)

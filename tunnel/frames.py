@@ -11,6 +11,10 @@ A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-end
     PING    token (8)                                                     on flow 0 only
     PONG    token (8)                                                     on flow 0 only
     PAD     anything                                                      ignored
+    RESUME  flow id (16), secret (16), epoch (4), position (21)           client to exit, first frame on another circuit
+    RESUMED opened (1), position (21)                                     its answer
+
+A position is: DATA bytes received (8), bytes dealt with (8), window (4), FIN received (1).
 
 Numbers are big-endian and unsigned.
 """
@@ -34,6 +38,9 @@ FLOW_ID_BYTES: Final = 16
 _OPEN: Final = struct.Struct(">16sH")
 _CREDIT: Final = struct.Struct(">QI")
 _TOKEN: Final = struct.Struct(">Q")
+_RESUME: Final = struct.Struct(">16s16sI")
+_POSITION: Final = struct.Struct(">QQI?")
+SECRET_BYTES: Final = 16
 
 
 class Frame(IntEnum):
@@ -46,12 +53,39 @@ class Frame(IntEnum):
     PING = 7
     PONG = 8
     PAD = 9
+    RESUME = 10
+    RESUMED = 11
 
 
 class Open(NamedTuple):
     flow_id: bytes
     host: str
     port: int
+
+
+class Position(NamedTuple):
+    """How far one end of a flow has got with what the other end sends.
+
+    Args:
+        received: bytes of DATA that came, without a gap.
+        consumed: how many of them are dealt with.
+        window: how many more than those may come.
+        finished: FIN has come.
+    """
+
+    received: int
+    consumed: int
+    window: int
+    finished: bool
+
+
+class Resume(NamedTuple):
+    """A client's claim on a flow that it opened over another circuit."""
+
+    flow_id: bytes
+    secret: bytes
+    epoch: int
+    position: Position
 
 
 def frame(kind: Frame, body: bytes = b"") -> bytes:
@@ -151,3 +185,35 @@ def decode_token(body: memoryview) -> int:
         raise DecodeError("PING", "wrong length")
     token: int = _TOKEN.unpack(body)[0]
     return token
+
+
+def encode_resume(asked: Resume) -> bytes:
+    head = _RESUME.pack(asked.flow_id, asked.secret, asked.epoch)
+    return frame(Frame.RESUME, head + _POSITION.pack(*asked.position))
+
+
+def decode_resume(body: memoryview) -> Resume:
+    """Decode RESUME's body.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(body) != _RESUME.size + _POSITION.size:
+        raise DecodeError("RESUME", "wrong length")
+    flow_id, secret, epoch = _RESUME.unpack_from(body)
+    return Resume(flow_id, secret, epoch, Position(*_POSITION.unpack_from(body, _RESUME.size)))
+
+
+def encode_resumed(opened: bool, position: Position) -> bytes:
+    return frame(Frame.RESUMED, bytes([opened]) + _POSITION.pack(*position))
+
+
+def decode_resumed(body: memoryview) -> tuple[bool, Position]:
+    """Decode RESUMED's body: whether the destination is connected, and the exit's position.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(body) != 1 + _POSITION.size:
+        raise DecodeError("RESUMED", "wrong length")
+    return bool(body[0]), Position(*_POSITION.unpack_from(body, 1))

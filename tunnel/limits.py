@@ -75,3 +75,21 @@ AVOID_S: Final = 20.0
 
 LONGEST_AVOID_S: Final = 60.0
 """The same for one that is blamed again and again."""
+
+# -- moving flows to another circuit
+
+ORPHAN_S: Final = 30.0
+"""How long both ends keep a flow whose path is gone."""
+
+MAX_ORPHANS: Final = 1024
+ORPHAN_BYTES: Final = 64 * 1024 * 1024
+"""Flows without a path, and the bytes that wait in them, at one exit; beyond, the oldest is given up."""
+
+MOVE_TRIES: Final = 24
+"""Circuits that are tried to the same exit for the flows of one that was lost, before they are given up."""
+
+MOVE_BUILD_S: Final = 1.5
+"""Patience with one of these."""
+
+EXIT_FAILURES: Final = 1
+"""How often a hop may say that it cannot reach the exit before its flows are given up."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from core.ids import short
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from core.ids import PeerKey
 
 
@@ -33,3 +35,6 @@ class Hop:
 
 type Path = tuple[Hop, ...]
 """The guard first, the exit last."""
+
+type PathChooser = Callable[[Collection[PeerKey], PeerKey | None], Path]
+"""Names a path that avoids some peers and, if an exit is named, ends there; raises CircuitError when there is none."""

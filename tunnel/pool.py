@@ -1,5 +1,6 @@
 """A client's circuits: built ahead, looked after, and given to flows.
 
+When a circuit is lost or too old, its flows go on over another one to the same exit; nobody who uses them notices.
 Flows whose isolation keys differ never share a circuit. A circuit that has carried one key's flows stays that key's.
 When there is no live circuit and none can be built in time, a flow is refused: nothing ever goes another way.
 """
@@ -18,21 +19,25 @@ from tunnel.circuit import build
 from tunnel.limits import (
     AVOID_S,
     CIRCUIT_AGE_S,
+    EXIT_FAILURES,
     LONGEST_AVOID_S,
     MAX_CIRCUITS,
+    MOVE_BUILD_S,
+    MOVE_TRIES,
     OPEN_S,
+    ORPHAN_S,
     PATH_S,
     READY_CIRCUITS,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
     from core.flow import FlowRequest
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, ClientFlow
     from tunnel.links import Links
-    from tunnel.path import Path
+    from tunnel.path import Path, PathChooser
 
 _TICK_S: Final = 0.25
 _FIRST_PAUSE_S: Final = 0.2
@@ -46,10 +51,11 @@ class CircuitPool:
 
     Args:
         links: for reaching guards.
-        choose: names a path that avoids some peers; raises CircuitError when there is none.
+        choose: names a path that avoids some peers, and ends at a certain exit if one is named; raises CircuitError
+            when there is none.
     """
 
-    def __init__(self, links: Links, choose: Callable[[Collection[PeerKey]], Path]) -> None:
+    def __init__(self, links: Links, choose: PathChooser) -> None:
         self._links = links
         self._choose = choose
         self._circuits: list[Circuit] = []
@@ -58,6 +64,7 @@ class CircuitPool:
         self._wanted = asyncio.Event()
         self._avoid: dict[PeerKey, float] = {}
         self._tasks = Tasks()
+        self._closed = False
         self._failure: Reason | None = None
         self.counters: Counter[str] = Counter()
 
@@ -67,7 +74,8 @@ class CircuitPool:
         self._tasks.spawn(self._look_after(), "circuit pings")
 
     async def close(self) -> None:
-        """End every circuit."""
+        """End every circuit and every flow."""
+        self._closed = True
         await self._tasks.cancel()
         for circuit in list(self._circuits):
             circuit.close(Reason.CLOSED)
@@ -89,9 +97,10 @@ class CircuitPool:
         return self._failure
 
     def hop(self) -> None:
-        """Give new flows a new route; running ones stay where they are until they end."""
-        for circuit in self._circuits:
+        """Change the route now: new circuits for new flows, and for running ones to the exit that they have."""
+        for circuit in list(self._circuits):
             circuit.retire_at = 0.0
+            self._replace(circuit)
         self._wanted.set()
 
     def paths_changed(self) -> None:
@@ -193,8 +202,7 @@ class CircuitPool:
         path: Path = ()
         try:
             path = self._choose_path()
-            age = CIRCUIT_AGE_S * _random.uniform(0.5, 1.5)
-            circuit = await build(path, self._links, age, self._circuit_over)
+            circuit = await self._built(path)
         except CircuitError as error:
             self._failed(path, error)
         else:
@@ -205,17 +213,21 @@ class CircuitPool:
         finally:
             self._building -= 1
 
-    def _choose_path(self) -> Path:
+    async def _built(self, path: Path) -> Circuit:
+        return await build(path, self._links, CIRCUIT_AGE_S * _random.uniform(0.5, 1.5), self)
+
+    def _choose_path(self, last: PeerKey | None = None, also_avoid: Collection[PeerKey] = ()) -> Path:
         now = asyncio.get_running_loop().time()
         self._avoid = {peer: until for peer, until in self._avoid.items() if until > now}
         # Blame falls on whole stretches of a path. Who was blamed least comes back first, if it is needed.
-        avoided = sorted(self._avoid, key=self._avoid.__getitem__)
+        avoided = [*also_avoid, *sorted(self._avoid, key=self._avoid.__getitem__)]
+        avoided = [peer for peer in avoided if peer != last]
         for forgiven in range(len(avoided)):
             try:
-                return self._choose(avoided[forgiven:])
+                return self._choose(avoided[forgiven:], last)
             except CircuitError:
                 continue
-        return self._choose(())
+        return self._choose((), last)
 
     def _failed(self, path: Path, error: CircuitError) -> None:
         self._failure = error.reason
@@ -240,17 +252,98 @@ class CircuitPool:
             now = loop.time()
             for circuit in list(self._circuits):
                 circuit.tick(now)
-                if now >= circuit.retire_at and not circuit.flows:
-                    circuit.close(Reason.DONE)
+                if now >= circuit.retire_at:
+                    self._replace(circuit)
 
-    def _circuit_over(self, circuit: Circuit, reason: Reason) -> None:
+    # -- moving flows
+
+    def _replace(self, circuit: Circuit) -> None:
+        """Move a circuit's flows to a new one to the same exit, and close it once it carries none."""
+        if not circuit.flows:
+            circuit.close(Reason.DONE)
+        elif not circuit.moving:
+            circuit.moving = True
+            self._tasks.spawn(self._move(circuit), "hop")
+
+    async def _move(self, circuit: Circuit) -> None:
+        try:
+            target = await self._circuit_to(circuit, [hop.peer for hop in circuit.path[1:-1]])
+            for flow in list(circuit.flows):
+                if flow.opened.done() and not flow.over:
+                    target.adopt(flow)
+        except (CircuitError, FlowError):
+            await asyncio.sleep(_LONGEST_PAUSE_S)
+        finally:
+            circuit.moving = False
+
+    def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
+        if self._closed:
+            for flow in flows:
+                flow.give_up()
+        else:
+            self._tasks.spawn(self._rescue(circuit, flows), "rescue")
+
+    async def _rescue(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
+        """Find flows whose path is gone another one to the same exit, as long as the exit keeps them."""
+        loop = asyncio.get_running_loop()
+        deadline = min(flow.lost_at or loop.time() for flow in flows) + ORPHAN_S
+        pause, exit_failures = _FIRST_PAUSE_S / 4, 0
+        try:
+            for _ in range(MOVE_TRIES):
+                flows[:] = [flow for flow in flows if not flow.over]
+                if not flows or loop.time() > deadline or exit_failures > EXIT_FAILURES:
+                    return
+                try:
+                    target = await self._circuit_to(circuit, ())
+                    while flows:
+                        target.adopt(flows[-1])
+                        flows.pop()
+                except (CircuitError, FlowError) as error:
+                    # The hop before the exit cannot reach it: more than one of them will hardly be wrong.
+                    exit_failures += isinstance(error, CircuitError) and error.hop == len(circuit.path) - 2
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _IDLE_PAUSE_S)
+        finally:
+            for flow in flows:
+                flow.give_up()
+
+    async def _circuit_to(self, old: Circuit, avoid: Collection[PeerKey]) -> Circuit:
+        """A circuit to the exit of another one, for flows of its isolation key.
+
+        Raises:
+            CircuitError: none can be built.
+        """
+        last = old.path[-1].peer
+        for circuit in self._usable():
+            if circuit is not old and circuit.path[-1].peer == last and circuit.isolation in (old.isolation, None):
+                circuit.isolation = old.isolation
+                self._wanted.set()
+                return circuit
+        path: Path = ()
+        try:
+            path = self._choose_path(last, avoid)
+            async with asyncio.timeout(MOVE_BUILD_S):
+                circuit = await self._built(path)
+        except CircuitError as error:
+            self._failed(path, error)
+            raise
+        except TimeoutError as error:
+            # Somebody on it is silent. There is no time to find out who.
+            self._shun(hop.peer for hop in path[:-1])
+            raise CircuitError(Reason.TIMED_OUT) from error
+        circuit.isolation = old.isolation
+        self._circuits.append(circuit)
+        self._changed.set()
+        return circuit
+
+    def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
         if circuit in self._circuits:
             self._circuits.remove(circuit)
         self.counters[f"circuit {reason.word}"] += 1
         if circuit.link.closed:
             self._shun([circuit.path[0].peer])
         elif reason is not Reason.DONE:
-            # The exit first: among equals it is forgiven first, since there are fewer to replace it.
-            self._shun([hop.peer for hop in reversed(circuit.path[1:])])
+            # Exit and guard first: among equals they are forgiven first, since there are fewer to replace them.
+            self._shun(hop.peer for hop in (circuit.path[-1], *circuit.path[:-1]))
         self._wanted.set()
         self._changed.set()

@@ -26,7 +26,7 @@ from tunnel.limits import (
     MAX_REPLAY_MEMORY,
     RELAY_QUEUE,
 )
-from tunnel.terminal import Terminal
+from tunnel.terminal import FlowTable, Terminal
 from tunnel.wireguard.constants import HOP_IDENTIFIER, TAG_BYTES
 from tunnel.wireguard.handshake import Responder
 from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
@@ -248,6 +248,7 @@ class Relay:
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
         self._creating: Counter[Link] = Counter()
         self._tasks = Tasks()
+        self.table = FlowTable()
         self.counters: Counter[str] = Counter()
 
     @property
@@ -296,7 +297,7 @@ class Relay:
             if abs(asked.received.timestamp_s - time.time()) > CLOCK_SKEW_S:
                 self.counters["creation out of time"] += 1
                 return None
-            # Of what is authenticated only: who passes a message on can change its index and make mac1 anew.
+            # Of what is authenticated only: who passes a message on can make mac1 anew.
             mark = asked.received.state.hash[:16]
             if mark in self._seen:
                 self.counters["creation repeated"] += 1
@@ -335,7 +336,7 @@ class Relay:
         circuit.next_link, circuit.next_number = next_link, next_number
         owner.circuit = circuit
         if next_link is None:
-            circuit.terminal = Terminal(circuit.session, self._acceptor)
+            circuit.terminal = Terminal(keys, self._acceptor, self.table)
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
             circuit.close(owner.reason)
@@ -391,6 +392,7 @@ class Relay:
         for circuits in list(self._circuits.values()):
             for circuit in list(circuits.values()):
                 circuit.close(Reason.CLOSED)
+        self.table.close()
 
 
 class _Refused:

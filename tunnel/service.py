@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from tunnel.engines.seam import Engine
     from tunnel.link import Link, LinkStream, StreamReceiver
-    from tunnel.path import Hop, Path
+    from tunnel.path import Hop, Path, PathChooser
     from tunnel.terminal import FlowAcceptor
 
 
-def _no_path(avoid: Collection[PeerKey]) -> Path:
+def _no_path(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
     raise CircuitError(Reason.NO_PATH)
 
 
@@ -36,7 +36,8 @@ class TunnelParts:
         onion_keys: keys that creations may be made for; none at a client.
         descriptor: the own signed descriptor; returns None at a client.
         locate: verified keys and addresses of a peer.
-        choose: a path that avoids some peers; raises CircuitError. At nodes that only serve, there is none.
+        choose: a path that avoids some peers, and ends at an exit if one is named; raises CircuitError. Nodes that
+            only serve have none.
         relays: whether to extend circuits to others.
         acceptor: who connects flows that end here; None at a node that is no exit.
         link_up: told of each new link.
@@ -49,7 +50,7 @@ class TunnelParts:
     onion_keys: list[X25519PrivateKey] = field(default_factory=list)
     descriptor: Callable[[], bytes | None] = lambda: None
     locate: Callable[[PeerKey], Hop | None] = lambda peer: None
-    choose: Callable[[Collection[PeerKey]], Path] = _no_path
+    choose: PathChooser = _no_path
     relays: bool = False
     acceptor: FlowAcceptor | None = None
     link_up: Callable[[Link], None] = lambda link: None

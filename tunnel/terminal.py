@@ -1,19 +1,44 @@
-"""The last hop of a circuit: flows end here and are handed to whoever connects them."""
+"""The last hop of a circuit: flows end here and are handed to whoever connects them.
+
+A flow belongs to its client and not to a circuit. When its path goes, it waits in the exit's `FlowTable` for a RESUME
+over another circuit, for a limited time and in limited memory. Who resumes a flow must know a secret that only the
+client of the circuit before could derive; each resume replaces it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import DecodeError, Reason
 from tunnel.flow import FlowEnd
-from tunnel.frames import Frame, decode_open, decode_token, encode_token, frame, split
+from tunnel.frames import (
+    SECRET_BYTES,
+    Frame,
+    decode_open,
+    decode_resume,
+    decode_token,
+    encode_reset,
+    encode_resumed,
+    encode_token,
+    frame,
+    split,
+)
 from tunnel.layers import Layers
-from tunnel.limits import MAX_FLOWS_PER_CIRCUIT
+from tunnel.limits import MAX_FLOWS_PER_CIRCUIT, MAX_ORPHANS, ORPHAN_BYTES, ORPHAN_S
+from tunnel.wireguard.primitives import mac
+from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from core.flow import IncomingFlow
+    from tunnel.frames import Open, Resume
     from tunnel.link import LinkStream, StreamReceiver
-    from tunnel.wireguard.session import Session
+    from tunnel.wireguard.handshake import Keys
+
+_LABEL_RESUME: Final = b"Macro VPN v1 resume"
 
 
 class FlowAcceptor(Protocol):
@@ -23,37 +48,146 @@ class FlowAcceptor(Protocol):
         """Connect, then `flow.accept()`; or `flow.reset(reason)`."""
 
 
-class ExitFlow(FlowEnd):
-    """A flow as the exit holds it. The first frame is OPEN."""
+class ResumeKey:
+    """Makes the secrets of the flows of one circuit; both its ends have the same.
 
-    def __init__(self, stream: LinkStream, layers: Layers, terminal: Terminal) -> None:
+    Args:
+        keys: shared by the client and the exit.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._key = keys.derive(_LABEL_RESUME, 1)[0]
+
+    def secret(self, flow_id: bytes) -> bytes:
+        """16 bytes that prove who has the flow now."""
+        return mac(self._key, flow_id)[:SECRET_BYTES]
+
+
+class FlowTable:
+    """Every flow of an exit, by id, and those among them that have no path."""
+
+    def __init__(self) -> None:
+        self._flows: dict[bytes, ExitFlow] = {}
+        self._orphans: dict[ExitFlow, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    @property
+    def orphan_count(self) -> int:
+        return len(self._orphans)
+
+    def add(self, flow: ExitFlow) -> None:
+        """Take in a new flow.
+
+        Raises:
+            DecodeError: there is one with its id.
+        """
+        if flow.flow_id in self._flows:
+            raise DecodeError("OPEN", "flow id used")
+        self._flows[flow.flow_id] = flow
+
+    def claim(self, asked: Resume) -> ExitFlow | None:
+        """The flow that a client may resume; None when there is none, or the client cannot prove that it is its own."""
+        flow = self._flows.get(asked.flow_id)
+        if flow is None or not flow.is_claimed_by(asked):
+            return None
+        self._adopted(flow)
+        return flow
+
+    def orphan(self, flow: ExitFlow) -> None:
+        """Keep a flow whose path is gone, for a while; the oldest gives way when there are too many."""
+        self._adopted(flow)
+        timer = asyncio.get_running_loop().call_later(ORPHAN_S, flow.give_up)
+        self._orphans[flow] = timer
+        while len(self._orphans) > MAX_ORPHANS or self._waiting_bytes() > ORPHAN_BYTES:
+            next(iter(self._orphans)).give_up()
+
+    def _waiting_bytes(self) -> int:
+        return sum(flow.waiting_bytes for flow in self._orphans)
+
+    def _adopted(self, flow: ExitFlow) -> None:
+        timer = self._orphans.pop(flow, None)
+        if timer is not None:
+            timer.cancel()
+
+    def remove(self, flow: ExitFlow) -> None:
+        """Forget a flow that is over."""
+        self._adopted(flow)
+        if self._flows.get(flow.flow_id) is flow:
+            del self._flows[flow.flow_id]
+
+    def close(self) -> None:
+        """End every flow."""
+        for flow in list(self._flows.values()):
+            flow.give_up()
+
+
+class ExitFlow(FlowEnd):
+    """A flow as the exit holds it.
+
+    Args:
+        stream: where it was opened.
+        layers: its layers there.
+        terminal: the circuit it was opened on.
+        flow_id: 16 bytes that the client chose.
+    """
+
+    def __init__(self, stream: LinkStream, layers: Layers, terminal: Terminal, flow_id: bytes) -> None:
         super().__init__(stream, layers)
         self._terminal = terminal
-        self._asked = False
         self._accepted = False
+        self.flow_id = flow_id
+        self.secret = self._proven = terminal.resume_key.secret(flow_id)
+        self.epoch = 0
+        terminal.flows.add(self)
 
     def accept(self) -> None:
         if not self._accepted and self._reason is None:
             self._accepted = True
             self._send(frame(Frame.OPENED))
 
-    def _frame(self, kind: int, content: memoryview) -> None:
-        if self._asked:
-            super()._frame(kind, content)
-            return
-        if kind != Frame.OPEN:
-            raise DecodeError("frame", "OPEN comes first")
-        asked = decode_open(content)
-        self._asked = True
-        self._terminal.requested(self, asked.host, asked.port)
+    def is_claimed_by(self, asked: Resume) -> bool:
+        """Whether a RESUME proves the right to this flow, and is newer than the last one.
 
-    def cut(self) -> None:
-        """End at once: the circuit is over, and nobody listens at the other end."""
-        self._stream.reset()
-        self.ended()
+        A client whose last RESUME was not answered does not know whether it arrived, and proves with the same secret
+        again; one that has the answer proves with the secret of that circuit.
+        """
+        known = [compare_digest(secret, asked.secret) for secret in (self.secret, self._proven)]
+        return any(known) and asked.epoch > self.epoch
+
+    def resume(self, stream: LinkStream, layers: Layers, terminal: Terminal, asked: Resume) -> None:
+        """Go on over another circuit.
+
+        Raises:
+            DecodeError: the client says that it received what was never sent.
+        """
+        self._terminal.flows.discard(self)
+        self._terminal = terminal
+        terminal.flows.add(self)
+        self._proven, self.epoch = asked.secret, asked.epoch
+        self.secret = terminal.resume_key.secret(self.flow_id)
+        self.move(stream, layers)
+        self._send(encode_resumed(self._accepted, self._tell_position()))
+        self.go_on_from(asked.position)
+
+    def lose_path(self) -> None:
+        """The circuit is over; wait for another one."""
+        self._terminal.flows.discard(self)
+        self.suspend()
+        self._terminal.table.orphan(self)
+
+    def give_up(self) -> None:
+        """Nobody came back, or the exit ends."""
+        if self._reason is None:
+            self._fail(Reason.CLOSED)
+
+    def _path_broke(self) -> None:
+        self.lose_path()
 
     def _over(self) -> None:
         self._terminal.flows.discard(self)
+        self._terminal.table.remove(self)
 
 
 class CircuitFrames:
@@ -81,17 +215,66 @@ class CircuitFrames:
         """Pings come one at a time; nothing waits here."""
 
 
+class _Arrival:
+    """Receiver of a new stream until its first frame says what flow it is of."""
+
+    def __init__(self, stream: LinkStream, layers: Layers, terminal: Terminal) -> None:
+        self._stream = stream
+        self._layers = layers
+        self._terminal = terminal
+
+    def message(self, body: memoryview) -> None:
+        try:
+            frames = split(self._layers.open(body))
+            kind, content = next(frames, (0, memoryview(b"")))
+            flow: ExitFlow | None
+            if kind == Frame.OPEN:
+                flow = self._terminal.opened(self._stream, self._layers, decode_open(content))
+            elif kind == Frame.RESUME:
+                flow = self._terminal.resumed(self._stream, self._layers, decode_resume(content))
+            else:
+                raise DecodeError("frame", "OPEN comes first")
+        except DecodeError:
+            self._refuse(Reason.PROTOCOL)
+            return
+        if flow is None:
+            self._refuse(Reason.CLOSED)
+        else:
+            self._rest(flow, frames)
+
+    def _rest(self, flow: ExitFlow, frames: Iterator[tuple[int, memoryview]]) -> None:
+        self._stream.receiver = flow
+        try:
+            flow.frames(frames)
+        except DecodeError:
+            flow.break_off()
+
+    def _refuse(self, reason: Reason) -> None:
+        self._stream.send(self._layers.seal(encode_reset(reason)))
+        self._stream.finish()
+
+    def ended(self) -> None:
+        self._stream.finish()
+        self._stream.link.forget_stream(self._stream)
+
+    def writable(self) -> None:
+        """Nothing waits here."""
+
+
 class Terminal:
     """One circuit that ends here.
 
     Args:
-        session: keys shared with the client.
+        keys: shared with the client.
         acceptor: who makes the connections; None at a relay that is no exit.
+        table: the exit's flows.
     """
 
-    def __init__(self, session: Session, acceptor: FlowAcceptor | None) -> None:
-        self._session = session
+    def __init__(self, keys: Keys, acceptor: FlowAcceptor | None, table: FlowTable) -> None:
+        self._session = Session(keys)
         self._acceptor = acceptor
+        self.resume_key = ResumeKey(keys)
+        self.table = table
         self.flows: set[ExitFlow] = set()
 
     @property
@@ -99,24 +282,45 @@ class Terminal:
         return len(self.flows)
 
     def open(self, stream: LinkStream, number: int) -> StreamReceiver:
-        """A receiver for the flow `number`, which its client just opened on `stream`."""
+        """A receiver for the stream of flow `number`, which the client just opened."""
         layers = Layers([self._session], [number])
-        if number == 0:
-            return CircuitFrames(stream, layers)
-        flow = ExitFlow(stream, layers, self)
-        self.flows.add(flow)
-        return flow
+        return _Arrival(stream, layers, self) if number else CircuitFrames(stream, layers)
 
-    def requested(self, flow: ExitFlow, host: str, port: int) -> None:
-        """Pass a request on, within the limit."""
+    def opened(self, stream: LinkStream, layers: Layers, asked: Open) -> ExitFlow:
+        """Begin a flow, and pass the request on, within the limit.
+
+        Raises:
+            DecodeError: its id is used.
+        """
+        flow = ExitFlow(stream, layers, self, asked.flow_id)
+        try:
+            self.table.add(flow)
+        except DecodeError:
+            self.flows.discard(flow)
+            raise
         if self._acceptor is None:
             flow.reset(Reason.NOT_ALLOWED)
         elif self.flow_count > MAX_FLOWS_PER_CIRCUIT:
             flow.reset(Reason.BUSY)
         else:
-            self._acceptor.flow_requested(flow, host, port)
+            self._acceptor.flow_requested(flow, asked.host, asked.port)
+        return flow
+
+    def resumed(self, stream: LinkStream, layers: Layers, asked: Resume) -> ExitFlow | None:
+        """Go on with a flow, if the client proves that it is its own.
+
+        Raises:
+            DecodeError: the client's position is impossible; the flow is over.
+        """
+        flow = self.table.claim(asked)
+        if flow is not None:
+            try:
+                flow.resume(stream, layers, self, asked)
+            except DecodeError:
+                flow.break_off()
+        return flow
 
     def close(self) -> None:
-        """End every flow."""
+        """The circuit is over; its flows wait for another one."""
         for flow in list(self.flows):
-            flow.cut()
+            flow.lose_path()

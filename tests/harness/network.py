@@ -93,10 +93,10 @@ class Network:
         self.keys: list[PeerKey] = []
         self.paths: list[list[int]] = []
 
-    def choose(self, avoid: Collection[PeerKey]) -> Path:
+    def choose(self, avoid: Collection[PeerKey], last: PeerKey | None = None) -> Path:
         for path in self.paths:
             named = tuple(self.hops[self.keys[place]] for place in path)
-            if not any(hop.peer in avoid for hop in named):
+            if not any(hop.peer in avoid for hop in named) and last in (None, named[-1].peer):
                 return named
         raise CircuitError(Reason.NO_PATH)
 

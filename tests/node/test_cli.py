@@ -261,11 +261,11 @@ def test_share_in_the_background(tmp_path: Path, started: Started) -> None:
         ["demo", "--resolver", "127.0.0.1"],
         ["demo", "--allow-destination", "everything"],
         ["config", "set", "tunnel.hops"],
-        ["hop"],
+        ["teleport"],
     ],
 )
 def test_wrong_usage(tmp_path: Path, started: Started, flags: list[str]) -> None:
-    result = call(*flags, *(["--home", str(tmp_path)] if flags != ["hop"] else []))
+    result = call(*flags, *(["--home", str(tmp_path)] if flags != ["teleport"] else []))
     assert result.exit_code == 2
     assert "Error: " in result.stderr
     assert result.stdout == ""

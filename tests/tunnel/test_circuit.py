@@ -14,7 +14,7 @@ from tests.harness.network import Collect, Network, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
 from tunnel import circuit as circuit_module
-from tunnel.circuit import Circuit, build
+from tunnel.circuit import Circuit, ClientFlow, build
 from tunnel.frames import Frame, encode_token, frame
 from tunnel.layers import MAX_FLOW_NUMBER
 from tunnel.limits import PING_EVERY_S, PING_IDLE_S, SUSPECT_S
@@ -28,13 +28,19 @@ ECHO = FlowRequest("echo.example", 80)
 
 
 class Ended:
-    """Who is told that the circuit is over."""
+    """Who is told that the circuit is over, and gives up the flows that could go on."""
 
     def __init__(self) -> None:
         self.reasons: list[Reason] = []
+        self.lost: list[ClientFlow] = []
 
-    def __call__(self, circuit: Circuit, reason: Reason) -> None:
+    def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
         self.reasons.append(reason)
+
+    def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
+        self.lost += flows
+        for flow in flows:
+            flow.give_up()
 
 
 async def built(network: Network, client: Tunnel) -> tuple[Circuit, Ended]:
@@ -93,6 +99,7 @@ async def test_a_circuit_that_is_over_takes_no_flow() -> None:
         assert (caught.value.reason, ended.reasons) == (Reason.CLOSED, [Reason.DONE])
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_the_end_of_a_circuit_is_the_end_of_its_flows() -> None:
     async with chain(3, Board().engine) as (network, client, echo):
         circuit, ended = await built(network, client)

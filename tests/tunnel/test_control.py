@@ -24,8 +24,8 @@ from tunnel.control import (
     encode_circuit,
 )
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
-from tunnel.wireguard.constants import HOP_IDENTIFIER, LINK_IDENTIFIER
-from tunnel.wireguard.handshake import Initiator, tai64n
+from tunnel.wireguard.constants import HOP_IDENTIFIER, LINK_IDENTIFIER, WIREGUARD_IDENTIFIER
+from tunnel.wireguard.handshake import Initiator, Responder, tai64n
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 NOW = tai64n(1_700_000_000)
@@ -162,7 +162,7 @@ def record(name: str, two: Two) -> bytes:
         "want": WANT,
         "want with more": WANT + b"\0",
         "descriptor": bytes([DESCRIPTOR]) + b"descriptor",
-        "response": b"\2" + bytes(91),
+        "response": b"\2" + bytes(1179),
         "sealed": b"\4" + bytes(60),
         "empty": b"",
         "other": b"\x63",
@@ -205,12 +205,38 @@ def test_an_unusable_link_key_is_refused(point: str) -> None:
     assert (machine.state, machine.outgoing) == (State.START, [])
 
 
-def test_a_handshake_for_a_hop_is_no_handshake_for_a_link() -> None:
+@pytest.mark.parametrize("identifier", [HOP_IDENTIFIER, WIREGUARD_IDENTIFIER])
+def test_another_handshake_is_no_handshake_for_a_link(identifier: bytes) -> None:
     two = Two()
-    initiator = Initiator(HOP_IDENTIFIER, two.static, public_bytes(two.other_static), 1, two.entropy)
+    initiator = Initiator(identifier, two.static, public_bytes(two.other_static), 1, two.entropy)
     with pytest.raises(DecodeError):
         two.far.receive(initiator.create_initiation(NOW))
     two.up()
+
+
+def test_a_plain_response_is_refused() -> None:
+    two = Two()
+    initiation = two.initiate()
+    plain = Initiator(WIREGUARD_IDENTIFIER, two.static, public_bytes(two.other_static), 1, two.entropy)
+    received = Responder(WIREGUARD_IDENTIFIER, two.other_static, two.entropy).consume_initiation(
+        plain.create_initiation(NOW)
+    )
+    with pytest.raises(DecodeError, match="length"):
+        two.near.receive(received.create_response(2)[0])
+    two.far.receive(initiation)
+    assert two.near.receive(taken(two.far)) == []
+
+
+def test_the_handshake_is_forgotten_when_it_is_over() -> None:
+    two = Two()
+    two.up()
+    assert two.near._initiator is None
+
+
+def test_sizes_of_the_handshake() -> None:
+    two = Two()
+    assert len(two.initiate()) == 1332
+    assert len(Two().responded()) == 1180
 
 
 def test_a_flipped_handshake_is_refused_and_the_good_one_still_works() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -24,9 +26,12 @@ from tunnel.creation import (
     consume_creation,
 )
 from tunnel.path import Hop
-from tunnel.wireguard.constants import HOP_IDENTIFIER
-from tunnel.wireguard.handshake import Keys, Responder
-from tunnel.wireguard.primitives import private_key, public_bytes
+from tunnel.wireguard.constants import HOP_IDENTIFIER, KEM_CIPHERTEXT_BYTES, LINK_IDENTIFIER, WIREGUARD_IDENTIFIER
+from tunnel.wireguard.handshake import Initiator, Keys, Responder, tai64n
+from tunnel.wireguard.primitives import hash_, private_key, public_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOW_S = 1_700_000_015.5
 
@@ -113,7 +118,7 @@ class Seen(NamedTuple):
 
 def strings(message: bytes, answer: bytes, static: bytes) -> set[bytes]:
     """Every string of 8 bytes, without the constants: types and mac2."""
-    parts = (message[4:132], message[148:], answer[4:76], answer[92:], static)
+    parts = (message[4:1316], message[1332:], answer[4:1164], answer[1180:], static)
     return {part[at : at + 8] for part in parts for at in range(len(part) - 7)}
 
 
@@ -169,7 +174,19 @@ def test_a_slot_of_another_creation_does_not_fit() -> None:
     chain = Chain(1)
     one, two = chain.create().message, chain.create().message
     with pytest.raises(DecodeError, match="slot"):
-        consume_creation(one[:148] + two[148:], chain.responders[0])
+        consume_creation(one[:1332] + two[1332:], chain.responders[0])
+
+
+@pytest.mark.parametrize("identifier", [WIREGUARD_IDENTIFIER, LINK_IDENTIFIER])
+def test_another_handshake_is_no_creation(identifier: bytes) -> None:
+    """Plain WireGuard's has another length and identifier, a link's another identifier."""
+    chain = Chain(1)
+    initiator = Initiator(identifier, private_key(bytes(32)), chain.path[0].onion_key, 1, chain.entropy)
+    message = initiator.create_initiation(tai64n(NOW_S))
+    with pytest.raises(DecodeError):
+        consume_creation(message, chain.responders[0])
+    with pytest.raises(DecodeError):
+        consume_creation(message.ljust(CREATION_BYTES, b"\0"), chain.responders[0])
 
 
 @pytest.mark.parametrize(("hops", "place"), [(hops, place) for hops in range(1, 6) for place in range(hops)])
@@ -197,10 +214,13 @@ def test_garbage_is_blamed_on_its_place(place: int) -> None:
 
 
 def test_every_flipped_bit_of_an_answer_is_refused_at_the_hop_it_hits() -> None:
+    """Of the ciphertexts every seventh bit."""
     chain = Chain(3)
     creation = chain.create()
     answer = chain.answer(chain.pass_on(creation.message))[0][0]
     for bit in range(8 * 3 * ANSWER_HEAD_BYTES):
+        if bit % 7 and 12 <= bit // 8 % ANSWER_HEAD_BYTES < 12 + KEM_CIPHERTEXT_BYTES:
+            continue
         with pytest.raises(CircuitError) as caught:
             creation.consume_answer(flipped(answer, bit))
         assert caught.value.hop == bit // (8 * ANSWER_HEAD_BYTES)
@@ -254,3 +274,63 @@ def test_slot_literal() -> None:
 def test_a_wrong_slot_is_refused(encoded: bytes) -> None:
     with pytest.raises(DecodeError):
         Slot.decode(encoded)
+
+
+# -- vector
+
+VECTOR: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "creation.json").read_text(encoding="utf-8")
+)
+
+
+def drawing(*drawn: bytes) -> Callable[[int], bytes]:
+    """Randomness that was drawn before; the last piece is a byte to fill up with."""
+    left = iter(drawn[:-1])
+    return lambda size: next(left, drawn[-1] * size)
+
+
+class RecordedHop:
+    """One hop of the vector."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+        self.raw = {name: bytes.fromhex(value) for name, value in fields.items() if isinstance(value, str)}
+        self.onion_key = private_key(self.raw["onion_key"])
+        self.hop = Hop(PeerKey(self.raw["peer"]), bytes(32), public_bytes(self.onion_key), ())
+
+    def encapsulate(self) -> tuple[bytes, bytes]:
+        return self.raw["kem_secret"], self.raw["kem_ciphertext"]
+
+    def entropy(self, size: int) -> bytes:
+        if size == 32:
+            return self.raw["hop_ephemeral"]
+        return bytes([self.fields["filling_byte"] if size == HEAD_BYTES else VECTOR["answer_filling_byte"]]) * size
+
+    def consume(self, message: bytes) -> Asked:
+        assert hash_(message) == self.raw["creation_hash"]
+        responder = Responder(HOP_IDENTIFIER, self.onion_key, self.entropy, read_key=lambda public: self)
+        asked = consume_creation(message, responder)
+        assert asked.slot.encode() == self.raw["slot"]
+        return asked
+
+
+def test_vector() -> None:
+    hops = [RecordedHop(fields) for fields in VECTOR["hops"]]
+    own = [hop.raw[name] for hop in hops for name in ("client_static", "client_ephemeral", "kem_seed")]
+    entropy = drawing(*own, bytes([VECTOR["creation_filling_byte"]]))
+    indices = [hop.fields["client_index"] for hop in hops]
+    creation = Creation(tuple(hop.hop for hop in hops), indices, VECTOR["unix_s"], entropy)
+    assert creation.message.hex() == VECTOR["creation"]
+    message, asked = creation.message, []
+    for hop in hops:
+        asked.append(hop.consume(message))
+        message = asked[-1].onward
+    answer: bytes | None = None
+    for hop, one in reversed([*zip(hops, asked, strict=True)]):
+        answer, keys = one.answer(hop.fields["hop_index"], Reason.DONE, answer)
+        assert hash_(answer) == hop.raw["answer_hash"]
+        assert (keys.receive, keys.send) == (hop.raw["client_sends"], hop.raw["hop_sends"])
+    assert answer is not None
+    assert answer.hex() == VECTOR["answer"]
+    for hop, keys in zip(hops, creation.consume_answer(answer), strict=True):
+        assert (keys.send, keys.receive) == (hop.raw["client_sends"], hop.raw["hop_sends"])

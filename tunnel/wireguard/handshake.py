@@ -3,7 +3,10 @@
 The caller names the identifier string, its own index, the time and the randomness, and checks the timestamp: what is
 fresh enough differs between a link and a circuit.
 
-Source: WireGuard, sections 5.4.2 to 5.4.4.
+The identifier also decides whether the handshake is hybrid. If it is, the ML-KEM part stands between a message's
+header and the rest, and is absorbed together with the header.
+
+Source: WireGuard, sections 5.4.2 to 5.4.4; for the hybrid form docs/protocol.md, "Handshake".
 """
 
 from __future__ import annotations
@@ -13,13 +16,19 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import DecodeError
-from tunnel.wireguard import noise
+from tunnel.wireguard import hybrid, noise
 from tunnel.wireguard.constants import (
+    HYBRID_IDENTIFIERS,
+    HYBRID_INITIATION_BYTES,
+    HYBRID_RESPONSE_BYTES,
     INITIATION_BYTES,
+    KEM_SEED_BYTES,
+    KEY_BYTES,
     LABEL_EXPORTER,
     LABEL_MAC1,
     MAC_BYTES,
     RESPONSE_BYTES,
+    TAG_BYTES,
     TIMESTAMP_BYTES,
     TYPE_INITIATION,
     TYPE_RESPONSE,
@@ -31,12 +40,17 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+    from tunnel.wireguard.hybrid import EncapsulationKey, Offer
     from tunnel.wireguard.noise import Initiation, Symmetric
 
     type Entropy = Callable[[int], bytes]
 
 _TYPE_1 = struct.Struct("<II")
 _TYPE_2 = struct.Struct("<III")
+_FIRST_BYTES = KEY_BYTES + (KEY_BYTES + TAG_BYTES) + (TIMESTAMP_BYTES + TAG_BYTES)
+_SECOND_BYTES = KEY_BYTES + TAG_BYTES
+"""The Noise part of either message: it ends where the MACs begin."""
+
 _TAI64N = struct.Struct(">QI")
 _TAI64_EPOCH = (1 << 62) + 10
 """TAI64's label of 1970-01-01, with the ten leap seconds that had passed."""
@@ -117,7 +131,8 @@ class Initiator:
         static: own static key.
         responder_static: the other side's static key, 32 bytes, known beforehand.
         local_index: the index that the other side shall write into messages to this one, 32 bits.
-        entropy: returns as many random bytes as asked for.
+        entropy: returns as many random bytes as asked for; asked for 32 (ephemeral key), then, if the handshake is
+            hybrid, 64 (ML-KEM seed).
         psk: preshared key, 32 bytes.
     """
 
@@ -137,6 +152,7 @@ class Initiator:
         self._local_index = local_index
         self._psk = psk
         self._ephemeral = private_key(entropy(32))
+        self._kem = hybrid.Decapsulation(entropy(KEM_SEED_BYTES)) if identifier in HYBRID_IDENTIFIERS else None
         self._state: Symmetric | None = None
 
     @property
@@ -147,7 +163,7 @@ class Initiator:
         return self._state
 
     def create_initiation(self, timestamp: bytes) -> bytes:
-        """Message 1, 148 bytes.
+        """Message 1, 148 bytes, or 1,332 if hybrid.
 
         Args:
             timestamp: TAI64N, 12 bytes.
@@ -155,10 +171,12 @@ class Initiator:
         Raises:
             ValueError: the responder's key is not usable.
         """
+        clear = _TYPE_1.pack(TYPE_INITIATION, self._local_index) + (self._kem.public if self._kem else b"")
+        absorbed = clear if self._kem else b""
         self._state, body = noise.create_first(
-            self._identifier, self._static, self._ephemeral, self._responder_static, timestamp
+            self._identifier, self._static, self._ephemeral, self._responder_static, timestamp, absorbed
         )
-        return _close(_TYPE_1.pack(TYPE_INITIATION, self._local_index) + body, self._responder_static)
+        return _close(clear + body, self._responder_static)
 
     def consume_response(self, message: bytes) -> Keys:
         """Read message 2.
@@ -166,15 +184,16 @@ class Initiator:
         Raises:
             DecodeError: it does not answer this handshake. The handshake goes on waiting.
         """
-        body = _checked(message, RESPONSE_BYTES, TYPE_RESPONSE, "response", self._static_public)
-        _, remote_index, local_index = _TYPE_2.unpack_from(body)
+        size = HYBRID_RESPONSE_BYTES if self._kem else RESPONSE_BYTES
+        body = _checked(message, size, TYPE_RESPONSE, "response", self._static_public)
+        clear, second = body[:-_SECOND_BYTES], body[-_SECOND_BYTES:]
+        _, remote_index, local_index = _TYPE_2.unpack_from(clear)
         if local_index != self._local_index:
             raise DecodeError("response", "wrong index")
-        state, payload = noise.consume_second(
-            self.state, self._static, self._ephemeral, self._psk, body[_TYPE_2.size :]
-        )
-        if payload:
-            raise DecodeError("response", "wrong length")
+        psk, absorbed = self._psk, b""
+        if self._kem:
+            psk, absorbed = self._kem.psk(self._psk, clear[_TYPE_2.size :]), clear
+        state, _ = noise.consume_second(self.state, self._static, self._ephemeral, psk, second, absorbed)
         send, receive = state.split()
         return Keys(send, receive, local_index, remote_index, _exporter(state), state.hash)
 
@@ -185,18 +204,26 @@ class Responder:
     Args:
         identifier: the protocol's identifier string.
         static: own static key.
-        entropy: returns as many random bytes as asked for.
+        entropy: returns as many random bytes as asked for. What encapsulation needs it does not come from here.
         psk: preshared key, 32 bytes.
+        read_key: reads an encapsulation key; the library's, unless a recorded handshake is to be repeated.
     """
 
     def __init__(
-        self, identifier: bytes, static: X25519PrivateKey, entropy: Entropy, psk: bytes = noise.NO_PSK
+        self,
+        identifier: bytes,
+        static: X25519PrivateKey,
+        entropy: Entropy,
+        psk: bytes = noise.NO_PSK,
+        read_key: Callable[[bytes], EncapsulationKey] = hybrid.read_key,
     ) -> None:
         self._identifier = identifier
         self._static = static
         self._static_public = public_bytes(static)
         self._entropy = entropy
         self._psk = psk
+        self._read_key = read_key
+        self._hybrid = identifier in HYBRID_IDENTIFIERS
 
     def consume_initiation(self, message: bytes) -> Received:
         """Read message 1. Nothing is kept; answer it with `Received.create_response`.
@@ -204,16 +231,21 @@ class Responder:
         Raises:
             DecodeError: it was not made for this key, or was changed.
         """
-        body = _checked(message, INITIATION_BYTES, TYPE_INITIATION, "initiation", self._static_public)
-        _, remote_index = _TYPE_1.unpack_from(body)
-        state, first = noise.consume_first(self._identifier, self._static, self._static_public, body[_TYPE_1.size :])
-        return Received(state, first, remote_index, from_tai64n(first.payload), self._psk, self._entropy)
+        size = HYBRID_INITIATION_BYTES if self._hybrid else INITIATION_BYTES
+        body = _checked(message, size, TYPE_INITIATION, "initiation", self._static_public)
+        clear, first_part = body[:-_FIRST_BYTES], body[-_FIRST_BYTES:]
+        _, remote_index = _TYPE_1.unpack_from(clear)
+        absorbed = clear if self._hybrid else b""
+        state, first = noise.consume_first(self._identifier, self._static, self._static_public, first_part, absorbed)
+        offer = hybrid.read_offer(clear[_TYPE_1.size :], self._read_key) if self._hybrid else None
+        return Received(state, first, remote_index, from_tai64n(first.payload), self._psk, self._entropy, offer)
 
 
 class Received(NamedTuple):
     """A verified message 1.
 
-    `static` is the initiator's key, `timestamp_s` its clock in unix seconds, `state` chaining key and hash.
+    `static` is the initiator's key, `timestamp_s` its clock in unix seconds, `state` chaining key and hash, `offer` its
+    encapsulation key if the handshake is hybrid.
     """
 
     state: Symmetric
@@ -222,18 +254,24 @@ class Received(NamedTuple):
     timestamp_s: float
     psk: bytes
     entropy: Entropy
+    offer: Offer | None = None
 
     @property
     def static(self) -> bytes:
         return self.first.static
 
     def create_response(self, local_index: int) -> tuple[bytes, Keys]:
-        """Message 2, 92 bytes, and the keys.
+        """Message 2, 92 bytes, or 1,180 if hybrid, and the keys.
 
         Raises:
             DecodeError: the initiator's ephemeral key is not usable.
         """
-        state, body = noise.create_second(self.state, self.first, private_key(self.entropy(32)), self.psk, b"")
-        message = _close(_TYPE_2.pack(TYPE_RESPONSE, local_index, self.remote_index) + body, self.first.static)
+        clear, psk, absorbed = _TYPE_2.pack(TYPE_RESPONSE, local_index, self.remote_index), self.psk, b""
+        if self.offer:
+            ciphertext, psk = self.offer.accept(psk)
+            clear = absorbed = clear + ciphertext
+        ephemeral = private_key(self.entropy(32))
+        state, body = noise.create_second(self.state, self.first, ephemeral, psk, b"", absorbed)
+        message = _close(clear + body, self.first.static)
         receive, send = state.split()
         return message, Keys(send, receive, local_index, self.remote_index, _exporter(state), state.hash)

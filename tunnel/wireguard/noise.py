@@ -1,5 +1,8 @@
 """Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s: one handshake, either role.
 
+Each function takes `clear`, the bytes that stand in clear before its message: if there are any, they are absorbed
+into the hash before the message's first token, so that every AEAD from there on vouches for them.
+
 A consuming method works in locals and commits only after everything has verified, so a refused message leaves the
 state as it was.
 
@@ -36,6 +39,10 @@ class Symmetric(NamedTuple):
 
     def mix_hash(self, data: bytes) -> Symmetric:
         return Symmetric(self.chain, hash_(self.hash, data))
+
+    def mix_clear(self, clear: bytes) -> Symmetric:
+        """Absorb what a message carries in clear; WireGuard's messages absorb nothing."""
+        return self.mix_hash(clear) if clear else self
 
     def mix_key(self, secret: bytes) -> Symmetric:
         return Symmetric(kdf(self.chain, secret, 1)[0], self.hash)
@@ -76,6 +83,7 @@ def create_first(
     ephemeral: X25519PrivateKey,
     responder_static: bytes,
     payload: bytes,
+    clear: bytes = b"",
 ) -> tuple[Symmetric, bytes]:
     """Message 1 (e, es, s, ss): ephemeral, sealed static, sealed payload.
 
@@ -86,7 +94,7 @@ def create_first(
         ValueError: `responder_static` is not a usable key.
     """
     own = public_bytes(ephemeral)
-    state = Symmetric.begin(prologue, responder_static).mix_hash(own).mix_key(own)
+    state = Symmetric.begin(prologue, responder_static).mix_clear(clear).mix_hash(own).mix_key(own)
     state, key = state.mix_key_for_use(dh(ephemeral, responder_static))
     state, sealed_static = state.seal(key, public_bytes(static))
     state, key = state.mix_key_for_use(dh(static, responder_static))
@@ -95,7 +103,7 @@ def create_first(
 
 
 def consume_first(
-    prologue: bytes, static: X25519PrivateKey, own_public: bytes, message: bytes
+    prologue: bytes, static: X25519PrivateKey, own_public: bytes, message: bytes, clear: bytes = b""
 ) -> tuple[Symmetric, Initiation]:
     """Read message 1 with the responder's static key.
 
@@ -106,7 +114,7 @@ def consume_first(
     sealed_static = message[KEY_BYTES : 2 * KEY_BYTES + TAG_BYTES]
     sealed_payload = message[2 * KEY_BYTES + TAG_BYTES :]
     try:
-        state = Symmetric.begin(prologue, own_public).mix_hash(ephemeral).mix_key(ephemeral)
+        state = Symmetric.begin(prologue, own_public).mix_clear(clear).mix_hash(ephemeral).mix_key(ephemeral)
         state, key = state.mix_key_for_use(dh(static, ephemeral))
         state, peer_static = state.open(key, sealed_static)
         state, key = state.mix_key_for_use(dh(static, peer_static))
@@ -117,7 +125,12 @@ def consume_first(
 
 
 def create_second(
-    state: Symmetric, first: Initiation, ephemeral: X25519PrivateKey, psk: bytes, payload: bytes
+    state: Symmetric,
+    first: Initiation,
+    ephemeral: X25519PrivateKey,
+    psk: bytes,
+    payload: bytes,
+    clear: bytes = b"",
 ) -> tuple[Symmetric, bytes]:
     """Message 2 (e, ee, se, psk): ephemeral, sealed payload.
 
@@ -128,7 +141,7 @@ def create_second(
         DecodeError: the initiator's ephemeral key is not usable.
     """
     own = public_bytes(ephemeral)
-    state = state.mix_hash(own).mix_key(own)
+    state = state.mix_clear(clear).mix_hash(own).mix_key(own)
     try:
         state = state.mix_key(dh(ephemeral, first.ephemeral)).mix_key(dh(ephemeral, first.static))
     except ValueError as error:
@@ -139,7 +152,12 @@ def create_second(
 
 
 def consume_second(
-    state: Symmetric, static: X25519PrivateKey, ephemeral: X25519PrivateKey, psk: bytes, message: bytes
+    state: Symmetric,
+    static: X25519PrivateKey,
+    ephemeral: X25519PrivateKey,
+    psk: bytes,
+    message: bytes,
+    clear: bytes = b"",
 ) -> tuple[Symmetric, bytes]:
     """Read message 2 with the initiator's keys.
 
@@ -151,7 +169,7 @@ def consume_second(
     """
     peer = message[:KEY_BYTES]
     try:
-        state = state.mix_hash(peer).mix_key(peer)
+        state = state.mix_clear(clear).mix_hash(peer).mix_key(peer)
         state = state.mix_key(dh(ephemeral, peer)).mix_key(dh(static, peer))
         state, key = state.mix_psk(psk)
         state, payload = state.open(key, message[KEY_BYTES:])

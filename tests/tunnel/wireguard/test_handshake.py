@@ -1,4 +1,4 @@
-"""Messages of type 1 and 2: layouts, MACs, timestamps, and that nothing changed gets through."""
+"""Messages of type 1 and 2 as WireGuard has them: layouts, MACs, timestamps, and that nothing changed gets through."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW = tai64n(1_700_000_000)
 class Pair:
     """An initiator and a responder who know each other's keys."""
 
-    def __init__(self, identifier: bytes = LINK_IDENTIFIER, other: bytes = LINK_IDENTIFIER) -> None:
+    def __init__(self, identifier: bytes = WIREGUARD_IDENTIFIER, other: bytes = WIREGUARD_IDENTIFIER) -> None:
         entropy = seeded("handshake")
         self.static, self.responder_static = private_key(entropy(32)), private_key(entropy(32))
         self.initiator = Initiator(identifier, self.static, public_bytes(self.responder_static), 0x01020304, entropy)
@@ -141,7 +141,7 @@ def test_another_identifier_is_refused(mine: bytes, other: bytes) -> None:
 def test_another_responder_cannot_read_it() -> None:
     pair = Pair()
     message = pair.initiator.create_initiation(NOW)
-    stranger = Responder(LINK_IDENTIFIER, private_key(bytes([5] * 32)), seeded())
+    stranger = Responder(WIREGUARD_IDENTIFIER, private_key(bytes([5] * 32)), seeded())
     with pytest.raises(DecodeError):
         stranger.consume_initiation(message)
     with pytest.raises(DecodeError):
@@ -152,7 +152,7 @@ def test_another_responder_cannot_read_it() -> None:
 def test_small_order_keys_are_refused(point: str) -> None:
     pair, bad = Pair(), bytes.fromhex(point)
     with pytest.raises(ValueError, match="shared key"):
-        Initiator(LINK_IDENTIFIER, pair.static, bad, 1, seeded()).create_initiation(NOW)
+        Initiator(WIREGUARD_IDENTIFIER, pair.static, bad, 1, seeded()).create_initiation(NOW)
     message = pair.initiator.create_initiation(NOW)
     with pytest.raises(DecodeError):
         pair.responder.consume_initiation(mac1(message[:8] + bad + message[40:], public_bytes(pair.responder_static)))

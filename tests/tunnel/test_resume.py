@@ -1,0 +1,289 @@
+"""Flows that go on over another circuit."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import DecodeError, Reason
+from core.flow import FlowRequest
+from tests.harness.network import Collect, Network, three_hops
+from tests.harness.waiting import until
+from tests.harness.wire import Board
+from tunnel import terminal
+from tunnel.frames import (
+    Frame,
+    Position,
+    Resume,
+    decode_resume,
+    decode_resumed,
+    encode_open,
+    encode_resume,
+    encode_resumed,
+)
+from tunnel.limits import CREDIT_WINDOW
+from tunnel.link import LinkStream
+
+if TYPE_CHECKING:
+    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.layers import Layers
+    from tunnel.service import Tunnel
+    from tunnel.terminal import ExitFlow
+
+ECHO = FlowRequest("echo.example", 80)
+START = Position(0, 0, 0, False)
+
+
+def test_resume_in_hex() -> None:
+    asked = Resume(b"i" * 16, b"s" * 16, 7, Position(1, 2, 3, True))
+    body = b"i" * 16 + b"s" * 16 + bytes.fromhex("00000007 0000000000000001 0000000000000002 00000003 01")
+    assert encode_resume(asked) == bytes([Frame.RESUME, 0, 0, len(body)]) + body
+    assert decode_resume(memoryview(body)) == asked
+
+
+def test_resumed_in_hex() -> None:
+    body = bytes.fromhex("01 0000000000000001 0000000000000002 00000003 00")
+    assert encode_resumed(True, Position(1, 2, 3, False)) == bytes([Frame.RESUMED, 0, 0, len(body)]) + body
+    assert decode_resumed(memoryview(body)) == (True, Position(1, 2, 3, False))
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_wrong_lengths_are_refused(change: int) -> None:
+    with pytest.raises(DecodeError):
+        decode_resume(memoryview(bytes(57 + change)))
+    with pytest.raises(DecodeError):
+        decode_resumed(memoryview(bytes(22 + change)))
+
+
+async def _talking(client: Tunnel) -> tuple[ClientFlow, Collect]:
+    flow = await client.pool.dial(ECHO)
+    heard = Collect(flow)
+    flow.attach(heard)
+    return flow, heard
+
+
+async def _send(flow: ClientFlow, heard: Collect, data: bytes) -> None:
+    for at in range(0, len(data), 100_000):
+        told = heard.writable
+        if not flow.write(data[at : at + 100_000]):
+            await until(lambda told=told: heard.writable > told or heard.reason is not None, 20)  # type: ignore[misc]
+
+
+def _exit_flow(network: Network) -> ExitFlow:
+    (flow,) = network.nodes[2].relay.table._flows.values()
+    return flow
+
+
+async def test_bytes_stay_exact_while_the_route_changes_again_and_again() -> None:
+    async with three_hops() as (network, client, _):
+        await network.add()
+        network.paths.append([0, 3, 2])
+        flow, heard = await _talking(client)
+        data = secrets.token_bytes(6_000_000)
+        sending = asyncio.create_task(_send(flow, heard, data))
+        for _ in range(6):
+            got = len(heard.data)
+            await until(lambda got=got: len(heard.data) > got or sending.done(), 20)  # type: ignore[misc]
+            client.pool.hop()
+        await sending
+        flow.finish()
+        await until(lambda: heard.reason is not None, 20)
+        assert (heard.data == data, heard.eof, heard.reason) == (True, True, Reason.DONE)
+        await until(lambda: len(network.nodes[2].relay.table) == 0)
+
+
+async def test_a_claim_gives_credit_as_credit_does() -> None:
+    """What was dealt with and not yet credited when the route changed may be filled by the other end at once."""
+    async with three_hops(Board().engine) as (network, client, echo):
+        flow, heard = await _talking(client)
+        heard.hungry = False
+        exit_side = echo.listeners[0].flow
+        assert exit_side is not None
+        exit_side.write(bytes(CREDIT_WINDOW))
+        await until(lambda: len(heard.data) == CREDIT_WINDOW)
+        flow.consumed(CREDIT_WINDOW // 4 - 1)
+        client.pool.hop()
+        exit_side.write(bytes(CREDIT_WINDOW))
+        await until(lambda: len(heard.data) == CREDIT_WINDOW + CREDIT_WINDOW // 4 - 1)
+        assert heard.reason is None
+        flow.consumed(CREDIT_WINDOW)
+        await until(lambda: len(heard.data) == 2 * CREDIT_WINDOW)
+        assert _exit_flow(network).epoch == 1
+
+
+async def test_many_flows_survive_the_death_of_their_relay() -> None:
+    async with three_hops() as (network, client, _):
+        await network.add()
+        network.paths.append([0, 3, 2])
+        flows = [await _talking(client) for _ in range(20)]
+        data = [secrets.token_bytes(300_000) for _ in flows]
+        sending = [
+            asyncio.create_task(_send(flow, heard, part)) for (flow, heard), part in zip(flows, data, strict=True)
+        ]
+        await until(lambda: all(heard.data for _, heard in flows), 20)
+        await network.nodes[1].close()
+        await asyncio.gather(*sending)
+        for flow, _ in flows:
+            flow.finish()
+        await until(lambda: all(heard.reason is not None for _, heard in flows), 20)
+        assert [heard.data == part for (_, heard), part in zip(flows, data, strict=True)] == [True] * 20
+        assert {heard.reason for _, heard in flows} == {Reason.DONE}
+
+
+async def _first_frame(client: Tunnel, first: bytes) -> Collect:
+    """Open a stream of a flow with a first frame of one's own making; returns the plaintext that comes back."""
+    stream, layers = next(circuit for circuit in client.pool.circuits if not circuit.over)._open_stream()
+    answer = Collect()
+    stream.receiver = _Raw(answer, layers)
+    stream.send(layers.seal(first))
+    return answer
+
+
+class _Raw:
+    """Receiver that keeps the plaintext of what comes."""
+
+    def __init__(self, heard: Collect, layers: Layers) -> None:
+        self.heard = heard
+        self.layers = layers
+
+    def message(self, body: memoryview) -> None:
+        self.heard.data += self.layers.open(body)
+
+    def ended(self) -> None:
+        self.heard.eof = True
+
+    def writable(self) -> None: ...
+
+
+@pytest.mark.parametrize("wrong", ["secret", "epoch", "id"])
+async def test_nobody_takes_a_flow_without_its_secret(wrong: str) -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow, heard = await _talking(client)
+        flow.write(b"before")
+        await until(lambda: heard.data == b"before")
+        theirs = _exit_flow(network)
+        right = Resume(theirs.flow_id, theirs.secret, theirs.epoch + 1, Position(6, 6, 1000, False))
+        asked = {
+            "secret": right._replace(secret=bytes(16)),
+            "epoch": right._replace(epoch=theirs.epoch),
+            "id": right._replace(flow_id=bytes(16)),
+        }[wrong]
+        answer = await _first_frame(client, encode_resume(asked))
+        await until(lambda: answer.data)
+        assert answer.data == bytes([Frame.RESET, 0, 0, 1, Reason.CLOSED])
+        flow.write(b" after")
+        await until(lambda: heard.data == b"before after")
+
+
+async def test_a_secret_is_worth_nothing_after_the_next_one_was_used() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow, heard = await _talking(client)
+        old = _exit_flow(network).secret
+        for epoch in (1, 2):
+            client.pool.hop()
+            flow.write(b"x")
+            await until(lambda epoch=epoch: (_exit_flow(network).epoch, len(heard.data)) == (epoch, epoch))  # type: ignore[misc]
+        replay = Resume(_exit_flow(network).flow_id, old, 9, START)
+        answer = await _first_frame(client, encode_resume(replay))
+        await until(lambda: answer.data)
+        assert answer.data[0] == Frame.RESET
+
+
+@pytest.mark.parametrize("lost", ["the claim", "its answer"])
+async def test_a_claim_that_gets_lost_is_made_again(lost: str) -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow, heard = await _talking(client)
+        flow.write(b"before")
+        await until(lambda: heard.data == b"before")
+        for _ in range(3):
+            circuit = await client.pool._built(client.pool._choose_path())
+            client.pool._circuits.append(circuit)
+            _lose(circuit, answers=lost == "its answer")
+            circuit.adopt(flow)
+            if lost == "its answer":
+                epoch = flow._epoch
+                await until(lambda epoch=epoch: _exit_flow(network).epoch == epoch)  # type: ignore[misc]
+        circuit.close(Reason.TIMED_OUT)
+        flow.write(b" after")
+        await until(lambda: heard.data == b"before after")
+
+
+def _lose(circuit: Circuit, *, answers: bool) -> None:
+    """Make the next stream of a circuit lose what is sent on it, or what comes back."""
+    opened = circuit._open_stream
+
+    def open_stream() -> tuple[LinkStream, Layers]:
+        stream, layers = opened()
+        kind = _Deaf if answers else _Mute
+        stream = circuit.link._streams[stream.id] = kind(circuit.link, stream.id, None)
+        return stream, layers
+
+    circuit._open_stream = open_stream  # type: ignore[method-assign]
+
+
+class _Mute(LinkStream):
+    def send(self, record: bytearray) -> bool:
+        return True
+
+
+class _Deaf(LinkStream):
+    def received(self, data: memoryview) -> None:
+        """Lose it."""
+
+
+@pytest.mark.parametrize(
+    "lie", [Position(99, 99, 1000, False), Position(0, 1, 1000, False), Position(4, 4, 1000, True)]
+)
+async def test_an_impossible_position_ends_the_flow(lie: Position) -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        flow, heard = await _talking(client)
+        flow.write(b"text")
+        await until(lambda: heard.data == b"text")
+        theirs = _exit_flow(network)
+        await _first_frame(client, encode_resume(Resume(theirs.flow_id, theirs.secret, 1, lie)))
+        await until(lambda: echo.listeners[0].reason is Reason.PROTOCOL)
+        assert len(network.nodes[2].relay.table) == 0
+
+
+async def test_a_flow_id_is_used_once() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        flow, heard = await _talking(client)
+        answer = await _first_frame(client, encode_open(_exit_flow(network).flow_id, "echo.example", 80))
+        await until(lambda: answer.data)
+        assert answer.data == bytes([Frame.RESET, 0, 0, 1, Reason.PROTOCOL])
+        assert len(echo.asked) == 1
+        flow.write(b"text")
+        await until(lambda: heard.data == b"text")
+
+
+async def test_orphans_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "MAX_ORPHANS", 3)
+    async with three_hops(Board().engine) as (network, client, echo):
+        for _ in range(5):
+            await _talking(client)
+        await client.close()
+        await until(lambda: network.nodes[2].relay.table.orphan_count == 3)
+        assert [listener.reason for listener in echo.listeners].count(Reason.CLOSED) == 2
+
+
+async def test_orphans_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "ORPHAN_BYTES", 10)
+    async with three_hops(Board().engine) as (network, client, echo):
+        flow, heard = await _talking(client)
+        flow.write(b"more than ten bytes")
+        await until(lambda: heard.data)
+        await client.close()
+        await until(lambda: echo.listeners[0].reason is Reason.CLOSED)
+        assert network.nodes[2].relay.table.orphan_count == 0
+
+
+async def test_orphans_are_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "ORPHAN_S", 0.1)
+    async with three_hops(Board().engine) as (network, client, echo):
+        await _talking(client)
+        await client.close()
+        await until(lambda: echo.listeners[0].reason is Reason.CLOSED)
+        assert len(network.nodes[2].relay.table) == 0
