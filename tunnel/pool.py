@@ -315,7 +315,10 @@ class CircuitPool:
         """
         last = old.path[-1].peer
         for circuit in self._usable():
-            if circuit is not old and circuit.path[-1].peer == last and circuit.isolation in (old.isolation, None):
+            # One through a peer that is under suspicion may be as dead, and not known to be so yet.
+            clean = not any(hop.peer in self._avoid for hop in circuit.path[:-1])
+            fits = circuit.path[-1].peer == last and circuit.isolation in (old.isolation, None)
+            if circuit is not old and clean and fits:
                 circuit.isolation = old.isolation
                 self._wanted.set()
                 return circuit

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.demo import Demo, command, until
+from tests.harness.demo import Demo, alive, command, until
 from tests.harness.origin import content
 
 if TYPE_CHECKING:
@@ -30,10 +30,15 @@ def _busy(demo: Demo) -> dict[str, Any] | None:
 
 
 def _pid(demo: Demo, place: int) -> int:
-    """The process at a place of the circuit that carries the flow."""
-    circuit = until("a circuit with a flow", lambda: _busy(demo), 20)
-    peer = circuit["hops"][place]["peer_id"]
-    found: int = next(entry["pid"] for entry in demo.facts["processes"] if entry["peer_id"] == peer)
+    """The process at a place of the circuit that carries the flow, once all of them live."""
+
+    def find() -> int:
+        circuit = _busy(demo)
+        by_peer = {entry["peer_id"]: entry["pid"] for entry in demo.facts["processes"]}
+        pids = [by_peer[hop["peer_id"]] for hop in circuit["hops"]] if circuit else []
+        return pids[place] if pids and all(map(alive, pids)) else 0
+
+    found: int = until("a living circuit with a flow", find, 20)
     return found
 
 
