@@ -36,13 +36,13 @@ MAX_REPLAY_MEMORY: Final = 1 << 17
 LINK_HANDSHAKE_S: Final = 5.0
 """From the first byte of a connection to its first sealed message."""
 
-DIAL_S: Final = 3.0
+DIAL_S: Final = 2.0
 LINK_IDLE_S: Final = 8.0
 LINK_KEEPALIVE_S: Final = 2.0
-CREATION_S: Final = 5.0
+CREATION_S: Final = 2.5
 """A hop's patience with the hop after it."""
 
-BUILD_S: Final = 6.0
+BUILD_S: Final = 4.0
 """A client's patience with a whole creation."""
 
 CLOCK_SKEW_S: Final = 300.0

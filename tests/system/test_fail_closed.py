@@ -54,8 +54,8 @@ def test_without_exits_connections_are_refused_in_time_and_nothing_goes_directly
 
 def test_a_dead_relay_is_replaced(origin: Origin, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{origin.http}/page"
-    with Demo("--allow-destination", "127.0.0.0/8", log=tmp_path / "log") as demo:
+    with Demo("--relays", "5", "--allow-destination", "127.0.0.0/8", log=tmp_path / "log") as demo:
         os.kill(demo.pids("relay")[1], signal.SIGKILL)
         os.kill(demo.pids("relay")[2], signal.SIGKILL)
-        until("a page", lambda: demo.curl(url).returncode == 0, 20)
+        until("a page", lambda: demo.curl(url).returncode == 0, 60)
         assert alive(demo.process.pid)
