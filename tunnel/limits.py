@@ -16,6 +16,9 @@ MAX_MESSAGE: Final = MAX_PLAINTEXT + MAX_HOPS * 32
 MAX_CONTROL: Final = 16 * 1024
 """A control message, sealed."""
 
+MAX_DATAGRAM: Final = 1400
+"""What one QUIC datagram carries at most; a path may carry less."""
+
 CREDIT_WINDOW: Final = 2 * 1024 * 1024
 """Bytes of DATA that one end of a flow may send ahead of what the other end has dealt with."""
 

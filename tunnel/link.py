@@ -438,6 +438,9 @@ class Link:
         elif (found := self._streams.pop(stream, None)) is not None:
             self._guarded(found.ended)
 
+    def datagram_received(self, data: memoryview) -> None:
+        self.counters["datagram"] += 1
+
     def stream_drained(self, stream: int) -> None:
         found = self._streams.get(stream)
         if found is not None and found.receiver is not None:

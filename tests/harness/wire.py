@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from core.errors import LinkError, Reason
+from tunnel.limits import MAX_DATAGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,13 +16,19 @@ if TYPE_CHECKING:
 
     type Tamper = Callable[[int, bytes], bytes]
 
+DATAGRAM = -1
+HELD_DATAGRAMS = 64
+"""How many a stalled connection takes."""
+
 
 class WireConnection:
     """One end of a connection in memory. See `tunnel.engines.seam.Connection`.
 
     `stalled`: what is written waits here instead of going out, as with a neighbour that takes nothing.
     `deaf`: what arrives is lost, as with a process that hangs.
-    `tamper`: sees the bytes of each write on their way and returns what shall arrive instead.
+    `tamper`: sees the bytes of each write on their way and returns what shall arrive instead; a datagram's are shown
+    with `DATAGRAM` for a stream number.
+    `lose`: sees each datagram and says whether it gets lost.
     """
 
     other: WireConnection
@@ -32,10 +39,13 @@ class WireConnection:
         self.stalled = False
         self.deaf = False
         self.tamper: Tamper | None = None
+        self.lose: Callable[[bytes], bool] = lambda data: False
+        self.datagrams: list[bytes] = []
         self.written: list[tuple[int, bytes]] = []
         self.ended: list[int] = []
         self.resets: list[int] = []
         self._held: dict[int, deque[tuple[bytes, bool]]] = {}
+        self._held_datagrams: deque[bytes] = deque()
         self._next = 0 if dialled else 1
 
     @property
@@ -63,9 +73,30 @@ class WireConnection:
             self.ended.append(stream)
         self._soon(self.other._received, stream, data, end)
 
+    def send_datagram(self, data: bytes) -> bool:
+        if self.over or len(data) > MAX_DATAGRAM:
+            return False
+        if not self.stalled:
+            self._pass_datagram(data)
+        elif len(self._held_datagrams) < HELD_DATAGRAMS:
+            self._held_datagrams.append(data)
+        else:
+            return False
+        return True
+
+    def _pass_datagram(self, data: bytes) -> None:
+        self.datagrams.append(data)
+        if self.lose(data):
+            return
+        if self.tamper is not None:
+            data = self.tamper(DATAGRAM, data)
+        self._soon(self.other._got_datagram, data)
+
     def go_on(self) -> None:
         """Let out what is held back, and tell the owner."""
         self.stalled = False
+        while self._held_datagrams:
+            self._pass_datagram(self._held_datagrams.popleft())
         held, self._held = self._held, {}
         for stream, parts in held.items():
             for data, end in parts:
@@ -75,6 +106,10 @@ class WireConnection:
 
     def queued(self, stream: int) -> int:
         return sum(len(data) for data, _ in self._held.get(stream, ()))
+
+    @property
+    def queued_bytes(self) -> int:
+        return sum(self.queued(stream) for stream in self._held)
 
     def reset(self, stream: int) -> None:
         self._held.pop(stream, None)
@@ -96,6 +131,10 @@ class WireConnection:
     def _received(self, stream: int, data: bytes, end: bool) -> None:
         if self.handler is not None and not self.over and not self.deaf:
             self.handler.stream_received(stream, memoryview(data), end)
+
+    def _got_datagram(self, data: bytes) -> None:
+        if self.handler is not None and not self.over and not self.deaf:
+            self.handler.datagram_received(memoryview(data))
 
     def _was_reset(self, stream: int) -> None:
         if self.handler is not None and not self.over and not self.deaf:

@@ -14,6 +14,7 @@ import pytest
 from core.errors import ConfigError, LinkError
 from tests.harness.waiting import until
 from tunnel.engines import load_engine
+from tunnel.limits import MAX_DATAGRAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ class Heard:
         self.data: dict[int, bytearray] = {}
         self.ended: set[int] = set()
         self.reset: list[int] = []
+        self.datagrams: list[bytes] = []
         self.drained = 0
         self.closed = 0
 
@@ -47,6 +49,11 @@ class Heard:
 
     def stream_drained(self, stream: int) -> None:
         self.drained += 1
+
+    def datagram_received(self, data: memoryview) -> None:
+        self.datagrams.append(bytes(data))
+        if self.echo:
+            self.connection.send_datagram(bytes(data))
 
     def connection_closed(self) -> None:
         self.closed += 1
@@ -135,6 +142,19 @@ async def test_a_reset_is_heard_and_the_connection_goes_on() -> None:
         await until(lambda: stream in both.accepted[0].reset)
         connection.write(other, b"second", end=True)
         await until(lambda: other in heard.ended)
+
+
+async def test_datagrams_pass_up_to_their_limit_and_no_further() -> None:
+    async with pair() as both:
+        connection, heard = await both.dial()
+        largest = os.urandom(MAX_DATAGRAM)
+        assert not connection.send_datagram(largest + b"x")
+        assert connection.send_datagram(largest)
+        await until(lambda: heard.datagrams == [largest])
+        assert connection.send_datagram(b"small")
+        await until(lambda: heard.datagrams == [largest, b"small"])
+        connection.close()
+        assert not connection.send_datagram(b"late")
 
 
 async def test_a_close_is_heard_once_on_each_side() -> None:

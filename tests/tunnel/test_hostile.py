@@ -44,6 +44,8 @@ class Wild:
 
     def stream_drained(self, stream: int) -> None: ...
 
+    def datagram_received(self, data: memoryview) -> None: ...
+
     def connection_closed(self) -> None:
         self.closed = True
 

@@ -1,4 +1,4 @@
-"""QUIC engines: connections and streams over one UDP port, behind one seam.
+"""QUIC engines: connections, streams and datagrams over one UDP port, behind one seam.
 
 `seam` says what an engine does; nothing above it knows which engine runs. `load_engine` picks one by name.
 """

@@ -11,6 +11,8 @@ What the library leaves to its caller, and how it is met here:
   passes it on.
 - Streams of the default priority are served first come, first served, and the last one starves. An even priority is
   round robin.
+- A datagram that does not fit the path waits at the head of the library's queue for ever, and every later one behind
+  it. `Datagrams` notices, drops the queue and keeps to the size that every path carries for a while.
 - A handler that raises loses its event, so handlers must not raise; the link above catches what it throws.
 """
 
@@ -21,19 +23,26 @@ import logging
 import socket
 import ssl
 import tempfile
+import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiopquic.quic.configuration import QuicConfiguration
 from aiopquic.quic.connection import QuicConnection, QuicEngine
-from aiopquic.quic.events import ConnectionTerminated, HandshakeCompleted, StreamDataReceived, StreamReset
+from aiopquic.quic.events import (
+    ConnectionTerminated,
+    DatagramFrameReceived,
+    HandshakeCompleted,
+    StreamDataReceived,
+    StreamReset,
+)
 
 from core.errors import ConfigError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.engines.certificate import self_signed
 from tunnel.engines.seam import ALPN
-from tunnel.limits import LINK_IDLE_S, LINK_KEEPALIVE_S, MAX_LINKS
+from tunnel.limits import LINK_IDLE_S, LINK_KEEPALIVE_S, MAX_DATAGRAM, MAX_LINKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,8 +57,56 @@ SEND_RING: Final = 1 << 20
 MAX_STREAMS: Final = 8192
 CREATED_S: Final = 1.0
 """Until the network thread has made a connection object that was asked for."""
+DATAGRAM_OVERHEAD: Final = 8
+"""What the frame around a datagram's payload may take."""
+
+DATAGRAM_RING: Final = 64 * 1024
+SAFE_DATAGRAM: Final = 1200
+"""The library sends a datagram of this size over any path."""
+
+STUCK_S: Final = 0.5
+"""How long the first datagram in the queue may fail to fit before the path counts as too narrow for it."""
+
+NARROW_S: Final = 30.0
+"""How long a path counts as narrow before a large datagram is tried again."""
 
 logging.getLogger("aiopquic").setLevel(logging.CRITICAL)
+
+
+class Datagrams:
+    """The datagrams that one connection sends, and what its path is known to carry."""
+
+    def __init__(self, quic: QuicConnection) -> None:
+        self._quic = quic
+        self._narrow_until = 0.0
+        self._checked_at = 0.0
+        self._seen = (0, 0)
+
+    def send(self, data: bytes) -> bool:
+        """See `tunnel.engines.seam.Connection.send_datagram`."""
+        if len(data) > MAX_DATAGRAM:
+            return False
+        now = time.monotonic()
+        if now - self._checked_at > STUCK_S:
+            self._check(now)
+        if len(data) > SAFE_DATAGRAM and now < self._narrow_until:
+            return False
+        try:
+            return bool(self._quic.send_datagram_frame(data))
+        except (ConnectionError, ValueError):
+            return False
+
+    def _check(self, now: float) -> None:
+        """Find out whether the first datagram in the queue has not fitted since the last look."""
+        self._checked_at = now
+        stats = self._quic.datagram_ring_stats()  # type: ignore[no-untyped-call]
+        if stats is None:
+            return
+        popped, deferred = stats["records_popped"], stats["head_deferred"]
+        if stats["used"] and popped == self._seen[0] and deferred > self._seen[1]:
+            self._quic._release_dgram_ring()
+            self._narrow_until = now + NARROW_S
+        self._seen = (popped, deferred)
 
 
 class AiopquicConnection:
@@ -61,6 +118,8 @@ class AiopquicConnection:
         self._next_stream = 0 if dialled else 1
         self._waiting: dict[int, deque[tuple[bytes, bool]]] = {}
         self._queued: dict[int, int] = {}
+        self.queued_bytes = 0
+        self._datagrams = Datagrams(quic)
         self._handler: ConnectionHandler | None = None
         self._over = False
         self.established: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
@@ -92,6 +151,7 @@ class AiopquicConnection:
                 return True
         waiting.append((data, end))
         self._queued[stream] += len(data)
+        self.queued_bytes += len(data)
         return False
 
     async def _drain(self, stream: int, waiting: deque[tuple[bytes, bool]]) -> None:
@@ -102,6 +162,7 @@ class AiopquicConnection:
                 return
             waiting.popleft()
             self._queued[stream] -= len(data)
+            self.queued_bytes -= len(data)
         self._waiting.pop(stream, None)
         self._queued.pop(stream, None)
         if not self._over and self._handler is not None:
@@ -110,10 +171,13 @@ class AiopquicConnection:
     def queued(self, stream: int) -> int:
         return self._queued.get(stream, 0)
 
+    def send_datagram(self, data: bytes) -> bool:
+        return not self._over and self._datagrams.send(data)
+
     def reset(self, stream: int) -> None:
         if waiting := self._waiting.pop(stream, None):
             waiting.clear()
-            self._queued.pop(stream, None)
+            self.queued_bytes -= self._queued.pop(stream, 0)
         if self._over:
             return
         try:
@@ -139,6 +203,9 @@ class AiopquicConnection:
             if isinstance(event, StreamDataReceived):
                 if self._handler is not None and not self._over:
                     self._handler.stream_received(event.stream_id, event.data, event.end_stream)
+            elif isinstance(event, DatagramFrameReceived):
+                if self._handler is not None and not self._over:
+                    self._handler.datagram_received(event.data)
             elif isinstance(event, HandshakeCompleted):
                 if not self.established.done():
                     self.established.set_result(None)
@@ -154,6 +221,7 @@ class AiopquicConnection:
         self._over = True
         self._waiting.clear()
         self._queued.clear()
+        self.queued_bytes = 0
         if not self.established.done():
             self.established.set_result(LinkError(Reason.NEXT_HOP))
         self._engine.connection_over(self)
@@ -294,4 +362,7 @@ def _configuration(certificate: Path, key: Path) -> QuicConfiguration:
         tx_max_queued_bytes=None,
         socket_buffer_size=4 << 20,
         event_ring_capacity=16384,
+        max_datagram_frame_size=MAX_DATAGRAM + DATAGRAM_OVERHEAD,
+        datagram_max_payload=MAX_DATAGRAM,
+        datagram_ring_bytes=DATAGRAM_RING,
     )

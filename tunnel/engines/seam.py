@@ -32,6 +32,9 @@ class ConnectionHandler(Protocol):
     def stream_drained(self, stream: int) -> None:
         """`Connection.write` returned False before, and everything has been passed on to QUIC since."""
 
+    def datagram_received(self, data: memoryview) -> None:
+        """One datagram of the other side. Datagrams get lost, come twice or out of order. The memory may be kept."""
+
     def connection_closed(self) -> None:
         """The connection is gone. Last call."""
 
@@ -55,6 +58,21 @@ class Connection(Protocol):
 
     def queued(self, stream: int) -> int:
         """Bytes of a stream that were taken and not yet passed on to QUIC's own buffer."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """The same of all streams together. Costs no walk over them."""
+
+    def send_datagram(self, data: bytes) -> bool:
+        """Send bytes that may get lost. Does not raise.
+
+        Args:
+            data: at most `tunnel.limits.MAX_DATAGRAM` bytes.
+
+        Returns:
+            True: handed to QUIC, which may lose it. False: too large for a datagram or for the path as far as it is
+            known, or no room for it now; nothing was sent.
+        """
 
     def reset(self, stream: int) -> None:
         """Cut a stream off in both directions and drop what is queued on it."""
