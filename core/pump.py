@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from core.flow import Buffer, Flow
 
-WRITE_HIGH_BYTES: Final = 1 << 18
-"""Bytes waiting in a TCP socket's buffer above which no credit is returned to the flow."""
+WRITE_HIGH_BYTES: Final = 1 << 15
+"""Bytes waiting in this program for a TCP socket above which no credit is returned to the flow."""
 
 
 class Pump(asyncio.Protocol):
@@ -32,6 +32,7 @@ class Pump(asyncio.Protocol):
         self._on_done = on_done
         self._transport: asyncio.Transport | None = None
         self._owed = 0
+        self._held = bytearray()
         self._tcp_full = False
         self._flow_over = False
         self._finished = False
@@ -79,6 +80,7 @@ class Pump(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._tcp_full = False
         owed, self._owed = self._owed, 0
+        self._write_held()
         if owed:
             self._flow.consumed(owed)
 
@@ -95,15 +97,29 @@ class Pump(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        transport.write(data)
+        if self._tcp_full:
+            # Joined, so that small pieces which nobody reads cost no more than their bytes.
+            self._held += data
+        else:
+            self._write(data)
+
+    def _write(self, data: Buffer) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
         if self._tcp_full:
             self._owed += len(data)
         else:
             self._flow.consumed(len(data))
 
+    def _write_held(self) -> None:
+        held, self._held = self._held, bytearray()
+        if held and self._transport is not None and not self._transport.is_closing():
+            self._write(held)
+
     def flow_eof(self) -> None:
         transport = self._transport
         if transport is not None and not transport.is_closing():
+            self._write_held()
             transport.write_eof()
 
     def flow_writable(self) -> None:
@@ -116,6 +132,7 @@ class Pump(asyncio.Protocol):
         self._flow_over = True
         if self._transport is not None:
             if reason is Reason.DONE:
+                self._write_held()
                 self._transport.close()
             else:
                 self._transport.abort()

@@ -8,12 +8,15 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
+from tunnel.carrier import StreamCarrier
 from tunnel.creation import Creation
+from tunnel.credit import CircuitCredit
 from tunnel.flow import FlowEnd
 from tunnel.frames import (
     FLOW_ID_BYTES,
     Frame,
     Resume,
+    decode_credit,
     decode_resumed,
     decode_token,
     encode_open,
@@ -27,10 +30,14 @@ from tunnel.terminal import ResumeKey
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from core.flow import FlowRequest
+    from tunnel.carrier import Carrier
     from tunnel.frames import Position
     from tunnel.link import Link, LinkStream
     from tunnel.links import Links
+    from tunnel.memory import Memory
     from tunnel.path import Path
     from tunnel.wireguard.handshake import Keys
 
@@ -44,8 +51,8 @@ class ClientFlow(FlowEnd):
         lost_at: loop time since which it has no path that works; None while it has one.
     """
 
-    def __init__(self, stream: LinkStream, layers: Layers, circuit: Circuit) -> None:
-        super().__init__(stream, layers)
+    def __init__(self, circuit: Circuit) -> None:
+        super().__init__(circuit.credit)
         self._circuit = circuit
         self._loop = asyncio.get_running_loop()
         self._flow_id = secrets.token_bytes(FLOW_ID_BYTES)
@@ -57,11 +64,11 @@ class ClientFlow(FlowEnd):
 
     def ask(self, request: FlowRequest) -> None:
         """Send OPEN."""
-        self._send(encode_open(self._flow_id, request.host, request.port))
+        self._send(encode_open(self._flow_id, request.host, request.port) + self._first_credit())
 
-    def message(self, body: memoryview) -> None:
+    def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
         self._circuit.heard = True
-        super().message(body)
+        super().frames(frames)
 
     def _frame(self, kind: int, content: memoryview) -> None:
         if kind == Frame.OPENED:
@@ -89,15 +96,14 @@ class ClientFlow(FlowEnd):
         self.suspend()
         return True
 
-    def resume(self, circuit: Circuit, stream: LinkStream, layers: Layers) -> None:
+    def resume(self, circuit: Circuit, carrier: Carrier) -> None:
         """Go on over another circuit to the same exit."""
-        self._circuit.flows.discard(self)
         self._circuit = circuit
         self._epoch += 1
         self._awaits_resumed = True
         if self.lost_at is None:
             self.lost_at = self._loop.time()
-        self.move(stream, layers)
+        self.move(carrier)
         self._send(encode_resume(Resume(self._flow_id, self._secret, self._epoch, self._tell_position())))
         self._next_secret = circuit.resume_key.secret(self._flow_id)
 
@@ -120,7 +126,6 @@ class ClientFlow(FlowEnd):
         if not self.opened.done() and self._reason is not None:
             self.opened.set_exception(FlowError(self._reason))
             self.opened.exception()  # seen; whoever waits gets it all the same
-        self._circuit.flows.discard(self)
 
 
 class CircuitEvents(Protocol):
@@ -143,6 +148,7 @@ class Circuit:
         keys: shared with each hop, the guard's first.
         retire_at: loop time from which it takes no more new flows.
         events: whom to tell.
+        memory: the node's.
     """
 
     def __init__(
@@ -153,12 +159,12 @@ class Circuit:
         keys: list[Keys],
         retire_at: float,
         events: CircuitEvents,
+        memory: Memory,
     ) -> None:
         self.path = path
         self.link = link
         self.number = number
         self.isolation: str | None = None
-        self.flows: set[ClientFlow] = set()
         self.retire_at = retire_at
         self.over = False
         self.heard = True
@@ -169,6 +175,7 @@ class Circuit:
         self._sessions = [Session(own) for own in keys]
         self._numbers = [secrets.randbelow(_FIRST_NUMBERS) + 1 for _ in path]
         self._loop = asyncio.get_running_loop()
+        self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
         self.made_at = self._loop.time()
         self._ping_sent: float | None = None
         self._ping_token = 0
@@ -176,9 +183,15 @@ class Circuit:
         self._answered_at = 0.0
         self._frames_layers = Layers(self._sessions, [0] * len(path))
         self._frames = link.open_stream(_CircuitFrames(self))
+        self.credit.tell_with(self._send_frames)
         self.ping()
 
     # -- flows
+
+    @property
+    def flows(self) -> set[ClientFlow]:
+        """Those that the circuit carries now."""
+        return self.credit.flows
 
     def open_flow(self, request: FlowRequest) -> ClientFlow:
         """Ask the exit for a flow; wait for its `opened`.
@@ -187,10 +200,8 @@ class Circuit:
             FlowError: the circuit has ended, or has no flow number left.
         """
         self._check_usable()
-        stream, layers = self._open_stream()
-        flow = ClientFlow(stream, layers, self)
-        stream.receiver = flow
-        self.flows.add(flow)
+        flow = ClientFlow(self)
+        flow.start(self._carrier_for(flow))
         flow.ask(request)
         return flow
 
@@ -201,10 +212,7 @@ class Circuit:
             FlowError: the circuit has ended, or has no flow number left.
         """
         self._check_usable()
-        stream, layers = self._open_stream()
-        stream.receiver = flow
-        flow.resume(self, stream, layers)
-        self.flows.add(flow)
+        flow.resume(self, self._carrier_for(flow))
 
     def _check_usable(self) -> None:
         if max(self._numbers) > MAX_FLOW_NUMBER:
@@ -213,6 +221,11 @@ class Circuit:
         if self.over:
             raise FlowError(Reason.CLOSED)
 
+    def _carrier_for(self, flow: ClientFlow) -> StreamCarrier:
+        stream, layers = self._open_stream()
+        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow)
+        return carrier
+
     def _open_stream(self) -> tuple[LinkStream, Layers]:
         stream = self.link.open_stream(_Late())
         layers = Layers(self._sessions, self._numbers)
@@ -220,8 +233,9 @@ class Circuit:
         return stream, layers
 
     def flow_lost(self, flow: ClientFlow) -> None:
-        """The flow's stream broke off while the circuit lives."""
-        self.flows.discard(flow)
+        """The flow's stream broke off while the circuit lives. What was under way on it is missing in the circuit's
+        credit, so the circuit takes no more flows."""
+        self.retire_at = 0.0
         if flow.lose_path():
             self._events.flows_lost(self, [flow])
 
@@ -231,7 +245,10 @@ class Circuit:
         """Send a ping that the exit's event loop answers."""
         self._ping_token = secrets.randbits(64)
         self._ping_sent = self._pinged_at = self._loop.time()
-        self._frames.send(self._frames_layers.seal(encode_token(Frame.PING, self._ping_token)))
+        self._send_frames(encode_token(Frame.PING, self._ping_token))
+
+    def _send_frames(self, frames: bytes) -> None:
+        self._frames.send(self._frames_layers.seal(frames))
 
     def frames_came(self, body: memoryview) -> None:
         """A message on flow 0.
@@ -240,15 +257,26 @@ class Circuit:
             DecodeError: it is malformed, or answers nothing.
         """
         for kind, content in split(self._frames_layers.open(body)):
-            if kind == Frame.PONG:
-                if decode_token(content) != self._ping_token or self._ping_sent is None:
-                    raise DecodeError("PONG", "answers nothing")
-                self._answered_at = self._loop.time()
-                self.rtt_s = self._answered_at - self._ping_sent
-                self._ping_sent = None
-                self.heard = True
-            elif kind != Frame.PAD:
-                raise DecodeError("frame", "not legal on flow 0")
+            match kind:
+                case Frame.PONG:
+                    self._answered(decode_token(content))
+                case Frame.PING:
+                    self._send_frames(encode_token(Frame.PONG, decode_token(content)))
+                case Frame.CREDIT:
+                    self.credit.credit_came(*decode_credit(content))
+                case Frame.PAD:
+                    pass
+                case _:
+                    raise DecodeError("frame", "not legal on flow 0")
+
+    def _answered(self, token: int) -> None:
+        if token != self._ping_token or self._ping_sent is None:
+            raise DecodeError("PONG", "answers nothing")
+        self._answered_at = self._loop.time()
+        self.rtt_s = self._answered_at - self._ping_sent
+        self._ping_sent = None
+        self.heard = True
+        self.credit.measured(self.rtt_s)
 
     def answered_since(self, moment: float) -> bool:
         """Whether the exit has answered a ping at or after a loop time."""
@@ -275,8 +303,7 @@ class Circuit:
         if self.over:
             return
         self.over = True
-        flows, self.flows = self.flows, set()
-        lost = [flow for flow in flows if flow.lose_path()]
+        lost = [flow for flow in list(self.flows) if flow.lose_path()]
         self._frames.reset()
         self._events.circuit_over(self, reason)
         if lost:
@@ -332,7 +359,7 @@ class _Owner:
             self.circuit.destroyed(reason)
 
 
-async def build(path: Path, links: Links, retire_after_s: float, events: CircuitEvents) -> Circuit:
+async def build(path: Path, links: Links, retire_after_s: float, events: CircuitEvents, memory: Memory) -> Circuit:
     """Build a circuit in one pass.
 
     Raises:
@@ -357,5 +384,5 @@ async def build(path: Path, links: Links, retire_after_s: float, events: Circuit
         link.destroy(number, Reason.CLOSED)
         raise
     retire_at = asyncio.get_running_loop().time() + retire_after_s
-    owner.circuit = Circuit(path, link, number, keys, retire_at, events)
+    owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory)
     return owner.circuit

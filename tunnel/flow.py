@@ -1,17 +1,17 @@
-"""One end of a flow: frames in sealed layers on one stream, with credit, half-close and reset.
+"""One end of a flow: frames over whatever carries it, with credit, half-close and reset.
 
 The client's end and the exit's end are the same machine. Each tells the other how many bytes of DATA it has dealt
 with and how many more may come; nobody sends beyond that, so a flow that is not read stops its sender.
 
 What was sent is kept until the other end says that it has dealt with it, so an end can go on over another circuit from
 where the other end stands (`suspend`, `move`). An end is over when it was reset, or when both sides have sent FIN and
-the other end has dealt with everything. Then, and only then, it finishes its direction of the stream.
+the other end has dealt with everything. Then, and only then, it finishes its direction of what carries it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import DecodeError, Reason
 from tunnel.frames import (
@@ -24,49 +24,54 @@ from tunnel.frames import (
     encode_credit,
     encode_reset,
     frame,
-    split,
 )
-from tunnel.limits import CREDIT_WINDOW, MAX_PLAINTEXT
+from tunnel.limits import DATA_COST, FLOW_WINDOW, MAX_FLOW_WINDOW, MAX_PLAINTEXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from core.flow import Buffer, FlowListener
-    from tunnel.layers import Layers
-    from tunnel.link import LinkStream
+    from tunnel.carrier import Carrier
+    from tunnel.credit import CircuitCredit
 
 MAX_DATA: Final = MAX_PLAINTEXT - HEAD_BYTES
 _DATA: Final = Frame.DATA << 24
 
 
 class FlowEnd:
-    """A `core.flow.Flow`, and the `tunnel.link.StreamReceiver` of its stream.
+    """A `core.flow.Flow`, and the `tunnel.carrier.Carried` of what carries it.
 
     Args:
-        stream: the flow's stream on the link to the guard, or to the hop before the exit.
-        layers: the flow's sealed layers.
+        credit: of the circuit that the flow begins on. Call `start` before anything else.
     """
 
-    def __init__(self, stream: LinkStream, layers: Layers) -> None:
-        self._stream: LinkStream | None = stream
-        self._layers = layers
-        self._kept: deque[bytearray] = deque()
-        self._dealt_with = 0
-        self._held = False
+    def __init__(self, credit: CircuitCredit[Any]) -> None:
+        self._carrier: Carrier | None = None
+        self._credit = credit
+        self._paused = False
         self._listener: FlowListener | None = None
-        self._early = bytearray()
+        self._reason: Reason | None = None
+        # What goes out
+        self._kept: deque[bytearray] = deque()
+        self._kept_bytes = 0
         self._waiting: deque[memoryview] = deque()
-        self._told_to_stop = False
+        self._waiting_bytes = 0
+        self._dealt_with = 0
         self._sent = 0
-        self._may_send = CREDIT_WINDOW
+        self._may_send = FLOW_WINDOW
         self._link_full = False
-        self._received = 0
-        self._consumed = 0
-        self._credited = 0
+        self._told_to_stop = False
         self._finish_wanted = False
         self._fin_sent = False
+        # What comes in
+        self._window = credit.flow_window()
+        self._early = bytearray()
         self._fin_received = False
-        self._reason: Reason | None = None
+
+    def start(self, carrier: Carrier) -> None:
+        """Name what carries the flow."""
+        self._carrier = carrier
+        self._credit.join(self)
 
     # -- core.flow.Flow
 
@@ -80,7 +85,7 @@ class FlowEnd:
         if self._reason is not None:
             self._tell_closed()
         else:
-            self._go_on()
+            self.go_on()
 
     def write(self, data: Buffer) -> bool:
         if self._reason is not None or self._finish_wanted:
@@ -91,99 +96,112 @@ class FlowEnd:
             if not len(view):
                 return True
         self._waiting.append(memoryview(bytes(view)))
+        self._waiting_bytes += len(view)
+        self._hold(len(view))
+        self._wait_for_circuit()
         self._told_to_stop = True
         return False
 
     def finish(self) -> None:
         self._finish_wanted = True
-        self._go_on()
+        self.go_on()
 
     def reset(self, reason: Reason) -> None:
         if self._reason is None:
             self._listener = None
-            self._send(encode_reset(reason))
+            self._send(encode_reset(reason), last=True)
             self._end(reason)
 
     def consumed(self, count: int) -> None:
-        self._consumed += count
-        if self._consumed - self._credited >= CREDIT_WINDOW // 4 and self._reason is None and not self._fin_received:
-            self._send(self._credit())
-
-    def _credit(self) -> bytes:
-        """CREDIT for what is dealt with. After FIN all that came counts, since nothing more can come."""
-        self._credited = self._received if self._fin_received else self._consumed
-        return encode_credit(self._credited, CREDIT_WINDOW)
+        if self._reason is not None:
+            return
+        self._hold(-count)
+        if self._window.dealt_with(count) and not self._fin_received:
+            self._send(self._credit_frame())
 
     # -- sending
 
-    def _send(self, plaintext: Buffer) -> None:
-        if self._stream is not None and not self._stream.send(self._layers.seal(plaintext)):
+    def _send(self, frames: Buffer, *, last: bool = False) -> None:
+        if self._carrier is not None and not self._carrier.send(frames, last=last):
             self._link_full = True
 
+    def _credit_frame(self) -> bytes:
+        """CREDIT for what is dealt with. After FIN all that came counts, since nothing more can come."""
+        return encode_credit(*self._tell_window())
+
+    def _first_credit(self) -> bytes:
+        """CREDIT at the flow's beginning, if its window is wider than what the other end takes for granted."""
+        return self._credit_frame() if self._window.window > FLOW_WINDOW else b""
+
+    def _tell_window(self) -> tuple[int, int]:
+        return self._window.tell(self._credit.clock(), self._credit.rtt_s, everything=self._fin_received)
+
+    def _hold(self, count: int) -> None:
+        if self._carrier is not None:
+            self._credit.hold(count)
+
     def _push(self, view: memoryview) -> int:
-        """Send as much of `view` as credit and link allow; return how many bytes that was."""
+        """Send as much of `view` as flow, circuit and link allow; return how many bytes that was."""
+        if self._paused:
+            return 0
         at, size = 0, min(len(view), self._may_send - self._sent)
-        while at < size and not self._link_full and not self._held:
-            part = view[at : min(at + MAX_DATA, size)]
-            plaintext = bytearray(HEAD_BYTES + len(part))
-            HEAD.pack_into(plaintext, 0, _DATA | len(part))
-            plaintext[HEAD_BYTES:] = part
+        while at < size and not self._link_full:
+            count = min(MAX_DATA, size - at, self._credit.room(self._kept_bytes))
+            if count <= 0:
+                break
+            plaintext = bytearray(HEAD_BYTES + count)
+            HEAD.pack_into(plaintext, 0, _DATA | count)
+            plaintext[HEAD_BYTES:] = view[at : at + count]
             self._kept.append(plaintext)
+            self._kept_bytes += self._credit.sent(count)
             self._send(plaintext)
-            at += len(part)
+            at += count
         self._sent += at
         return at
 
-    def _go_on(self) -> None:
+    def _wait_for_circuit(self) -> None:
+        """Something waits. If neither the link nor the flow's own credit holds it up, the circuit does."""
+        if not self._paused and not self._link_full and self._sent < self._may_send:
+            self._credit.wait(self)
+
+    def go_on(self) -> None:
         """Send what waits, then FIN if it is wanted, then say that there is room."""
-        if self._reason is not None or self._held:
+        if self._reason is not None or self._paused:
             return
         while self._waiting:
             view = self._waiting[0]
             taken = self._push(view)
+            self._waiting_bytes -= taken
+            self._hold(-taken)
             if taken < len(view):
                 self._waiting[0] = view[taken:]
+                self._wait_for_circuit()
                 return
             self._waiting.popleft()
         if self._finish_wanted and not self._fin_sent:
             self._fin_sent = True
-            self._send(self._credit() + frame(Frame.FIN))
+            self._send(self._credit_frame() + frame(Frame.FIN))
             self._done_if_both()
         elif self._told_to_stop and self._listener is not None and not self._link_full and self._sent < self._may_send:
             self._told_to_stop = False
             self._listener.flow_writable()
 
-    # -- tunnel.link.StreamReceiver
-
-    def message(self, body: memoryview) -> None:
-        if self._reason is not None:
-            return
-        try:
-            self.frames(split(self._layers.open(body)))
-        except DecodeError:
-            self.break_off()
+    # -- tunnel.carrier.Carried
 
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
-        """Act on the frames of one message.
-
-        Raises:
-            DecodeError: one is malformed, or not legal now.
-        """
         for kind, content in frames:
-            self._frame(kind, content)
-            if self._reason is not None:
-                return
+            if self._reason is None:
+                self._frame(kind, content)
+            elif kind == Frame.DATA:
+                self._credit.came(len(content))  # the flow is over; its circuit still counts
 
-    def ended(self) -> None:
-        stream = self._stream
+    def carrier_writable(self) -> None:
+        self._link_full = False
+        self.go_on()
+
+    def path_broke(self) -> None:
         if self._reason is None:
             self._path_broke()
-        if stream is not None:
-            stream.link.forget_stream(stream)
-
-    def writable(self) -> None:
-        self._link_full = False
-        self._go_on()
 
     # -- receiving
 
@@ -210,9 +228,10 @@ class FlowEnd:
     def _data_came(self, content: memoryview) -> None:
         if self._fin_received:
             raise DecodeError("DATA", "after FIN")
-        self._received += len(content)
-        if self._received > self._credited + CREDIT_WINDOW:
-            raise DecodeError("DATA", "beyond the credit")
+        size = len(content)
+        self._window.came(size)
+        self._credit.came(size)
+        self._hold(size)
         if self._listener is None:
             # Joined, so that what waits is bounded by the credit and not by the number of frames.
             self._early += content
@@ -222,36 +241,50 @@ class FlowEnd:
     def _credit_came(self, consumed: int, window: int) -> None:
         if consumed > self._sent or consumed + window < self._may_send:
             raise DecodeError("CREDIT", "out of range")
-        self._may_send = min(consumed + window, self._sent + CREDIT_WINDOW)
+        self._may_send = max(self._may_send, consumed + min(window, MAX_FLOW_WINDOW))
         self._forget_until(consumed)
-        self._go_on()
+        self.go_on()
         self._done_if_both()
 
     def _forget_until(self, consumed: int) -> None:
         """The other end has dealt with the first `consumed` bytes; they need not be sent again."""
+        forgotten = 0
         while self._kept and self._dealt_with + len(self._kept[0]) - HEAD_BYTES <= consumed:
-            self._dealt_with += len(self._kept.popleft()) - HEAD_BYTES
+            count = len(self._kept.popleft()) - HEAD_BYTES
+            self._dealt_with += count
+            forgotten += count + DATA_COST
+        self._unkeep(forgotten)
+
+    def _unkeep(self, cost: int) -> None:
+        if cost:
+            self._kept_bytes -= cost
+            self._credit.keep(-cost)
 
     def _fin_came(self) -> None:
         if self._fin_received:
             raise DecodeError("FIN", "twice")
         self._fin_received = True
-        if self._fin_sent:
-            self._send(self._credit())
+        if self._fin_sent and self._window.untold:
+            self._send(self._credit_frame())
         if self._listener is not None:
             self._listener.flow_eof()
         self._done_if_both()
 
     def _reset_came(self, reason: Reason) -> None:
-        self._end(reason if reason is not Reason.DONE else Reason.CLOSED)
+        self._end(reason if reason is not Reason.DONE else Reason.CLOSED, finish=True)
         self._tell_closed()
 
     # -- going on over another circuit
 
     @property
-    def waiting_bytes(self) -> int:
-        """Bytes that are kept or wait here, for the other end or for a listener."""
-        return sum(map(len, self._kept)) + sum(map(len, self._waiting)) + len(self._early)
+    def held_bytes(self) -> int:
+        """Bytes that are kept or wait here, for the other end, for a listener or with it."""
+        return self._kept_bytes + self._waiting_bytes + self._window.received - self._window.consumed
+
+    @property
+    def kept_bytes(self) -> int:
+        """What was sent and is not dealt with yet, as far as known, each frame with `DATA_COST`."""
+        return self._kept_bytes
 
     @property
     def over(self) -> bool:
@@ -259,24 +292,27 @@ class FlowEnd:
 
     def _tell_position(self) -> Position:
         """Where this end stands, for RESUME and RESUMED. Like CREDIT, it gives the other end credit."""
-        self._credited = self._received if self._fin_received else self._consumed
-        return Position(self._received, self._credited, CREDIT_WINDOW, self._fin_received)
+        consumed, window = self._tell_window()
+        return Position(self._window.received, consumed, window, self._fin_received)
 
     def _path_broke(self) -> None:
-        """The stream is over without FIN or RESET. Here the flow ends with it."""
+        """The path is over without FIN or RESET. Here the flow ends with it."""
         self._fail(Reason.CLOSED)
 
     def suspend(self) -> None:
         """The path is gone: send nothing, keep everything, until `move`."""
-        stream, self._stream = self._stream, None
-        self._held = True
-        if stream is not None:
-            stream.reset()
+        carrier, self._carrier = self._carrier, None
+        self._paused = True
+        self._credit.leave(self)
+        if carrier is not None:
+            carrier.cut()
 
-    def move(self, stream: LinkStream, layers: Layers) -> None:
-        """Go on over another stream. Nothing that was kept is sent before `go_on_from`."""
+    def move(self, carrier: Carrier) -> None:
+        """Go on over another circuit. Nothing that was kept is sent before `go_on_from`."""
         self.suspend()
-        self._stream, self._layers, self._link_full = stream, layers, False
+        self._carrier, self._credit, self._link_full = carrier, carrier.credit, False
+        self._window.join(self._credit.growth)
+        self._credit.join(self)
 
     def go_on_from(self, position: Position) -> None:
         """Send again what the other end has not received, and go on.
@@ -287,50 +323,72 @@ class FlowEnd:
         received, consumed, window, finished = position
         if not self._dealt_with <= received <= self._sent or consumed > received or (finished and not self._fin_sent):
             raise DecodeError("RESUME", "out of range")
-        self._may_send = max(self._may_send, min(consumed + window, self._sent + CREDIT_WINDOW))
+        self._may_send = max(self._may_send, consumed + min(window, MAX_FLOW_WINDOW))
         self._forget_until(received if finished else consumed)
-        self._held = False
-        at = self._dealt_with
-        for plaintext in self._kept:
-            size = len(plaintext) - HEAD_BYTES
-            if at >= received:
-                self._send(plaintext)
-            elif at + size > received:
-                self._send(frame(Frame.DATA, bytes(plaintext[HEAD_BYTES + received - at :])))
-            at += size
+        self._take_back(received)
+        self._paused = False
         if self._fin_sent and not finished:
-            self._send(self._credit() + frame(Frame.FIN))
+            self._fin_sent = False
         elif self._fin_received:
-            self._send(self._credit())
-        self._go_on()
+            self._send(self._credit_frame())
+        self.go_on()
         self._done_if_both()
+
+    def _take_back(self, received: int) -> None:
+        """What was sent beyond the first `received` bytes waits again, before everything else."""
+        lost, cost = self._sent - received, 0
+        self._sent = received
+        self._waiting_bytes += lost
+        self._hold(lost)
+        while lost:
+            data = memoryview(self._kept.pop())[HEAD_BYTES:]
+            cost += len(data) + DATA_COST
+            if len(data) > lost:
+                arrived = len(data) - lost
+                self._kept.append(bytearray(frame(Frame.DATA, bytes(data[:arrived]))))
+                cost -= arrived + DATA_COST
+                data = data[arrived:]
+            lost -= len(data)
+            self._waiting.appendleft(data)
+        self._unkeep(cost)
 
     # -- ending
 
     def _done_if_both(self) -> None:
         if self._fin_sent and self._fin_received and not self._kept and self._reason is None:
-            self._end(Reason.DONE)
+            self._end(Reason.DONE, finish=True)
             self._tell_closed()
 
     def _fail(self, reason: Reason) -> None:
         """The path is gone: nothing can be sent any more."""
-        self._end(reason)
+        self._end(reason, finish=True)
         self._tell_closed()
 
     def break_off(self) -> None:
         """The other end broke the protocol."""
+        self._abort(Reason.PROTOCOL)
+
+    def shed(self) -> None:
+        """This node has no memory left for the flow."""
+        self._abort(Reason.BUSY)
+
+    def _abort(self, reason: Reason) -> None:
         if self._reason is None:
-            self._send(encode_reset(Reason.PROTOCOL))
-            self._end(Reason.PROTOCOL)
+            self._send(encode_reset(reason), last=True)
+            self._end(reason)
             self._tell_closed()
 
-    def _end(self, reason: Reason) -> None:
+    def _end(self, reason: Reason, *, finish: bool = False) -> None:
+        """Let go of everything; `finish` unless the last frames said already that nothing follows."""
         if self._reason is None:
+            self._credit.leave(self)
             self._reason = reason
             self._waiting.clear()
             self._kept.clear()
-            if self._stream is not None:
-                self._stream.finish()
+            self._kept_bytes = self._waiting_bytes = 0
+            self._window.leave()
+            if finish and self._carrier is not None:
+                self._carrier.finish()
             self._over()
 
     def _over(self) -> None:

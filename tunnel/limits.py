@@ -19,20 +19,58 @@ MAX_CONTROL: Final = 16 * 1024
 MAX_DATAGRAM: Final = 1400
 """What one QUIC datagram carries at most; a path may carry less."""
 
-CREDIT_WINDOW: Final = 2 * 1024 * 1024
-"""Bytes of DATA that one end of a flow may send ahead of what the other end has dealt with."""
+FLOW_WINDOW: Final = 64 * 1024
+"""Bytes of DATA that one end of a flow may send before the other end has said anything."""
+
+MAX_FLOW_WINDOW: Final = 8 * 1024 * 1024
+"""Bytes of DATA that one end of a flow ever sends ahead of what the other end has dealt with."""
+
+DATA_COST: Final = 256
+"""What a circuit's credit counts for each DATA frame beside its bytes: more than layers and records add to it."""
+
+CIRCUIT_WINDOW: Final = 1024 * 1024
+"""What one end sends on a circuit, in DATA of all flows, before the other end has said what arrived."""
+
+MAX_CIRCUIT_WINDOW: Final = 16 * 1024 * 1024
+"""What one end ever sends on a circuit, in DATA, ahead of what has arrived. So much may wait at a hop."""
+
+# -- how this implementation gives credit
+
+CIRCUIT_GROWTH: Final = 16 * 1024 * 1024
+"""What the flows of a circuit may be given beyond `FLOW_WINDOW` each, all together."""
+
+CIRCUIT_KEPT: Final = 16 * 1024 * 1024
+"""Bytes sent on a circuit and not dealt with, above which each of its flows may have `FLOW_WINDOW` under way."""
+
+PROVEN_BYTES: Final = 1024 * 1024
+"""A flow of which so much has been dealt with is read, and may be given more."""
+
+LEAST_RTT_S: Final = 0.01
+"""Shorter round trips are reckoned as this, since the programs at the ends need time as well."""
+
+GUESSED_RATE: Final = 6_000_000
+"""Bytes per second that a path is thought to carry until it was measured."""
+
+NODE_BYTES: Final = 256 * 1024 * 1024
+"""Bytes that a node holds for flows that end there; beyond, the one that holds most is ended."""
 
 # -- what this implementation accepts
 
-RELAY_QUEUE: Final = CREDIT_WINDOW + 512 * 1024
-"""Bytes a hop queues for one flow in one direction; honest ends never get there, their credit is smaller."""
+CIRCUIT_QUEUE: Final = MAX_CIRCUIT_WINDOW * 2 + 1024 * 1024
+"""Bytes a hop queues for one circuit, both ways; honest ends never get there, their credit is smaller."""
+
+RELAY_BYTES: Final = 128 * 1024 * 1024
+"""Bytes a hop queues in all; beyond, the link that holds most loses the circuit that is held up longest."""
+
+QUEUE_STEP: Final = 512 * 1024
+"""What is queued is counted anew after so many bytes."""
 
 MAX_LINKS: Final = 2048
 MAX_CIRCUITS_PER_LINK: Final = 1024
 MAX_CREATIONS_PER_LINK: Final = 64
 """Creations that a link may have under way at once."""
 
-MAX_FLOWS_PER_CIRCUIT: Final = 4096
+MAX_FLOWS_PER_CIRCUIT: Final = 1024
 MAX_REPLAY_MEMORY: Final = 1 << 17
 """Initiations remembered per onion key, so that none is accepted twice."""
 

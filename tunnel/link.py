@@ -117,11 +117,12 @@ class LinkStream:
         """Bytes that wait outside of QUIC's own buffer."""
         return self._link.connection.queued(self.id)
 
-    def send(self, record: bytearray) -> bool:
+    def send(self, record: bytearray, *, last: bool = False) -> bool:
         """Send one record. A stream that was cut off ignores it.
 
         Args:
             record: 2 bytes of room, the message, 16 bytes of room.
+            last: nothing follows; as `finish`.
 
         Returns:
             False to stop until `StreamReceiver.writable`.
@@ -133,7 +134,7 @@ class LinkStream:
         nonce = _TAG_NONCE.pack(self.id, self._sent)
         self._link.tag_sealer.encrypt_into(nonce, b"", view[PREFIX_BYTES:-TAG_BYTES], view[-TAG_BYTES:])
         self._sent += 1
-        return self._link.connection.write(self.id, bytes(record))
+        return self._link.connection.write(self.id, bytes(record), last)
 
     def finish(self) -> None:
         """Send nothing more on this stream."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, ClientFlow
     from tunnel.links import Links
+    from tunnel.memory import Memory
     from tunnel.path import Path, PathChooser
 
 _TICK_S: Final = 0.25
@@ -53,10 +54,12 @@ class CircuitPool:
         links: for reaching guards.
         choose: names a path that avoids some peers, and ends at a certain exit if one is named; raises CircuitError
             when there is none.
+        memory: the node's.
     """
 
-    def __init__(self, links: Links, choose: PathChooser) -> None:
+    def __init__(self, links: Links, choose: PathChooser, memory: Memory) -> None:
         self._links = links
+        self._memory = memory
         self._choose = choose
         self._circuits: list[Circuit] = []
         self._building = 0
@@ -214,7 +217,7 @@ class CircuitPool:
             self._building -= 1
 
     async def _built(self, path: Path) -> Circuit:
-        return await build(path, self._links, CIRCUIT_AGE_S * _random.uniform(0.5, 1.5), self)
+        return await build(path, self._links, CIRCUIT_AGE_S * _random.uniform(0.5, 1.5), self, self._memory)
 
     def _choose_path(self, last: PeerKey | None = None, also_avoid: Collection[PeerKey] = ()) -> Path:
         now = asyncio.get_running_loop().time()

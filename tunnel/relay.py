@@ -24,8 +24,8 @@ from tunnel.limits import (
     MAX_CREATIONS_PER_LINK,
     MAX_FLOWS_PER_CIRCUIT,
     MAX_REPLAY_MEMORY,
-    RELAY_QUEUE,
 )
+from tunnel.queues import CircuitQueue, Queues
 from tunnel.terminal import FlowTable, Terminal
 from tunnel.wireguard.constants import HOP_IDENTIFIER, TAG_BYTES
 from tunnel.wireguard.handshake import Responder
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tunnel.creation import Asked
     from tunnel.link import Link, LinkStream, StreamReceiver
     from tunnel.links import Links
+    from tunnel.memory import Memory
     from tunnel.path import Hop
     from tunnel.terminal import FlowAcceptor
 
@@ -61,7 +62,7 @@ class _Backward:
         self._flow.far_ended()
 
     def writable(self) -> None:
-        """Nothing waits here: the ends' credit is the back-pressure."""
+        self._flow.far_writable()
 
 
 class RelayFlow:
@@ -93,8 +94,8 @@ class RelayFlow:
             self._refuse()
             return
         self._opened += 1
-        if not self._far_over and not self._far.send(record) and self._far.queued > RELAY_QUEUE:
-            self._circuit.over_budget()
+        if not self._far_over and not self._far.send(record):
+            self._circuit.queue.queued(self._far, len(record))
 
     def _refuse(self) -> None:
         """The client, or a hop between, sent what this hop's key does not open."""
@@ -106,8 +107,8 @@ class RelayFlow:
         record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
         self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
         self._sealed += 1
-        if not self._near_over and not self._near.send(record) and self._near.queued > RELAY_QUEUE:
-            self._circuit.over_budget()
+        if not self._near_over and not self._near.send(record):
+            self._circuit.queue.queued(self._near, len(record))
 
     def ended(self) -> None:
         if not self._near_over:
@@ -122,20 +123,29 @@ class RelayFlow:
             self._forget()
 
     def writable(self) -> None:
-        """Nothing waits here: the ends' credit is the back-pressure."""
+        self._circuit.queue.drained(self._near)
+
+    def far_writable(self) -> None:
+        """The far stream takes bytes again."""
+        self._circuit.queue.drained(self._far)
 
     def _forget(self) -> None:
         if self._near_over and self._far_over:
             self._near.link.forget_stream(self._near)
             self._far.link.forget_stream(self._far)
-            self._circuit.flows.discard(self)
+            self._over()
+
+    def _over(self) -> None:
+        self._circuit.queue.drained(self._near)
+        self._circuit.queue.drained(self._far)
+        self._circuit.flows.discard(self)
 
     def cut(self) -> None:
         """End both streams at once."""
         self._near_over = self._far_over = True
         self._near.reset()
         self._far.reset()
-        self._circuit.flows.discard(self)
+        self._over()
 
 
 class HopCircuit:
@@ -157,6 +167,7 @@ class HopCircuit:
         self.terminal: Terminal | None = None
         self.next_link: Link | None = None
         self.next_number = 0
+        self.queue = CircuitQueue(self, relay.queues)
         self._numbers = FlowNumbers()
 
     def opened(self, stream: LinkStream, number: int, body: memoryview) -> StreamReceiver:
@@ -183,7 +194,7 @@ class HopCircuit:
         self._relay.counters[why] += 1
 
     def over_budget(self) -> None:
-        """More waits here than honest ends can have under way: end the circuit."""
+        """Too much waits here: end the circuit."""
         self._relay.counters["over budget"] += 1
         self.close(Reason.BUSY)
 
@@ -202,6 +213,7 @@ class HopCircuit:
         self._relay.drop(self._link, self)
         for flow in list(self.flows):
             flow.cut()
+        self.queue.clear()
         if self.terminal is not None:
             self.terminal.close()
 
@@ -229,6 +241,7 @@ class Relay:
         locate: a peer's verified keys and addresses, None when unknown.
         relays: whether this peer extends circuits to others.
         acceptor: who makes connections at the end of a circuit; None when this peer is no exit.
+        memory: the node's.
     """
 
     def __init__(
@@ -238,6 +251,7 @@ class Relay:
         locate: Callable[[PeerKey], Hop | None],
         relays: bool,
         acceptor: FlowAcceptor | None,
+        memory: Memory,
     ) -> None:
         self._responders = [Responder(HOP_IDENTIFIER, key, secrets.token_bytes) for key in onion_keys]
         self._links = links
@@ -248,6 +262,8 @@ class Relay:
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
         self._creating: Counter[Link] = Counter()
         self._tasks = Tasks()
+        self._memory = memory
+        self.queues = Queues(links)
         self.table = FlowTable()
         self.counters: Counter[str] = Counter()
 
@@ -336,7 +352,7 @@ class Relay:
         circuit.next_link, circuit.next_number = next_link, next_number
         owner.circuit = circuit
         if next_link is None:
-            circuit.terminal = Terminal(keys, self._acceptor, self.table)
+            circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory)
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
             circuit.close(owner.reason)

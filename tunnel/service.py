@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import CircuitError, Reason
 from tunnel.links import Links
+from tunnel.memory import Memory
 from tunnel.pool import CircuitPool
 from tunnel.relay import Relay
 
@@ -65,8 +66,9 @@ class Tunnel:
         self._parts = parts
         self.engine = engine
         self.links = Links(engine, parts.link_key, parts.descriptor, self, parts.address_ok)
-        self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor)
-        self.pool = CircuitPool(self.links, parts.choose)
+        self.memory = Memory()
+        self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory)
+        self.pool = CircuitPool(self.links, parts.choose, self.memory)
 
     async def start(self, port: int, *, client: bool) -> int:
         """Open the UDP port, 0 for any, and begin to build circuits if this node is a client.

@@ -8,14 +8,18 @@ client of the circuit before could derive; each resume replaces it.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import DecodeError, Reason
+from tunnel.carrier import StreamCarrier
+from tunnel.credit import CircuitCredit
 from tunnel.flow import FlowEnd
 from tunnel.frames import (
     SECRET_BYTES,
     Frame,
+    decode_credit,
     decode_open,
     decode_resume,
     decode_token,
@@ -34,8 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from core.flow import IncomingFlow
+    from tunnel.carrier import Carrier
     from tunnel.frames import Open, Resume
     from tunnel.link import LinkStream, StreamReceiver
+    from tunnel.memory import Memory
     from tunnel.wireguard.handshake import Keys
 
 _LABEL_RESUME: Final = b"Macro VPN v1 resume"
@@ -104,7 +110,7 @@ class FlowTable:
             next(iter(self._orphans)).give_up()
 
     def _waiting_bytes(self) -> int:
-        return sum(flow.waiting_bytes for flow in self._orphans)
+        return sum(flow.held_bytes for flow in self._orphans)
 
     def _adopted(self, flow: ExitFlow) -> None:
         timer = self._orphans.pop(flow, None)
@@ -127,25 +133,22 @@ class ExitFlow(FlowEnd):
     """A flow as the exit holds it.
 
     Args:
-        stream: where it was opened.
-        layers: its layers there.
         terminal: the circuit it was opened on.
         flow_id: 16 bytes that the client chose.
     """
 
-    def __init__(self, stream: LinkStream, layers: Layers, terminal: Terminal, flow_id: bytes) -> None:
-        super().__init__(stream, layers)
+    def __init__(self, terminal: Terminal, flow_id: bytes) -> None:
+        super().__init__(terminal.credit)
         self._terminal = terminal
         self._accepted = False
         self.flow_id = flow_id
         self.secret = self._proven = terminal.resume_key.secret(flow_id)
         self.epoch = 0
-        terminal.flows.add(self)
 
     def accept(self) -> None:
         if not self._accepted and self._reason is None:
             self._accepted = True
-            self._send(frame(Frame.OPENED))
+            self._send(frame(Frame.OPENED) + self._first_credit())
 
     def is_claimed_by(self, asked: Resume) -> bool:
         """Whether a RESUME proves the right to this flow, and is newer than the last one.
@@ -156,24 +159,21 @@ class ExitFlow(FlowEnd):
         known = [compare_digest(secret, asked.secret) for secret in (self.secret, self._proven)]
         return any(known) and asked.epoch > self.epoch
 
-    def resume(self, stream: LinkStream, layers: Layers, terminal: Terminal, asked: Resume) -> None:
+    def resume(self, carrier: Carrier, terminal: Terminal, asked: Resume) -> None:
         """Go on over another circuit.
 
         Raises:
             DecodeError: the client says that it received what was never sent.
         """
-        self._terminal.flows.discard(self)
         self._terminal = terminal
-        terminal.flows.add(self)
         self._proven, self.epoch = asked.secret, asked.epoch
         self.secret = terminal.resume_key.secret(self.flow_id)
-        self.move(stream, layers)
+        self.move(carrier)
         self._send(encode_resumed(self._accepted, self._tell_position()))
         self.go_on_from(asked.position)
 
     def lose_path(self) -> None:
         """The circuit is over; wait for another one."""
-        self._terminal.flows.discard(self)
         self.suspend()
         self._terminal.table.orphan(self)
 
@@ -186,33 +186,60 @@ class ExitFlow(FlowEnd):
         self.lose_path()
 
     def _over(self) -> None:
-        self._terminal.flows.discard(self)
         self._terminal.table.remove(self)
 
 
 class CircuitFrames:
-    """Flow 0: the frames of the circuit itself. Answers pings."""
+    """Flow 0: the frames of the circuit itself. Answers pings, each with one of its own to learn the round trip."""
 
-    def __init__(self, stream: LinkStream, layers: Layers) -> None:
+    def __init__(self, stream: LinkStream, layers: Layers, credit: CircuitCredit[ExitFlow]) -> None:
         self._stream = stream
         self._layers = layers
+        self._credit = credit
+        self._asked: tuple[int, float] | None = None
+        credit.tell_with(self._send)
+
+    def _send(self, frames: bytes) -> None:
+        self._stream.send(self._layers.seal(frames))
 
     def message(self, body: memoryview) -> None:
         try:
             for kind, content in split(self._layers.open(body)):
-                if kind == Frame.PING:
-                    self._stream.send(self._layers.seal(encode_token(Frame.PONG, decode_token(content))))
-                elif kind != Frame.PAD:
-                    raise DecodeError("frame", "not legal on flow 0")
+                self._frame(kind, content)
         except DecodeError:
             self._stream.reset()
+
+    def _frame(self, kind: int, content: memoryview) -> None:
+        match kind:
+            case Frame.PING:
+                self._send(encode_token(Frame.PONG, decode_token(content)) + self._ask())
+            case Frame.PONG:
+                self._answered(decode_token(content))
+            case Frame.CREDIT:
+                self._credit.credit_came(*decode_credit(content))
+            case Frame.PAD:
+                pass
+            case _:
+                raise DecodeError("frame", "not legal on flow 0")
+
+    def _ask(self) -> bytes:
+        if self._asked is not None:
+            return b""
+        self._asked = secrets.randbits(64), self._credit.clock()
+        return encode_token(Frame.PING, self._asked[0])
+
+    def _answered(self, token: int) -> None:
+        if self._asked is None or token != self._asked[0]:
+            raise DecodeError("PONG", "answers nothing")
+        self._credit.measured(self._credit.clock() - self._asked[1])
+        self._asked = None
 
     def ended(self) -> None:
         self._stream.finish()
         self._stream.link.forget_stream(self._stream)
 
     def writable(self) -> None:
-        """Pings come one at a time; nothing waits here."""
+        """Frames of the circuit are few; nothing waits here."""
 
 
 class _Arrival:
@@ -243,15 +270,13 @@ class _Arrival:
             self._rest(flow, frames)
 
     def _rest(self, flow: ExitFlow, frames: Iterator[tuple[int, memoryview]]) -> None:
-        self._stream.receiver = flow
         try:
             flow.frames(frames)
         except DecodeError:
             flow.break_off()
 
     def _refuse(self, reason: Reason) -> None:
-        self._stream.send(self._layers.seal(encode_reset(reason)))
-        self._stream.finish()
+        self._stream.send(self._layers.seal(encode_reset(reason)), last=True)
 
     def ended(self) -> None:
         self._stream.finish()
@@ -268,14 +293,20 @@ class Terminal:
         keys: shared with the client.
         acceptor: who makes the connections; None at a relay that is no exit.
         table: the exit's flows.
+        memory: the node's.
     """
 
-    def __init__(self, keys: Keys, acceptor: FlowAcceptor | None, table: FlowTable) -> None:
+    def __init__(self, keys: Keys, acceptor: FlowAcceptor | None, table: FlowTable, memory: Memory) -> None:
         self._session = Session(keys)
         self._acceptor = acceptor
         self.resume_key = ResumeKey(keys)
         self.table = table
-        self.flows: set[ExitFlow] = set()
+        self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, asyncio.get_running_loop().time)
+
+    @property
+    def flows(self) -> set[ExitFlow]:
+        """Those that the circuit carries now."""
+        return self.credit.flows
 
     @property
     def flow_count(self) -> int:
@@ -284,7 +315,7 @@ class Terminal:
     def open(self, stream: LinkStream, number: int) -> StreamReceiver:
         """A receiver for the stream of flow `number`, which the client just opened."""
         layers = Layers([self._session], [number])
-        return _Arrival(stream, layers, self) if number else CircuitFrames(stream, layers)
+        return _Arrival(stream, layers, self) if number else CircuitFrames(stream, layers, self.credit)
 
     def opened(self, stream: LinkStream, layers: Layers, asked: Open) -> ExitFlow:
         """Begin a flow, and pass the request on, within the limit.
@@ -292,12 +323,9 @@ class Terminal:
         Raises:
             DecodeError: its id is used.
         """
-        flow = ExitFlow(stream, layers, self, asked.flow_id)
-        try:
-            self.table.add(flow)
-        except DecodeError:
-            self.flows.discard(flow)
-            raise
+        flow = ExitFlow(self, asked.flow_id)
+        self.table.add(flow)
+        flow.start(self._carrier_for(flow, stream, layers))
         if self._acceptor is None:
             flow.reset(Reason.NOT_ALLOWED)
         elif self.flow_count > MAX_FLOWS_PER_CIRCUIT:
@@ -315,10 +343,14 @@ class Terminal:
         flow = self.table.claim(asked)
         if flow is not None:
             try:
-                flow.resume(stream, layers, self, asked)
+                flow.resume(self._carrier_for(flow, stream, layers), self, asked)
             except DecodeError:
                 flow.break_off()
         return flow
+
+    def _carrier_for(self, flow: ExitFlow, stream: LinkStream, layers: Layers) -> StreamCarrier:
+        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow)
+        return carrier
 
     def close(self) -> None:
         """The circuit is over; its flows wait for another one."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from tunnel.carrier import StreamCarrier
+from tunnel.credit import CircuitCredit
 from tunnel.flow import FlowEnd
+from tunnel.frames import decode_credit, split
 from tunnel.layers import Layers
+from tunnel.memory import Memory
 from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
@@ -41,9 +46,10 @@ class JoinedStream:
     def queued(self) -> int:
         return sum(map(len, self.sent))
 
-    def send(self, record: bytearray) -> bool:
+    def send(self, record: bytearray, *, last: bool = False) -> bool:
         assert not self.finished, "bytes after the end of the stream"
         self.sent.append(bytes(record[2:-16]))
+        self.finished = last
         return not self.full
 
     def finish(self) -> None:
@@ -122,13 +128,26 @@ class Counted(FlowEnd):
         self.overs += 1
 
 
-class End:
-    """One end with its stream, its layers and its listener."""
+class Clock:
+    """Stands still unless it is moved."""
 
-    def __init__(self, session: Session, **options: Any) -> None:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class End:
+    """One end with its circuit's credit, its stream, its layers and its listener."""
+
+    def __init__(self, session: Session, clock: Clock, **options: Any) -> None:
         self.stream = JoinedStream()
         self.layers = Layers([session], [7])
-        self.flow = Counted(self.stream.as_stream, self.layers)
+        self.credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock)
+        self.flow = Counted(self.credit)
+        self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow)
+        self.flow.start(self.carrier)
         self.heard = Listener(self.flow, **options)
 
     def attach(self) -> None:
@@ -139,22 +158,30 @@ class End:
         self.stream.send(self.layers.seal(b"".join(frames)))
 
 
+def _tell(credit: CircuitCredit[FlowEnd], told: bytes) -> None:
+    for _, content in split(memoryview(told)):
+        credit.credit_came(*decode_credit(content))
+
+
 class Ends:
     """Both ends of one flow."""
 
     def __init__(self, *, attach: bool = True, **options: Any) -> None:
-        self.near = End(Session(Keys(ONE, TWO, 1, 2, b"", b"")), **options)
-        self.far = End(Session(Keys(TWO, ONE, 2, 1, b"", b"")), **options)
+        self.clock = Clock()
+        self.near = End(Session(Keys(ONE, TWO, 1, 2, b"", b"")), self.clock, **options)
+        self.far = End(Session(Keys(TWO, ONE, 2, 1, b"", b"")), self.clock, **options)
+        self.near.credit.tell_with(partial(_tell, self.far.credit))
+        self.far.credit.tell_with(partial(_tell, self.near.credit))
         if attach:
             self.near.attach()
             self.far.attach()
 
     def run(self) -> None:
         """Deliver everything until nothing is on its way."""
-        while self.near.stream.deliver(self.far.flow) or self.far.stream.deliver(self.near.flow):
+        while self.near.stream.deliver(self.far.carrier) or self.far.stream.deliver(self.near.carrier):
             pass
 
     def unstop(self, end: End) -> None:
         """The link takes bytes again."""
         end.stream.full = False
-        end.flow.writable()
+        end.carrier.writable()

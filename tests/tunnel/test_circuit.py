@@ -15,9 +15,10 @@ from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
 from tunnel import circuit as circuit_module
 from tunnel.circuit import Circuit, ClientFlow, build
-from tunnel.frames import Frame, encode_token, frame
+from tunnel.frames import Frame, encode_credit, encode_token, frame
 from tunnel.layers import MAX_FLOW_NUMBER
 from tunnel.limits import PING_EVERY_S, PING_IDLE_S, SUSPECT_S
+from tunnel.memory import Memory
 from tunnel.path import Hop
 from tunnel.terminal import CircuitFrames, ExitFlow
 
@@ -46,7 +47,7 @@ class Ended:
 async def built(network: Network, client: Tunnel) -> tuple[Circuit, Ended]:
     """A circuit that no pool looks after, its first ping answered."""
     ended = Ended()
-    circuit = await build(path_of(network), client.links, 600, ended)
+    circuit = await build(path_of(network), client.links, 600, ended, Memory())
     await until(lambda: circuit.rtt_s is not None)
     return circuit, ended
 
@@ -209,7 +210,7 @@ def exit_frames(network: Network, client: Tunnel) -> list[CircuitFrames]:
 
 @pytest.mark.parametrize(
     "wrong",
-    [encode_token(Frame.PONG, 1), frame(Frame.PONG, b"short"), encode_token(Frame.PING, 1), frame(Frame.DATA), b"\x08"],
+    [encode_token(Frame.PONG, 1), frame(Frame.PONG, b"short"), encode_credit(1, 1 << 24), frame(Frame.DATA), b"\x08"],
 )
 async def test_a_wrong_word_on_flow_0_ends_the_circuit(wrong: bytes) -> None:
     async with chain(2, Board().engine) as (network, client, _):
@@ -268,7 +269,7 @@ async def test_a_guard_that_is_not_there_is_blamed() -> None:
         for link in list(client.links):
             link.close()
         with pytest.raises(CircuitError) as caught:
-            await build((away,), client.links, 600, Ended())
+            await build((away,), client.links, 600, Ended(), Memory())
         assert (caught.value.reason, caught.value.hop) == (Reason.NEXT_HOP, 0)
 
 
@@ -277,7 +278,7 @@ async def test_a_guard_that_does_not_answer_is_blamed(monkeypatch: pytest.Monkey
     async with chain(2, Board().engine) as (network, client, _):
         hang(network.nodes[0])
         with pytest.raises(CircuitError) as caught:
-            await build(path_of(network), client.links, 600, Ended())
+            await build(path_of(network), client.links, 600, Ended(), Memory())
         assert caught.value.hop == 0
 
 
@@ -287,7 +288,7 @@ async def test_a_refused_creation_leaves_nothing() -> None:
         (link,) = client.links
         before = dict(link._owners)
         with pytest.raises(CircuitError) as caught:
-            await build((guard, guard), client.links, 600, Ended())
+            await build((guard, guard), client.links, 600, Ended(), Memory())
         assert caught.value.hop is not None
         await turns()
         assert link._owners == before

@@ -11,13 +11,13 @@ from tests.harness.entropy import flipped
 from tests.harness.joined import End, Ends
 from tunnel.flow import MAX_DATA
 from tunnel.frames import Frame, encode_credit, encode_open, encode_reset, encode_token, frame
-from tunnel.limits import CREDIT_WINDOW, MAX_PLAINTEXT
+from tunnel.limits import FLOW_WINDOW, MAX_FLOW_WINDOW, MAX_PLAINTEXT
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from core.flow import Buffer
 
-TEXT = bytes(range(256)) * 1000
+TEXT = bytes(range(256)) * 200
 
 
 def check_closed(end: End, reason: Reason) -> None:
@@ -38,11 +38,11 @@ def test_bytes_go_both_ways() -> None:
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 def test_a_written_buffer_may_be_used_again(make: type[bytes | bytearray | memoryview]) -> None:
     ends = Ends()
-    source = bytearray(CREDIT_WINDOW + 10)
+    source = bytearray(FLOW_WINDOW + 10)
     ends.near.flow.write(make(source))
     source[:] = b"\xff" * len(source)
     ends.run()
-    assert ends.far.heard.data == bytes(CREDIT_WINDOW + 10)
+    assert ends.far.heard.data == bytes(FLOW_WINDOW + 10)
 
 
 def test_writes_are_cut_to_the_largest_message() -> None:
@@ -107,22 +107,22 @@ def test_finish_within_the_eof_call() -> None:
 
 def test_what_was_written_before_finish_arrives_with_the_credit() -> None:
     ends = Ends(hungry=False)
-    ends.near.flow.write(bytes(CREDIT_WINDOW + 100))
+    ends.near.flow.write(bytes(FLOW_WINDOW + 100))
     ends.near.flow.finish()
     ends.run()
-    assert (len(ends.far.heard.data), ends.far.heard.eof) == (CREDIT_WINDOW, 0)
-    ends.far.flow.consumed(CREDIT_WINDOW)
+    assert (len(ends.far.heard.data), ends.far.heard.eof) == (FLOW_WINDOW, 0)
+    ends.far.flow.consumed(FLOW_WINDOW)
     ends.run()
-    assert (len(ends.far.heard.data), ends.far.heard.eof) == (CREDIT_WINDOW + 100, 1)
+    assert (len(ends.far.heard.data), ends.far.heard.eof) == (FLOW_WINDOW + 100, 1)
 
 
 def test_credit_still_comes_after_fin() -> None:
     """An end that has sent FIN goes on reading, so it goes on returning credit."""
     ends = Ends()
     ends.near.flow.finish()
-    ends.far.flow.write(bytes(5 * CREDIT_WINDOW))
+    ends.far.flow.write(bytes(5 * FLOW_WINDOW))
     ends.run()
-    assert len(ends.near.heard.data) == 5 * CREDIT_WINDOW
+    assert len(ends.near.heard.data) == 5 * FLOW_WINDOW
 
 
 def test_finish_twice_is_once() -> None:
@@ -146,23 +146,23 @@ def test_writing_after_finish_is_ignored() -> None:
 
 def test_a_reader_that_never_consumes_stops_the_sender() -> None:
     ends = Ends(hungry=False)
-    assert ends.near.flow.write(bytes(CREDIT_WINDOW))
+    assert ends.near.flow.write(bytes(FLOW_WINDOW))
     assert not ends.near.flow.write(b"more")
     ends.run()
-    assert len(ends.far.heard.data) == CREDIT_WINDOW
+    assert len(ends.far.heard.data) == FLOW_WINDOW
     assert ends.near.heard.writable == 0
 
 
 def test_returned_credit_lets_the_sender_go_on() -> None:
     ends = Ends(hungry=False)
-    assert not ends.near.flow.write(bytes(CREDIT_WINDOW + 1))
+    assert not ends.near.flow.write(bytes(FLOW_WINDOW + 1))
     ends.run()
-    ends.far.flow.consumed(CREDIT_WINDOW // 4 - 1)
+    ends.far.flow.consumed(FLOW_WINDOW // 4 - 1)
     ends.run()
-    assert len(ends.far.heard.data) == CREDIT_WINDOW
+    assert len(ends.far.heard.data) == FLOW_WINDOW
     ends.far.flow.consumed(1)
     ends.run()
-    assert len(ends.far.heard.data) == CREDIT_WINDOW + 1
+    assert len(ends.far.heard.data) == FLOW_WINDOW + 1
     assert ends.near.heard.writable == 1
 
 
@@ -176,24 +176,24 @@ def test_credit_is_exact_over_many_windows() -> None:
 
 def test_data_beyond_the_credit_breaks_the_flow() -> None:
     ends = Ends(hungry=False)
-    for _ in range(CREDIT_WINDOW // MAX_DATA):
+    for _ in range(FLOW_WINDOW // MAX_DATA):
         ends.near.say(frame(Frame.DATA, bytes(MAX_DATA)))
-    ends.near.say(frame(Frame.DATA, bytes(CREDIT_WINDOW % MAX_DATA)))
+    ends.near.say(frame(Frame.DATA, bytes(FLOW_WINDOW % MAX_DATA)))
     ends.run()
     assert ends.far.heard.closed == []
     ends.near.say(frame(Frame.DATA, b"x"))
-    ends.near.stream.deliver(ends.far.flow)
+    ends.near.stream.deliver(ends.far.carrier)
     check_closed(ends.far, Reason.PROTOCOL)
-    assert len(ends.far.heard.data) == CREDIT_WINDOW
+    assert len(ends.far.heard.data) == FLOW_WINDOW
 
 
 def test_data_beyond_the_credit_before_anyone_listens() -> None:
     ends = Ends(attach=False)
-    for _ in range(CREDIT_WINDOW // MAX_DATA + 1):
+    for _ in range(FLOW_WINDOW // MAX_DATA + 1):
         ends.near.say(frame(Frame.DATA, bytes(MAX_DATA)))
-        ends.near.stream.deliver(ends.far.flow)
+        ends.near.stream.deliver(ends.far.carrier)
     ends.far.attach()
-    assert len(ends.far.heard.data) <= CREDIT_WINDOW
+    assert len(ends.far.heard.data) <= FLOW_WINDOW
     check_closed(ends.far, Reason.PROTOCOL)
 
 
@@ -202,7 +202,7 @@ def test_what_waits_for_a_listener_is_bounded_by_bytes_and_not_by_frames() -> No
     ends = Ends(attach=False)
     for _ in range(50):
         ends.near.say(frame(Frame.DATA, b"x"), frame(Frame.DATA), frame(Frame.PAD, bytes(30_000)))
-        ends.near.stream.deliver(ends.far.flow)
+        ends.near.stream.deliver(ends.far.carrier)
     assert bytes(ends.far.flow._early) == b"x" * 50
     ends.far.attach()
     assert ends.far.heard.data == b"x" * 50
@@ -210,32 +210,33 @@ def test_what_waits_for_a_listener_is_bounded_by_bytes_and_not_by_frames() -> No
 
 @pytest.mark.parametrize(
     ("consumed", "window"),
-    [(101, CREDIT_WINDOW), (100, CREDIT_WINDOW - 101), (0, CREDIT_WINDOW - 1), (0, 0), ((1 << 64) - 1, 1)],
+    [(101, FLOW_WINDOW), (100, FLOW_WINDOW - 101), (0, FLOW_WINDOW - 1), (0, 0), ((1 << 64) - 1, 1)],
     ids=["more than was sent", "shrinks", "shrinks at once", "nothing", "huge"],
 )
 def test_lies_about_credit_break_the_flow(consumed: int, window: int) -> None:
     ends = Ends()
     ends.near.flow.write(bytes(100))
     ends.far.say(encode_credit(consumed, window))
-    ends.far.stream.deliver(ends.near.flow)
+    ends.far.stream.deliver(ends.near.carrier)
     check_closed(ends.near, Reason.PROTOCOL)
 
 
 def test_a_huge_window_gives_no_more_than_a_window() -> None:
     ends = Ends(hungry=False)
     ends.far.say(encode_credit(0, (1 << 32) - 1))
-    ends.far.stream.deliver(ends.near.flow)
-    assert not ends.near.flow.write(bytes(3 * CREDIT_WINDOW))
+    ends.far.stream.deliver(ends.near.carrier)
+    ends.near.credit.credit_came(0, 2 * MAX_FLOW_WINDOW)
+    assert not ends.near.flow.write(bytes(2 * MAX_FLOW_WINDOW))
     sent = sum(len(message) - OVERHEAD_BYTES - 4 for message in ends.near.stream.sent)
-    assert sent == CREDIT_WINDOW
+    assert sent == MAX_FLOW_WINDOW
 
 
 def test_old_credit_again_is_no_error() -> None:
     ends = Ends(hungry=False)
     ends.near.flow.write(bytes(100))
     for _ in range(3):
-        ends.far.say(encode_credit(0, CREDIT_WINDOW))
-        ends.far.stream.deliver(ends.near.flow)
+        ends.far.say(encode_credit(0, FLOW_WINDOW))
+        ends.far.stream.deliver(ends.near.carrier)
     assert ends.near.heard.closed == []
 
 
@@ -260,7 +261,7 @@ def test_a_full_link_takes_one_message_at_a_time() -> None:
     ends.near.stream.full = True
     ends.near.flow.write(bytes(10 * MAX_DATA))
     assert len(ends.near.stream.sent) == 1
-    ends.near.flow.writable()
+    ends.near.carrier.writable()
     assert len(ends.near.stream.sent) == 2
 
 
@@ -358,17 +359,17 @@ def test_reset() -> None:
 
 def test_reset_drops_what_waits() -> None:
     ends = Ends(hungry=False)
-    ends.near.flow.write(bytes(CREDIT_WINDOW + 5))
+    ends.near.flow.write(bytes(FLOW_WINDOW + 5))
     ends.near.flow.reset(Reason.LOCAL)
     ends.run()
-    assert len(ends.far.heard.data) == CREDIT_WINDOW
+    assert len(ends.far.heard.data) == FLOW_WINDOW
     check_closed(ends.far, Reason.LOCAL)
 
 
 def test_a_reset_never_looks_like_a_good_end() -> None:
     ends = Ends()
     ends.near.say(encode_reset(Reason.DONE))
-    ends.near.stream.deliver(ends.far.flow)
+    ends.near.stream.deliver(ends.far.carrier)
     check_closed(ends.far, Reason.CLOSED)
 
 
@@ -387,9 +388,9 @@ def test_a_flow_that_is_over_ignores_all_calls() -> None:
     sent = len(ends.near.stream.sent)
     assert ends.near.flow.write(b"late")
     ends.near.flow.finish()
-    ends.near.flow.consumed(CREDIT_WINDOW)
+    ends.near.flow.consumed(FLOW_WINDOW)
     ends.near.flow.reset(Reason.RESET)
-    ends.near.flow.writable()
+    ends.near.carrier.writable()
     assert len(ends.near.stream.sent) == sent
     assert ends.near.flow.overs == 1
 
@@ -419,9 +420,9 @@ def test_a_flow_that_is_over_ignores_all_calls() -> None:
 def test_what_breaks_the_flow(frames: list[bytes]) -> None:
     ends = Ends()
     ends.near.say(*frames)
-    ends.near.stream.deliver(ends.far.flow)
+    ends.near.stream.deliver(ends.far.carrier)
     check_closed(ends.far, Reason.PROTOCOL)
-    assert ends.far.stream.deliver(ends.near.flow)
+    assert ends.far.stream.deliver(ends.near.carrier)
     check_closed(ends.near, Reason.PROTOCOL)
 
 
@@ -443,7 +444,7 @@ def test_an_empty_message_is_harmless() -> None:
 def test_frames_after_a_reset_are_not_read() -> None:
     ends = Ends()
     ends.near.say(encode_reset(Reason.REFUSED), frame(Frame.DATA, b"x"), b"\3")
-    ends.near.stream.deliver(ends.far.flow)
+    ends.near.stream.deliver(ends.far.carrier)
     check_closed(ends.far, Reason.REFUSED)
     assert not ends.far.heard.data
 
@@ -452,7 +453,7 @@ def test_a_changed_message_breaks_the_flow() -> None:
     ends = Ends()
     ends.near.flow.write(b"text")
     ends.near.stream.sent[0] = flipped(ends.near.stream.sent[0], 150)
-    ends.near.stream.deliver(ends.far.flow)
+    ends.near.stream.deliver(ends.far.carrier)
     check_closed(ends.far, Reason.PROTOCOL)
     assert not ends.far.heard.data
 
@@ -466,8 +467,8 @@ def test_messages_come_once_and_in_order(trick: str) -> None:
     first, second, third = sent
     sent.clear()
     sent.extend({"lost": (first, third), "repeated": (first, first), "moved": (first, third, second)}[trick])
-    ends.near.stream.deliver(ends.far.flow)
-    ends.near.stream.deliver(ends.far.flow)
+    ends.near.stream.deliver(ends.far.carrier)
+    ends.near.stream.deliver(ends.far.carrier)
     assert ends.far.heard.data == b"one"
     check_closed(ends.far, Reason.PROTOCOL)
 
@@ -476,7 +477,7 @@ def test_a_stream_that_ends_without_fin_is_no_good_end() -> None:
     ends = Ends()
     ends.near.flow.write(b"text")
     ends.run()
-    ends.far.flow.ended()
+    ends.far.carrier.ended()
     assert ends.far.heard.data == b"text"
     assert ends.far.heard.eof == 0
     check_closed(ends.far, Reason.CLOSED)
@@ -487,15 +488,15 @@ def test_a_stream_that_ends_after_fin_but_before_the_other_fin() -> None:
     ends = Ends()
     ends.near.flow.finish()
     ends.run()
-    ends.far.flow.ended()
+    ends.far.carrier.ended()
     assert ends.far.heard.eof == 1
     check_closed(ends.far, Reason.CLOSED)
 
 
 def test_the_end_of_the_stream_may_come_twice() -> None:
     ends = Ends()
-    ends.far.flow.ended()
-    ends.far.flow.ended()
+    ends.far.carrier.ended()
+    ends.far.carrier.ended()
     check_closed(ends.far, Reason.CLOSED)
 
 

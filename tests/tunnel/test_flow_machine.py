@@ -11,17 +11,18 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+import tunnel.credit
 import tunnel.flow
 from core.errors import Reason
 from tests.harness.joined import End, Ends
 
-CREDIT_WINDOW = 4096
+FLOW_WINDOW = 4096
 MAX_DATA = 700
 """Small, so that few calls go through many windows and messages."""
 
 SIDES = st.sampled_from(["near", "far"])
-SIZES = st.sampled_from([0, 1, 100, 1000, CREDIT_WINDOW // 4, CREDIT_WINDOW, CREDIT_WINDOW + 1, 3 * CREDIT_WINDOW])
-PATTERN = bytes(range(251)) * (20 * CREDIT_WINDOW // 251)
+SIZES = st.sampled_from([0, 1, 100, 1000, FLOW_WINDOW // 4, FLOW_WINDOW, FLOW_WINDOW + 1, 3 * FLOW_WINDOW])
+PATTERN = bytes(range(251)) * (20 * FLOW_WINDOW // 251)
 
 
 class FlowMachine(RuleBasedStateMachine):
@@ -30,7 +31,10 @@ class FlowMachine(RuleBasedStateMachine):
     @initialize(attached=st.sets(SIDES))
     def begin(self, attached: set[str]) -> None:
         self.limits = pytest.MonkeyPatch()
-        self.limits.setattr(tunnel.flow, "CREDIT_WINDOW", CREDIT_WINDOW)
+        self.limits.setattr(tunnel.flow, "FLOW_WINDOW", FLOW_WINDOW)
+        self.limits.setattr(tunnel.credit, "FLOW_WINDOW", FLOW_WINDOW)
+        self.limits.setattr(tunnel.credit, "CIRCUIT_WINDOW", 2 * FLOW_WINDOW)
+        self.limits.setattr(tunnel.credit, "GUESSED_RATE", 0)
         self.limits.setattr(tunnel.flow, "MAX_DATA", MAX_DATA)
         self.ends = Ends(attach=False, hungry=False)
         self.attached: set[str] = set()
@@ -93,7 +97,7 @@ class FlowMachine(RuleBasedStateMachine):
     @rule(side=SIDES, count=st.integers(1, 100))
     def deliver(self, side: str, count: int) -> None:
         for _ in range(count):
-            if not self.end(side).stream.deliver(self.end(self.other(side)).flow):
+            if not self.end(side).stream.deliver(self.end(self.other(side)).carrier):
                 break
 
     @precondition(lambda self: not self.reset)
@@ -107,7 +111,7 @@ class FlowMachine(RuleBasedStateMachine):
     def cut_it(self, side: str, sure: int) -> None:
         if sure == 0:
             self.cut = True
-            self.end(side).flow.ended()
+            self.end(side).carrier.ended()
 
     @invariant()
     def bytes_are_exact_and_in_order(self) -> None:
@@ -120,8 +124,8 @@ class FlowMachine(RuleBasedStateMachine):
     def no_more_than_a_window_is_under_way(self) -> None:
         for side in ("near", "far"):
             flow, other = self.end(side).flow, self.end(self.other(side)).flow
-            assert flow._sent - other._consumed <= CREDIT_WINDOW
-            assert len(other._early) <= CREDIT_WINDOW
+            assert flow._sent - other._window.consumed <= FLOW_WINDOW
+            assert len(other._early) <= FLOW_WINDOW
 
     @invariant()
     def an_end_is_told_once(self) -> None:

@@ -19,7 +19,7 @@ from tests.harness.waiting import until
 from tunnel.creation import Creation
 from tunnel.engines import load_engine
 from tunnel.layers import Layers
-from tunnel.limits import CREDIT_WINDOW
+from tunnel.limits import FLOW_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,11 +174,11 @@ async def test_a_client_that_ignores_the_credit_loses_the_flow() -> None:
         flow.attach(heard)
         flow._may_send = 1 << 60
         for _ in range(10):
-            flow.write(bytes(CREDIT_WINDOW // 2))
+            flow.write(bytes(FLOW_WINDOW // 2))
         await until(lambda: heard.reason is not None, 10)
         over_budget = sum(node.relay.counters["over budget"] for node in network.nodes)
         assert heard.reason is (Reason.CLOSED if over_budget else Reason.PROTOCOL)
-        assert len(echo.listeners[0].data) <= CREDIT_WINDOW
+        assert len(echo.listeners[0].data) <= FLOW_WINDOW
         await until(lambda: network.nodes[2].relay.flow_count == 0)
         await check_alive(client)
 

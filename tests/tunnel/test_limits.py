@@ -26,10 +26,10 @@ def test_the_longest_path_fits_a_creation_and_its_answer() -> None:
 
 
 def test_honest_ends_stay_below_a_relays_budget() -> None:
-    """A window of DATA in the smallest messages that a TCP connection yields, with all that is added to it."""
-    pieces = limits.CREDIT_WINDOW // MAX_DATA + 1
+    """What is counted for a DATA frame covers all that is added to it, so a circuit's credit bounds its queue."""
     added = limits.MAX_HOPS * OVERHEAD_BYTES + RECORD_BYTES + 4
-    assert limits.CREDIT_WINDOW + pieces * added < limits.RELAY_QUEUE
+    assert added < limits.DATA_COST
+    assert 2 * limits.MAX_CIRCUIT_WINDOW < limits.CIRCUIT_QUEUE < limits.RELAY_BYTES
 
 
 @pytest.mark.parametrize(

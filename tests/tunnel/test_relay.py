@@ -20,13 +20,13 @@ from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
 from tests.tunnel.wireguard.reference import mac1
 from tunnel import link as link_module
+from tunnel import queues
 from tunnel import relay as relay_module
 from tunnel import terminal as terminal_module
 from tunnel.creation import CREATION_BYTES, Creation
 from tunnel.engines.aiopquic import MAX_STREAMS
 from tunnel.frames import Frame, frame
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import CREDIT_WINDOW
 
 if TYPE_CHECKING:
     from tunnel.link import Link
@@ -397,7 +397,10 @@ async def test_an_exit_takes_so_many_flows_of_a_circuit(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("direction", ["out", "back"])
-async def test_more_than_honest_ends_have_under_way_ends_the_circuit(direction: str) -> None:
+async def test_more_than_honest_ends_have_under_way_ends_the_circuit(
+    direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "CIRCUIT_QUEUE", 2_000_000)
     async with three_hops(Board().engine) as (network, client, _):
         other = await client.pool.dial(FlowRequest("echo.example", 80, "other"))
         victim = await bare(network, client)
@@ -409,14 +412,14 @@ async def test_more_than_honest_ends_have_under_way_ends_the_circuit(direction: 
         assert (accepted._next, dialled._next % 4) == (1, 0)
         (dialled if direction == "out" else accepted).stalled = True
         piece = frame(Frame.DATA, bytes(32_000))
-        for _ in range(CREDIT_WINDOW // 32_000):
+        for _ in range(50):
             if direction == "out":
                 stream.send(layers.seal(piece))
             else:
                 backward(guard, piece)
         await turns()
         assert guard.relay.counters["over budget"] == 0
-        for _ in range(30):
+        for _ in range(40):
             if direction == "out":
                 stream.send(layers.seal(piece))
             else:

@@ -24,7 +24,7 @@ from tunnel.frames import (
     encode_resume,
     encode_resumed,
 )
-from tunnel.limits import CREDIT_WINDOW
+from tunnel.limits import FLOW_WINDOW
 from tunnel.link import LinkStream
 
 if TYPE_CHECKING:
@@ -102,15 +102,15 @@ async def test_a_claim_gives_credit_as_credit_does() -> None:
         heard.hungry = False
         exit_side = echo.listeners[0].flow
         assert exit_side is not None
-        exit_side.write(bytes(CREDIT_WINDOW))
-        await until(lambda: len(heard.data) == CREDIT_WINDOW)
-        flow.consumed(CREDIT_WINDOW // 4 - 1)
+        exit_side.write(bytes(FLOW_WINDOW))
+        await until(lambda: len(heard.data) == FLOW_WINDOW)
+        flow.consumed(FLOW_WINDOW // 4 - 1)
         client.pool.hop()
-        exit_side.write(bytes(CREDIT_WINDOW))
-        await until(lambda: len(heard.data) == CREDIT_WINDOW + CREDIT_WINDOW // 4 - 1)
+        exit_side.write(bytes(FLOW_WINDOW))
+        await until(lambda: len(heard.data) == FLOW_WINDOW + FLOW_WINDOW // 4 - 1)
         assert heard.reason is None
-        flow.consumed(CREDIT_WINDOW)
-        await until(lambda: len(heard.data) == 2 * CREDIT_WINDOW)
+        flow.consumed(FLOW_WINDOW)
+        await until(lambda: len(heard.data) == 2 * FLOW_WINDOW)
         assert _exit_flow(network).epoch == 1
 
 
@@ -225,7 +225,7 @@ def _lose(circuit: Circuit, *, answers: bool) -> None:
 
 
 class _Mute(LinkStream):
-    def send(self, record: bytearray) -> bool:
+    def send(self, record: bytearray, *, last: bool = False) -> bool:
         return True
 
 

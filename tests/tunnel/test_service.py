@@ -14,7 +14,7 @@ from tests.harness.bare import check_alive, counts
 from tests.harness.network import Collect, Network, chain, three_hops
 from tests.harness.waiting import until
 from tunnel.engines.aiopquic import AiopquicEngine
-from tunnel.limits import CREDIT_WINDOW, PING_EVERY_S, SUSPECT_S
+from tunnel.limits import FLOW_WINDOW, PING_EVERY_S, SUSPECT_S
 
 if TYPE_CHECKING:
     from core.flow import Buffer, IncomingFlow
@@ -252,19 +252,19 @@ async def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
         await client.start(0, client=True)
         await until(lambda: client.pool.ready, 15)
         stuck = Count(await client.pool.dial(ECHO), hungry=False)
-        await until(lambda: stuck.bytes == CREDIT_WINDOW)
+        await until(lambda: stuck.bytes == FLOW_WINDOW)
         for _ in range(2):
             flow = await client.pool.dial(ECHO)
             assert {*client.pool.circuits[0].flows} >= {flow, stuck.flow}
             good = Count(flow)
             await until(lambda good=good: good.reason is not None, 15)  # type: ignore[misc]
             assert (good.bytes, good.reason) == (8 * MB, Reason.DONE)
-        assert stuck.bytes == CREDIT_WINDOW
-        assert source.flows[0].left > 8 * MB - CREDIT_WINDOW - 200_000
+        assert stuck.bytes == FLOW_WINDOW
+        assert source.flows[0].left > 8 * MB - FLOW_WINDOW - 200_000
         queues = [stream.queued for node in network.nodes for link in node.links for stream in link._streams.values()]
         assert sum(queues) == 0
         stuck.hungry = True
-        stuck.flow.consumed(CREDIT_WINDOW)
+        stuck.flow.consumed(FLOW_WINDOW)
         await until(lambda: stuck.reason is Reason.DONE, 15)
         assert stuck.bytes == 8 * MB
     finally:

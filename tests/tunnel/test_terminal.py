@@ -85,7 +85,9 @@ async def test_pings_are_answered_in_order() -> None:
         stream, layers, receiver = circuit.stream([0, 0])
         stream.send(layers.seal(encode_token(Frame.PING, 7) + frame(Frame.PAD, bytes(9)) + encode_token(Frame.PING, 8)))
         await until(lambda: len(receiver.messages) == 2)
-        assert said(layers, receiver) == [(Frame.PONG, bytes(7) + b"\7"), (Frame.PONG, bytes(7) + b"\x08")]
+        heard = said(layers, receiver)
+        assert [body for kind, body in heard if kind == Frame.PONG] == [bytes(7) + b"\7", bytes(7) + b"\x08"]
+        assert [kind for kind, _ in heard].count(Frame.PING) == 1  # its own, until that is answered
 
 
 @pytest.mark.parametrize("wrong", [OPEN, frame(Frame.DATA, b"x"), frame(Frame.PING, b"short"), b"\7", b"\xff\0\0\0"])

@@ -1,0 +1,198 @@
+"""Credit of flows and circuits: what may come, how windows grow, and what a circuit's flows share."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import DecodeError, Reason
+from tests.harness.joined import Clock, Ends, Listener
+from tunnel.credit import CircuitCredit, Growth, ReceiveWindow
+from tunnel.flow import FlowEnd
+from tunnel.limits import (
+    CIRCUIT_GROWTH,
+    CIRCUIT_WINDOW,
+    DATA_COST,
+    FLOW_WINDOW,
+    LEAST_RTT_S,
+    MAX_FLOW_WINDOW,
+    PROVEN_BYTES,
+)
+from tunnel.memory import Memory
+
+RTT_S = 0.1
+
+
+def read(window: ReceiveWindow, rate: float, seconds: float, now: float = 1.0) -> float:
+    """Receive and deal with `rate` bytes per second, telling when it is time; returns the time after."""
+    end = now + seconds
+    while now < end:
+        count = min(int(rate * 0.01), window.window - window.received + window.consumed)
+        window.came(count)
+        if window.dealt_with(count):
+            window.tell(now, RTT_S)
+        now += 0.01
+    return now
+
+
+def test_a_window_grows_to_twice_what_a_round_trip_carries() -> None:
+    window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW)
+    read(window, 10e6, 5)
+    assert 2 * 0.8 * 10e6 * RTT_S < window.window < 2 * 1.2 * 10e6 * RTT_S
+
+
+def test_it_never_exceeds_the_most() -> None:
+    window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW)
+    read(window, 1e9, 5)
+    assert window.window == MAX_FLOW_WINDOW
+
+
+def test_it_does_not_grow_before_it_is_known_to_be_read() -> None:
+    window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW)
+    read(window, (PROVEN_BYTES - 1) / 0.5, 0.5)
+    assert window.window == FLOW_WINDOW
+
+
+def test_it_shrinks_when_little_comes_and_takes_no_promise_back() -> None:
+    growth = Growth()
+    window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, growth)
+    now = read(window, 10e6, 5)
+    edge = sum(window.tell(now, RTT_S))
+    for second in range(20):
+        window.came(1)
+        window.dealt_with(1)
+        told = window.tell(now + second, RTT_S)
+        assert sum(told) >= edge
+        edge = sum(told)
+    assert window.window == FLOW_WINDOW
+    assert growth.take(1 << 40, proven=True) == CIRCUIT_GROWTH // 2
+
+
+def test_more_than_the_credit_is_refused_and_counts_nothing() -> None:
+    window = ReceiveWindow(1000, 5000)
+    window.came(1000)
+    with pytest.raises(DecodeError):
+        window.came(1)
+    assert window.received == 1000
+    window.dealt_with(400)
+    assert window.tell(1.0, RTT_S) == (400, 1000)
+    window.came(400)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 25), st.booleans())))
+def test_growth_is_shared_and_never_runs_out_of_all(asked: list[tuple[int, bool]]) -> None:
+    growth = Growth(1 << 20)
+    given_out = [growth.take(wanted, proven=proven) for wanted, proven in asked]
+    assert sum(given_out) <= 1 << 20
+    for count in given_out:
+        growth.give_back(count)
+    assert growth.take(1 << 30, proven=True) == 1 << 19
+
+
+def test_flows_that_are_not_known_to_be_read_leave_half_of_it() -> None:
+    growth = Growth(1 << 20)
+    for _ in range(100):
+        growth.take(1 << 20, proven=False)
+    assert growth.take(1 << 20, proven=True) >= 1 << 18
+
+
+def test_a_long_path_begins_wider_and_says_so() -> None:
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    assert credit.flow_window().window == FLOW_WINDOW
+    told: list[bytes] = []
+    credit.tell_with(told.append)
+    credit.measured(LEAST_RTT_S / 2)
+    assert credit.flow_window().window == FLOW_WINDOW
+    assert told == []
+    far: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    far.tell_with(told.append)
+    far.measured(0.3)
+    assert far.flow_window().window > FLOW_WINDOW
+    assert len(told) == 1
+
+
+# -- circuits
+
+
+def test_a_flow_that_is_not_read_takes_nothing_from_the_circuit() -> None:
+    """What arrived counts, not what was read: many times the circuit's window passes beside a stuck flow."""
+    ends = Ends(hungry=False)
+    ends.near.flow.write(bytes(FLOW_WINDOW))
+    ends.run()
+    for _ in range(3 * CIRCUIT_WINDOW // 10_000):
+        ends.near.credit.sent(10_000)
+        ends.far.credit.came(10_000)
+    assert ends.near.credit.room(0) > CIRCUIT_WINDOW // 2
+
+
+def test_a_circuit_out_of_credit_holds_its_flows_and_wakes_them_in_turn() -> None:
+    ends = Ends()
+    credit = ends.near.credit
+    while credit.room(0) > 0:
+        credit.sent(min(10_000, credit.room(0)))
+    assert not ends.near.flow.write(b"held up")
+    assert not ends.near.stream.sent
+    credit.credit_came(CIRCUIT_WINDOW // 2, CIRCUIT_WINDOW)
+    ends.run()
+    assert ends.far.heard.data == b"held up"
+    assert ends.near.heard.writable == 1
+
+
+def test_more_than_the_circuits_credit_ends_the_flow() -> None:
+    ends = Ends()
+    for _ in range(CIRCUIT_WINDOW // (10_000 + DATA_COST)):
+        ends.far.credit._window.came(10_000 + DATA_COST)
+    ends.near.flow.write(bytes(20_000))
+    ends.run()
+    assert ends.far.heard.closed == [Reason.PROTOCOL]
+
+
+@pytest.mark.parametrize(("consumed", "window"), [(1, CIRCUIT_WINDOW), (0, CIRCUIT_WINDOW - 1), ((1 << 64) - 1, 1)])
+def test_lies_about_a_circuits_credit_are_refused(consumed: int, window: int) -> None:
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    with pytest.raises(DecodeError):
+        credit.credit_came(consumed, window)
+    assert credit.room(0) == CIRCUIT_WINDOW - DATA_COST
+
+
+# -- memory
+
+
+def test_what_is_held_is_counted_and_freed() -> None:
+    ends = Ends(hungry=False)
+    ends.near.flow.write(bytes(1000))
+    assert ends.near.credit.memory.held_bytes == 1000 + DATA_COST
+    ends.run()
+    assert ends.far.credit.memory.held_bytes == 1000
+    ends.far.flow.consumed(1000)
+    assert ends.far.credit.memory.held_bytes == 0
+    ends.far.flow.finish()
+    ends.near.flow.finish()
+    ends.run()
+    assert ends.near.heard.closed == ends.far.heard.closed == [Reason.DONE]
+    assert ends.near.credit.memory.held_bytes == 0
+    assert ends.near.credit.kept_bytes == 0
+
+
+async def test_the_largest_flow_of_the_largest_circuit_is_shed() -> None:
+    memory = Memory(100_000)
+    credits: list[CircuitCredit[FlowEnd]] = [CircuitCredit(memory, Clock()) for _ in range(2)]
+    flows = [
+        (FlowEnd(credit), size)
+        for credit, sizes in zip(credits, ([30_000], [20_000, 25_000]), strict=True)
+        for size in sizes
+    ]
+    heard = []
+    for flow, size in flows:
+        flow._credit.join(flow)
+        heard.append(Listener(flow, hungry=False))
+        flow.attach(heard[-1])
+        flow._window.came(size)
+        flow._credit.hold(size)
+    assert memory.held_bytes == 75_000
+    flows[0][0]._window.came(30_000)
+    credits[0].hold(30_000)
+    memory._shed()
+    assert [one.closed for one in heard] == [[Reason.BUSY], [], []]
+    assert (memory.shed, memory.held_bytes) == (1, 45_000)

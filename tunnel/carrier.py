@@ -1,0 +1,98 @@
+"""What carries one end of a flow on one circuit: its sealed layers on a stream of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from core.errors import DecodeError
+from tunnel.frames import split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from core.flow import Buffer
+    from tunnel.credit import CircuitCredit
+    from tunnel.layers import Layers
+    from tunnel.link import LinkStream
+
+
+class Carried(Protocol):
+    """The end of a flow, as what carries it sees it."""
+
+    def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
+        """Act on the frames of one message.
+
+        Raises:
+            DecodeError: one is malformed, or not legal now.
+        """
+
+    def break_off(self) -> None:
+        """The other end broke the protocol."""
+
+    def path_broke(self) -> None:
+        """Nothing comes or goes any more, and the flow did not end before."""
+
+    def carrier_writable(self) -> None:
+        """`Carrier.send` returned False before, and there is room again."""
+
+
+class Carrier(Protocol):
+    """Sends frames, and hands those that come to a `Carried`."""
+
+    credit: CircuitCredit[Any]
+
+    def send(self, frames: Buffer, *, last: bool = False) -> bool:
+        """Send frames; `last` when nothing follows.
+
+        Returns:
+            False to stop until `Carried.carrier_writable`.
+        """
+
+    def finish(self) -> None:
+        """Send nothing more."""
+
+    def cut(self) -> None:
+        """End both directions at once. The flow hears nothing more from here."""
+
+
+class StreamCarrier:
+    """A `Carrier` on a stream of the flow's own; the `tunnel.link.StreamReceiver` of that stream.
+
+    Args:
+        stream: on the link to the guard, or to the hop before the exit.
+        layers: the flow's sealed layers.
+        credit: the circuit's.
+        flow: whose end this is.
+    """
+
+    __slots__ = ("_flow", "_layers", "_stream", "credit")
+
+    def __init__(self, stream: LinkStream, layers: Layers, credit: CircuitCredit[Any], flow: Carried) -> None:
+        self._stream = stream
+        self._layers = layers
+        self._flow = flow
+        self.credit = credit
+
+    def send(self, frames: Buffer, *, last: bool = False) -> bool:
+        return self._stream.send(self._layers.seal(frames), last=last)
+
+    def finish(self) -> None:
+        self._stream.finish()
+
+    def cut(self) -> None:
+        self._stream.reset()
+
+    # -- tunnel.link.StreamReceiver
+
+    def message(self, body: memoryview) -> None:
+        try:
+            self._flow.frames(split(self._layers.open(body)))
+        except DecodeError:
+            self._flow.break_off()
+
+    def ended(self) -> None:
+        self._flow.path_broke()
+        self._stream.link.forget_stream(self._stream)
+
+    def writable(self) -> None:
+        self._flow.carrier_writable()

@@ -1,0 +1,333 @@
+"""Credit: how many bytes one end may send ahead of the other, for a flow and for a circuit.
+
+A flow's credit says what its receiver has dealt with, so a reader that stops stops its sender. A circuit's credit says
+what has arrived, so it bounds what the hops between must queue, and a flow that is not read takes nothing from its
+neighbours. Windows grow with what a path carries in two round trips; what they grow beyond the first is shared by the
+flows of a circuit.
+
+The machines here do no I/O; times are the caller's, in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from core.errors import DecodeError
+from tunnel.frames import encode_credit
+from tunnel.limits import (
+    CIRCUIT_GROWTH,
+    CIRCUIT_KEPT,
+    CIRCUIT_WINDOW,
+    DATA_COST,
+    FLOW_WINDOW,
+    GUESSED_RATE,
+    LEAST_RTT_S,
+    MAX_CIRCUIT_WINDOW,
+    MAX_FLOW_WINDOW,
+    PROVEN_BYTES,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunnel.memory import Memory
+
+ROUND_TRIPS: Final = 2
+TELL_SHARE: Final = 4
+"""Credit is told again when a quarter of the window has been dealt with."""
+
+
+class Growth:
+    """What windows of one circuit's flows may have beyond their first size, all together.
+
+    Each takes at most half of what is left, so that there is always some for the next. Half of it is kept for flows
+    that have shown that they are read.
+
+    Args:
+        total: bytes.
+    """
+
+    __slots__ = ("_free", "_total")
+
+    def __init__(self, total: int = CIRCUIT_GROWTH) -> None:
+        self._free = self._total = total
+
+    def take(self, wanted: int, *, proven: bool) -> int:
+        """Take up to `wanted` bytes; returns how many were given."""
+        free = self._free if proven else self._free - self._total // 2
+        taken = max(0, min(wanted, free // 2))
+        self._free -= taken
+        return taken
+
+    def give_back(self, count: int) -> None:
+        self._free += count
+
+
+class ReceiveWindow:
+    """The receiver's side of a credit.
+
+    Args:
+        first: bytes that may come before anything is told.
+        most: bytes that the window never exceeds.
+        growth: where the bytes beyond `first` come from; None for no bound but `most`.
+
+    Attributes:
+        received: bytes that came.
+        consumed: how many of them are dealt with.
+        window: bytes that may come beyond those.
+    """
+
+    __slots__ = (
+        "_first",
+        "_growth",
+        "_limit",
+        "_most",
+        "_since",
+        "_since_consumed",
+        "_told",
+        "consumed",
+        "received",
+        "window",
+    )
+
+    def __init__(self, first: int, most: int, growth: Growth | None = None) -> None:
+        self._first = first
+        self._most = most
+        self._growth = growth
+        self._limit = self.window = first
+        self._told = 0
+        self._since: float | None = None
+        self._since_consumed = 0
+        self.received = 0
+        self.consumed = 0
+
+    def came(self, count: int) -> None:
+        """Count bytes that arrived.
+
+        Raises:
+            DecodeError: more than the credit allows.
+        """
+        if self.received + count > self._limit:
+            raise DecodeError("DATA", "beyond the credit")
+        self.received += count
+
+    def dealt_with(self, count: int) -> bool:
+        """Count bytes that were dealt with; returns whether it is time to tell."""
+        self.consumed += count
+        return self.consumed - self._told >= self.window // TELL_SHARE
+
+    def tell(self, now: float, rtt_s: float, *, everything: bool = False) -> tuple[int, int]:
+        """Bytes consumed and window, for the other end. What was once allowed is never taken back.
+
+        Args:
+            now: seconds that only rise.
+            rtt_s: a round trip of the path.
+            everything: nothing more will come, so all that came counts as dealt with.
+        """
+        self._tune(now, rtt_s)
+        self._told = self.received if everything else self.consumed
+        self._limit = max(self._limit, self._told + self.window)
+        return self._told, self._limit - self._told
+
+    @property
+    def untold(self) -> bool:
+        """Whether bytes came that the other end does not know to be dealt with."""
+        return self._told < self.received
+
+    def guess(self, rtt_s: float) -> bool:
+        """Widen a window that has not been used yet to what a long path may need; returns whether it did."""
+        if rtt_s > LEAST_RTT_S:
+            self._resize(max(self.window, int(ROUND_TRIPS * GUESSED_RATE * rtt_s)), proven=False)
+        return self.window > self._first
+
+    def join(self, growth: Growth) -> None:
+        """Belong to another circuit from now on."""
+        if self._growth is not None:
+            grown = self.window - self._first
+            self._growth.give_back(grown)
+            self._growth = growth
+            self.window = self._first + growth.take(grown, proven=True)
+
+    def leave(self) -> None:
+        """Give back what the window has grown by; the flow is over."""
+        if self._growth is not None:
+            self._growth.give_back(self.window - self._first)
+        self.window = self._first
+
+    def _tune(self, now: float, rtt_s: float) -> None:
+        """Follow what came in the last round trip or longer."""
+        since, consumed = self._since, self._since_consumed
+        if since is not None and now - since < rtt_s:
+            return
+        self._since, self._since_consumed = now, self.consumed
+        if since is None:
+            return
+        wanted = int(ROUND_TRIPS * rtt_s * (self.consumed - consumed) / (now - since))
+        if wanted > self.window:
+            if self.consumed >= PROVEN_BYTES:
+                self._resize(wanted, proven=True)
+        elif wanted < self.window // 4:
+            self._resize(self.window // 2, proven=True)
+
+    def _resize(self, wanted: int, *, proven: bool) -> None:
+        more = max(self._first, min(wanted, self._most)) - self.window
+        if self._growth is None:
+            self.window += more
+        elif more > 0:
+            self.window += self._growth.take(more, proven=proven)
+        else:
+            self._growth.give_back(-more)
+            self.window += more
+
+
+class Sender(Protocol):
+    """A flow's end, as its circuit sees it."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in its memory."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """Those among them that were sent already, each frame with `DATA_COST`."""
+
+    def go_on(self) -> None:
+        """The circuit has room again."""
+
+    def shed(self) -> None:
+        """End: this node has no memory left."""
+
+
+class CircuitCredit[End: Sender]:
+    """One end's bytes on one circuit, of all its flows: what may be sent, what came, and what is held.
+
+    Args:
+        memory: the node's.
+        clock: gives seconds that only rise.
+    """
+
+    def __init__(self, memory: Memory, clock: Callable[[], float]) -> None:
+        self.memory = memory
+        self.clock = clock
+        self.growth = Growth()
+        self.flows: set[End] = set()
+        self.held_bytes = 0
+        self.kept_bytes = 0
+        self._rtt_s = LEAST_RTT_S
+        self._measured = False
+        self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW)
+        self._sent = 0
+        self._may_send = CIRCUIT_WINDOW
+        self._blocked: dict[Sender, None] = {}
+        self._tell: Callable[[bytes], None] | None = None
+
+    @property
+    def rtt_s(self) -> float:
+        """The shortest round trip seen, in seconds, or the least one that is reckoned with."""
+        return self._rtt_s
+
+    def tell_with(self, tell: Callable[[bytes], None]) -> None:
+        """Name what sends frames on flow 0."""
+        self._tell = tell
+
+    def measured(self, rtt_s: float) -> None:
+        """Take in a round trip."""
+        known = self._measured
+        self._rtt_s = max(LEAST_RTT_S, min(rtt_s, self._rtt_s) if known else rtt_s)
+        self._measured = True
+        if not known and self._window.guess(self._rtt_s):
+            self._tell_credit()
+
+    def flow_window(self) -> ReceiveWindow:
+        """The receive window of a new flow."""
+        window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, self.growth)
+        window.guess(self._rtt_s)
+        return window
+
+    # -- sending
+
+    def room(self, kept_bytes: int) -> int:
+        """Bytes that a flow may send now in one DATA frame.
+
+        Args:
+            kept_bytes: what the flow keeps already.
+        """
+        room = self._may_send - self._sent
+        if self.kept_bytes >= CIRCUIT_KEPT:
+            room = min(room, FLOW_WINDOW - kept_bytes)
+        return room - DATA_COST
+
+    def sent(self, count: int) -> int:
+        """Count the bytes of one DATA frame; returns what it costs in memory until it is dealt with."""
+        cost = count + DATA_COST
+        self._sent += cost
+        self.keep(cost)
+        return cost
+
+    def keep(self, cost: int) -> None:
+        """A flow keeps so much more of what it sent; negative for what it keeps no more."""
+        full = self.kept_bytes >= CIRCUIT_KEPT
+        self.kept_bytes += cost
+        self.hold(cost)
+        if full and self.kept_bytes < CIRCUIT_KEPT:
+            self._wake()
+
+    def wait(self, flow: Sender) -> None:
+        """Call the flow's `go_on` when there is room; in turn with others that wait."""
+        self._blocked[flow] = None
+
+    def credit_came(self, consumed: int, window: int) -> None:
+        """The other end tells what arrived.
+
+        Raises:
+            DecodeError: more than was sent, or it takes credit back.
+        """
+        if consumed > self._sent or consumed + window < self._may_send:
+            raise DecodeError("CREDIT", "out of range")
+        self._may_send = max(self._may_send, consumed + min(window, MAX_CIRCUIT_WINDOW))
+        self._wake()
+
+    def _wake(self) -> None:
+        blocked, self._blocked = self._blocked, {}
+        for flow in blocked:
+            flow.go_on()
+
+    # -- receiving
+
+    def came(self, count: int) -> None:
+        """Count the bytes of a DATA frame that arrived.
+
+        Raises:
+            DecodeError: more than the circuit's credit allows.
+        """
+        self._window.came(count + DATA_COST)
+        if self._window.dealt_with(count + DATA_COST):
+            self._tell_credit()
+
+    def _tell_credit(self) -> None:
+        if self._tell is not None:
+            self._tell(encode_credit(*self._window.tell(self.clock(), self._rtt_s)))
+
+    # -- memory
+
+    def hold(self, count: int) -> None:
+        """Count bytes that a flow holds from now on; negative for bytes that it holds no more."""
+        self.held_bytes += count
+        self.memory.hold(count)
+
+    def join(self, flow: End) -> None:
+        """A flow is carried by this circuit from now on."""
+        self.flows.add(flow)
+        self.memory.add(self)
+        self.kept_bytes += flow.kept_bytes
+        self.hold(flow.held_bytes)
+
+    def leave(self, flow: End) -> None:
+        """It is not any more."""
+        if flow in self.flows:
+            self.flows.remove(flow)
+            self._blocked.pop(flow, None)
+            self.hold(flow.kept_bytes - flow.held_bytes)
+            self.keep(-flow.kept_bytes)
+            if not self.flows:
+                self.memory.remove(self)
