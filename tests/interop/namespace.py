@@ -83,6 +83,8 @@ class Beside:
 
     def __init__(self, number: int, they_know_us: bool) -> None:
         self.name = f"mv{os.getpid() % 100000}n{number}"
+        # Its control socket has the interface's name and lies outside the namespace, so the name must be unique.
+        self.interface = f"w{self.name}"[:15]
         self.shift_s = 0.0
         self.packets: list[bytes] = []
         self.seen: list[tuple[str, bytes]] = []
@@ -123,23 +125,21 @@ class Beside:
         run("ip", "-n", self.name, "address", "add", f"{THEIR_HOST}/30", "dev", "up0")
         run("ip", "-n", self.name, "link", "set", "up0", "up")
         self.socket.bind((OUR_HOST, 0))
-        # Its control socket has the interface's name and lies outside the namespace, so the name must be unique.
-        interface = f"w{self.name}"[:15]
         self._process = subprocess.Popen(
-            self.inside("wireguard-go", interface),
+            self.inside("wireguard-go", self.interface),
             env={**os.environ, "WG_PROCESS_FOREGROUND": "1", "GOMAXPROCS": "2"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         end = time.monotonic() + 10
-        control = f"/var/run/wireguard/{interface}.sock"
+        control = f"/var/run/wireguard/{self.interface}.sock"
         while not os.path.exists(control):
             assert time.monotonic() < end, "wireguard-go did not start"
             assert self._process.poll() is None, "wireguard-go ended"
             select.select([], [], [], 0.02)
-        self._configure(interface)
+        self._configure()
 
-    def _configure(self, interface: str) -> None:
+    def _configure(self) -> None:
         lines = [
             "[Interface]",
             f"PrivateKey = {b64encode(self._their_private).decode()}",
@@ -151,9 +151,9 @@ class Beside:
         ]
         if self._they_know_us:
             lines.append(f"Endpoint = {OUR_HOST}:{self.socket.getsockname()[1]}")
-        run(*self.inside("wg", "setconf", interface, "/dev/stdin"), text="\n".join(lines) + "\n")
-        run("ip", "-n", self.name, "address", "add", f"{THEIR_INNER}/24", "dev", interface)
-        run("ip", "-n", self.name, "link", "set", interface, "up")
+        run(*self.inside("wg", "setconf", self.interface, "/dev/stdin"), text="\n".join(lines) + "\n")
+        run("ip", "-n", self.name, "address", "add", f"{THEIR_INNER}/24", "dev", self.interface)
+        run("ip", "-n", self.name, "link", "set", self.interface, "up")
 
     def _tear_down(self) -> None:
         self.socket.close()

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.namespace import OUR_HOST, OUR_INNER, THEIR_HOST, THEIR_INNER, THEIR_PORT, Beside, icmp, why_not
+from tests.interop.namespace import (
+    OUR_HOST,
+    OUR_INNER,
+    THEIR_HOST,
+    THEIR_INNER,
+    THEIR_PORT,
+    Beside,
+    icmp,
+    run,
+    why_not,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,3 +161,12 @@ def test_a_cookie_is_taken_and_brought_back(we_begin: Beside) -> None:
     assert not any(initiation[-16:])
     assert any(again[-16:])
     we_begin.echo(1)
+
+
+def test_we_follow_them_to_another_port(we_begin: Beside) -> None:
+    we_begin.echo(1)
+    run(*we_begin.inside("wg", "set", we_begin.interface, "listen-port", str(THEIR_PORT + 1)))
+    assert " 0% packet loss" in ping(we_begin)
+    assert we_begin.peer.endpoint == (THEIR_HOST, THEIR_PORT + 1)
+    we_begin.echo(2)
+    assert we_begin.kinds("out").count(1) == 1
