@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from tunnel.wireguard.handshake import Keys
 
 _FIRST_NUMBERS = 1 << 20
+"""Numbers that a hop's first flow may have; drawn without repetition, so that no flow has one number at two hops."""
+
+_random = secrets.SystemRandom()
 
 
 class ClientFlow(FlowEnd):
@@ -173,7 +176,7 @@ class Circuit:
         self.resume_key = ResumeKey(keys[-1])
         self._events = events
         self._sessions = [Session(own) for own in keys]
-        self._numbers = [secrets.randbelow(_FIRST_NUMBERS) + 1 for _ in path]
+        self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
         self.made_at = self._loop.time()
