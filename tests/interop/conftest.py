@@ -1,4 +1,4 @@
-"""What takes minutes of real time runs beside the other tests: started before the first of them, asked after the last."""
+"""What takes minutes of real time begins before the first test and is asked after the last."""
 
 from __future__ import annotations
 
