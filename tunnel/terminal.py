@@ -277,6 +277,7 @@ class _Arrival:
 
     def _refuse(self, reason: Reason) -> None:
         self._stream.send(self._layers.seal(encode_reset(reason)), last=True)
+        self._stream.receiver = _Refused(self._stream)
 
     def ended(self) -> None:
         self._stream.finish()
@@ -284,6 +285,20 @@ class _Arrival:
 
     def writable(self) -> None:
         """Nothing waits here."""
+
+
+class _Refused:
+    """Receiver of a stream whose flow was refused: what still comes means nothing."""
+
+    def __init__(self, stream: LinkStream) -> None:
+        self._stream = stream
+
+    def message(self, body: memoryview) -> None: ...
+
+    def ended(self) -> None:
+        self._stream.link.forget_stream(self._stream)
+
+    def writable(self) -> None: ...
 
 
 class Terminal:

@@ -67,6 +67,22 @@ async def test_what_breaks_a_flow_at_the_exit(frames: list[bytes]) -> None:
         await check_alive(client)
 
 
+async def test_a_refused_flow_is_answered_once() -> None:
+    async with chain(2, Board().engine) as (network, client, echo):
+        circuit = await bare(network, client)
+        stream, layers, receiver = circuit.stream([1, 1])
+        for _ in range(5):
+            stream.send(layers.seal(frame(Frame.DATA, b"x")))
+        stream.send(layers.seal(OPEN))
+        await until(lambda: receiver.ends)
+        await turns()
+        assert said(layers, receiver) == [(Frame.RESET, bytes([Reason.PROTOCOL]))]
+        assert receiver.ends == 1
+        assert not echo.asked
+        assert network.nodes[1].relay.flow_count == 0
+        await check_alive(client)
+
+
 async def test_a_flow_that_is_reset_before_it_is_answered() -> None:
     async with chain(1, Board().engine) as (network, client, echo):
         circuit = await bare(network, client)
