@@ -76,12 +76,13 @@ class Slot(NamedTuple):
         """Read a slot.
 
         Raises:
-            DecodeError: unknown flags, or a next hop where the flags say there is none.
+            DecodeError: unknown flags, a next hop where the flags say there is none, or no zeros where they must be.
         """
         flags, peer, paid, pays = _SLOT.unpack(data)
-        if flags not in (0, _HAS_NEXT) or (not flags and any(peer)):
-            raise DecodeError("slot", "wrong flags")
-        return cls(PeerKey(peer) if flags else None, paid, pays)
+        slot = cls(PeerKey(peer) if flags == _HAS_NEXT else None, paid, pays)
+        if slot.encode() != data:
+            raise DecodeError("slot", "wrong form")
+        return slot
 
 
 def _key_stream(key: bytes, data: bytes) -> bytes:
@@ -149,7 +150,9 @@ class Creation:
                 verdict = aead_open(verdict_key, answer[HYBRID_RESPONSE_BYTES:ANSWER_HEAD_BYTES], own.hash)
             except (DecodeError, InvalidTag) as error:
                 raise CircuitError(Reason.PROTOCOL, place) from error
-            reason = Reason.from_wire(_VERDICT.unpack(verdict)[0])
+            if any(verdict[1:]):
+                raise CircuitError(Reason.PROTOCOL, place)
+            reason = Reason.from_wire(verdict[0])
             if reason is not Reason.DONE:
                 raise CircuitError(reason, place)
             keys.append(own)

@@ -39,7 +39,7 @@ _OPEN: Final = struct.Struct(">16sH")
 _CREDIT: Final = struct.Struct(">QI")
 _TOKEN: Final = struct.Struct(">Q")
 _RESUME: Final = struct.Struct(">16s16sI")
-_POSITION: Final = struct.Struct(">QQI?")
+_POSITION: Final = struct.Struct(">QQIB")
 SECRET_BYTES: Final = 16
 
 
@@ -187,6 +187,22 @@ def decode_token(body: memoryview) -> int:
     return token
 
 
+def _decode_position(body: memoryview) -> Position:
+    """The last bytes of RESUME and RESUMED.
+
+    Raises:
+        DecodeError: FIN is neither 0 nor 1.
+    """
+    received, consumed, window, finished = _POSITION.unpack(body)
+    return Position(received, consumed, window, _decode_flag(finished))
+
+
+def _decode_flag(byte: int) -> bool:
+    if byte > 1:
+        raise DecodeError("frame", "neither 0 nor 1")
+    return byte == 1
+
+
 def encode_resume(asked: Resume) -> bytes:
     head = _RESUME.pack(asked.flow_id, asked.secret, asked.epoch)
     return frame(Frame.RESUME, head + _POSITION.pack(*asked.position))
@@ -196,12 +212,12 @@ def decode_resume(body: memoryview) -> Resume:
     """Decode RESUME's body.
 
     Raises:
-        DecodeError: wrong length.
+        DecodeError: wrong length, or a flag that is none.
     """
     if len(body) != _RESUME.size + _POSITION.size:
         raise DecodeError("RESUME", "wrong length")
     flow_id, secret, epoch = _RESUME.unpack_from(body)
-    return Resume(flow_id, secret, epoch, Position(*_POSITION.unpack_from(body, _RESUME.size)))
+    return Resume(flow_id, secret, epoch, _decode_position(body[_RESUME.size :]))
 
 
 def encode_resumed(opened: bool, position: Position) -> bytes:
@@ -212,8 +228,8 @@ def decode_resumed(body: memoryview) -> tuple[bool, Position]:
     """Decode RESUMED's body: whether the destination is connected, and the exit's position.
 
     Raises:
-        DecodeError: wrong length.
+        DecodeError: wrong length, or a flag that is none.
     """
     if len(body) != 1 + _POSITION.size:
         raise DecodeError("RESUMED", "wrong length")
-    return bool(body[0]), Position(*_POSITION.unpack_from(body, 1))
+    return _decode_flag(body[0]), _decode_position(body[1:])

@@ -270,10 +270,38 @@ def test_slot_literal() -> None:
     assert encoded.hex() == "01" + bytes(range(32)).hex() + "0102030405060708" + 7 * "00"
 
 
-@pytest.mark.parametrize("encoded", [b"\2" + bytes(47), b"\xff" + bytes(47), bytes(1) + b"\1" + bytes(46)])
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"\2" + bytes(47),
+        b"\xff" + bytes(47),
+        bytes(1) + b"\1" + bytes(46),
+        bytes(47) + b"\1",
+        b"\1" + bytes(40) + b"\1" * 7,
+    ],
+)
 def test_a_wrong_slot_is_refused(encoded: bytes) -> None:
     with pytest.raises(DecodeError):
         Slot.decode(encoded)
+
+
+def test_a_verdict_with_more_than_a_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(2)
+    creation = chain.create()
+    seen = chain.pass_on(creation.message)
+    last, _ = seen[1][1].answer(1, Reason.DONE, None)
+    monkeypatch.setattr("tunnel.creation._VERDICT", Marked())
+    answer, _ = seen[0][1].answer(1, Reason.DONE, last)
+    with pytest.raises(CircuitError) as caught:
+        creation.consume_answer(answer)
+    assert (caught.value.reason, caught.value.hop) == (Reason.PROTOCOL, 0)
+
+
+class Marked:
+    """Packs a verdict with one byte at its end that should be zero."""
+
+    def pack(self, reason: Reason) -> bytes:
+        return bytes([reason]) + bytes(14) + b"\1"
 
 
 # -- vector

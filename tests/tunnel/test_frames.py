@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from core.errors import DecodeError, Reason
 from tunnel.frames import (
     Frame,
+    Position,
+    Resume,
     decode_credit,
     decode_open,
     decode_reset,
+    decode_resume,
+    decode_resumed,
     decode_token,
     encode_credit,
     encode_open,
     encode_reset,
+    encode_resume,
+    encode_resumed,
     encode_token,
     frame,
     split,
@@ -151,6 +157,21 @@ def test_arbitrary_bodies_raise_only_decode_error(
     except DecodeError:
         return
     assert len(data) == size or decode is decode_open
+
+
+@pytest.mark.parametrize("at", [-1, 0])
+def test_a_flag_is_0_or_1(at: int) -> None:
+    position = Position(3, 2, 1, True)
+    resume, resumed = encode_resume(Resume(FLOW_ID, FLOW_ID, 1, position))[4:], encode_resumed(True, position)[4:]
+    assert decode_resume(memoryview(resume)).position == position
+    assert decode_resumed(memoryview(resumed)) == (True, position)
+    for wrong in (2, 255):
+        changed = bytearray(resumed)
+        changed[at] = wrong
+        with pytest.raises(DecodeError, match="neither"):
+            decode_resumed(memoryview(changed))
+        with pytest.raises(DecodeError, match="neither"):
+            decode_resume(memoryview(resume[:-1] + bytes([wrong])))
 
 
 @given(st.binary(max_size=300))
