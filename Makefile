@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test fuzz lint clean
 
 setup:
 	@sh scripts/setup
@@ -14,6 +14,11 @@ demo: setup
 
 test: setup
 	$(BIN)/pytest $(ARGS)
+
+# ARGS="--seconds 60 exit link"; without ARGS a minute for each target
+fuzz: setup
+	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group fuzz
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check

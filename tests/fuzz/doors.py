@@ -1,0 +1,148 @@
+"""Readers at the two doors: what browsers say to the local port, and what an exit hears from the Internet."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache
+from typing import TYPE_CHECKING
+
+import dns.message
+import dns.rdatatype
+import dns.rrset
+
+from core.errors import ConfigError, FlowError
+from exits import dns_query
+from exits.names import parse_destination
+from exits.policy import Policy
+from pac.hosts import read_host
+from pac.rules import Rule
+from proxy import http, socks
+from proxy.ask import Answer, Ask
+from proxy.pac_server import PacSite
+from proxy.target import check_host, read_authority
+from tests.fuzz.target import Target, in_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_HEAD_BYTES = 1024
+_SITE = PacSite(8080, "/secret.pac", lambda: "function FindProxyForURL() {}")
+
+
+def _hears(hear: Callable[[asyncio.StreamReader], Awaitable[Ask | Answer]], data: bytes) -> None:
+    async def run() -> Ask | Answer:
+        reader = asyncio.StreamReader()
+        reader.feed_data(data)
+        reader.feed_eof()
+        return await hear(reader)
+
+    heard = in_loop(run())
+    if isinstance(heard, Answer):
+        assert isinstance(heard.data, bytes)
+        return
+    host, port = heard.request.host, heard.request.port
+    assert check_host(host) == host, "a host that the exit would not be asked for"
+    assert 0 < port < 65536
+
+
+def read_socks(data: bytes) -> None:
+    """What comes after the version; a password is asked for if the first byte is high."""
+    password = "secret" if data[:1] >= b"\x80" else None
+    _hears(lambda reader: socks.hear(reader, lambda sent: None, password), data[1:])
+
+
+def read_http(data: bytes) -> None:
+    if not data:
+        return
+    _hears(lambda reader: http.hear(reader, data[:1], _HEAD_BYTES, _SITE, None), data[1:])
+
+
+def read_authority_text(data: bytes) -> None:
+    host, port = read_authority(data.decode("latin-1"), 80)
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    assert read_authority(shown) == (host, port)
+
+
+def read_destination(data: bytes) -> None:
+    found = parse_destination(data.decode("latin-1"))
+    assert parse_destination(str(found)) == found
+
+
+def read_policy(data: bytes) -> None:
+    policy = Policy.parse(data.decode("latin-1"))
+    policy.may_allow("a.example", 443)
+    assert len(policy.summary()) <= 64
+
+
+def read_bypass(data: bytes) -> None:
+    Rule.parse(data.decode("utf-8", "replace"))
+
+
+def read_browser_host(data: bytes) -> None:
+    found = read_host(data.decode("utf-8", "replace"))
+    assert found is None or read_host(str(found)) == found
+
+
+@cache
+def _query() -> dns.message.QueryMessage:
+    query = dns.message.make_query("a.example.", dns.rdatatype.A, use_edns=0, payload=1232)
+    query.id = 0x1234
+    return query
+
+
+def read_dns(data: bytes) -> None:
+    """An answer of the server, read as the exit reads it."""
+    try:
+        response = dns_query._read(data, _query())
+    except dns.message.Truncated:
+        return
+    if response is not None:
+        records = response.resolve_chaining().answer or ()
+        assert all(record.address for record in records)
+
+
+def _dns_answers() -> tuple[bytes, ...]:
+    plain, chained = (dns.message.make_response(_query()) for _ in range(2))
+    plain.answer = [dns.rrset.from_text("a.example.", 60, "IN", "A", "203.0.113.7", "203.0.113.8")]
+    chained.answer = [
+        dns.rrset.from_text("a.example.", 60, "IN", "CNAME", "b.example."),
+        dns.rrset.from_text("b.example.", 60, "IN", "A", "203.0.113.7"),
+    ]
+    return plain.to_wire(), chained.to_wire()
+
+
+_GET = b"GET http://a.example/path HTTP/1.1\r\nHost: a.example\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
+
+TARGETS = (
+    Target(
+        "socks",
+        read_socks,
+        (
+            b"\0\1\0\5\1\0\1\x7f\0\0\1\1\xbb",
+            b"\0\1\0\5\1\0\3\x09a.example\0\x50",
+            b"\xff\1\2\1\4user\6secret\5\1\0\4" + bytes(15) + b"\1\0\x50",
+        ),
+        (asyncio.IncompleteReadError,),
+    ),
+    Target(
+        "http",
+        read_http,
+        (
+            b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\nearly",
+            _GET,
+            b"GET /secret.pac HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n",
+        ),
+        (asyncio.IncompleteReadError,),
+    ),
+    Target("authority", read_authority_text, (b"a.example:80", b"[2a00::1]:443", b"a.example"), longest=300),
+    Target("destination", read_destination, (b"a.example.com", b"2a00::1", b"203.0.113.7"), (FlowError,), 300),
+    Target(
+        "policy",
+        read_policy,
+        (b"reject *:25\naccept 203.0.113.0/24:80,443\nreject *.example.com:*", b"accept [2001:db8::/32]:1-9 # why"),
+        (ConfigError,),
+    ),
+    Target("bypass-rule", read_bypass, (b"*.example.com", b"10.0.0.0/8", b"a.example:8080"), (ConfigError,), 300),
+    Target("browser-host", read_browser_host, (b"a.example", b"[2a00::1]", "bücher.example".encode()), (), 300),
+    Target("dns", read_dns, _dns_answers(), (dns.exception.DNSException,)),
+)

@@ -1,0 +1,109 @@
+"""Readers of what peers say of themselves and of each other, and of addresses."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from peers.addresses import format_address, pack_address, parse_address, unpack_address
+from peers.descriptor import HEADER, LABEL, MAX_DESCRIPTOR_BYTES, SIGNATURE_BYTES, Descriptor, Role, digest
+from peers.directory import Directory
+from peers.gossip import MAX_MESSAGE_BYTES, Gossip
+from peers.identity import parse_peer_id, peer_id
+from peers.store import FIRST_LINE, _decode
+from tests.fuzz.target import Target, parts
+from tests.peers.build import NOW, identity, signed
+
+
+def read_descriptor(data: bytes) -> None:
+    Descriptor.decode(data, NOW)
+
+
+def read_signed_fields(data: bytes) -> None:
+    """Fields that their peer has signed: whatever is taken has that one spelling."""
+    body = HEADER + identity(1).peer + data
+    found = Descriptor.decode(body + identity(1).sign(LABEL + body), NOW)
+    assert found.body() == body, "two spellings of one descriptor"
+    assert found.raw[:-SIGNATURE_BYTES] == body
+
+
+def read_gossip(data: bytes) -> None:
+    """What to do (1), then messages, some with descriptors in them that are in order."""
+    gossip = Gossip(_directory(), lambda: signed(1))
+    sent = gossip.start(NOW) + gossip.announce(NOW)
+    for number, message in enumerate(parts(data)):
+        if message[:1] == b"\xf0":
+            message = b"\1" + b"".join(digest(_raw(which)) for which in dict.fromkeys(message[1:]))
+        elif message[:1] == b"\xf1":
+            raws = [_raw(which) for which in message[1:17]]
+            message = b"\3" + b"".join(len(raw).to_bytes(2) + raw for raw in raws)
+        sent += gossip.receive(message, NOW + number, "link")
+    assert all(len(message) <= MAX_MESSAGE_BYTES for message in sent)
+
+
+def _directory() -> Directory:
+    directory = Directory()
+    directory.add(signed(2), NOW, None)
+    return directory
+
+
+@cache
+def _raw(which: int) -> bytes:
+    raw = signed(which)
+    return raw if which < 250 else raw[:-1] + b"\0"
+
+
+def read_address_text(data: bytes) -> None:
+    text = data.decode("latin-1")
+    host, port, peer = parse_address(text)
+    assert format_address(host, port, peer) == text
+    assert unpack_address(pack_address(host, port)) == (host, port)
+
+
+def read_address_bytes(data: bytes) -> None:
+    assert pack_address(*unpack_address(data)) == data
+
+
+def read_peer_id(data: bytes) -> None:
+    text = data.decode("latin-1")
+    assert peer_id(parse_peer_id(text)) == text
+
+
+def read_store(data: bytes) -> None:
+    _decode(FIRST_LINE + data, NOW)
+
+
+_FULL = Descriptor.sign(
+    identity(1),
+    sequence=7,
+    expiry=NOW + 3600,
+    roles=Role.RELAY | Role.EXIT,
+    addresses=(("20.0.0.1", 4433), ("2a00::1", 4433)),
+    region="EU-west",
+    tariff_step=3,
+    capacity_kb_s=1000,
+    exit_policy=b"accept",
+    unknown=((200, b"later"),),
+)
+_FIELDS = tuple(raw[len(HEADER) + 32 : -SIGNATURE_BYTES] for raw in (_FULL, signed(1)))
+_PEER = peer_id(identity(1).peer)
+
+TARGETS = (
+    Target("descriptor", read_descriptor, (_FULL, signed(1)), longest=MAX_DESCRIPTOR_BYTES + 8),
+    Target("descriptor-fields", read_signed_fields, _FIELDS, longest=MAX_DESCRIPTOR_BYTES),
+    Target(
+        "gossip",
+        read_gossip,
+        (b"\3\xf0\5\6" + b"\3\xf1\5\6", b"\x09\2" + digest(signed(2)), b"\2\xf0\xfb" + b"\2\xf1\xfb"),
+    ),
+    Target(
+        "address-text",
+        read_address_text,
+        (b"/ip4/203.0.113.7/udp/4433/quic-v1", f"/ip6/2a00::1/udp/1/quic-v1/p2p/{_PEER}".encode()),
+        longest=200,
+    ),
+    Target(
+        "address-bytes", read_address_bytes, (pack_address("203.0.113.7", 4433), pack_address("2a00::1", 1)), longest=40
+    ),
+    Target("peer-id", read_peer_id, (_PEER.encode(),), longest=80),
+    Target("remembered-peers", read_store, (b"".join(len(raw).to_bytes(2) + raw for raw in (_FULL, signed(2))),)),
+)
