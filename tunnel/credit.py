@@ -25,6 +25,7 @@ from tunnel.limits import (
     MAX_CIRCUIT_WINDOW,
     MAX_FLOW_WINDOW,
     PROVEN_BYTES,
+    PROVEN_WINDOW,
 )
 
 if TYPE_CHECKING:
@@ -163,9 +164,12 @@ class ReceiveWindow:
         if since is None:
             return
         wanted = int(ROUND_TRIPS * rtt_s * (self.consumed - consumed) / (now - since))
+        wanted = max(wanted, PROVEN_WINDOW)
+        if self.consumed < PROVEN_BYTES:
+            # Step by step, so that none of several flows that begin together gets far ahead.
+            wanted = min(wanted, max(self.window, self.consumed // TELL_SHARE))
         if wanted > self.window:
-            if self.consumed >= PROVEN_BYTES:
-                self._resize(wanted, proven=True)
+            self._resize(wanted, proven=True)
         elif wanted < self.window // 4:
             self._resize(self.window // 2, proven=True)
 

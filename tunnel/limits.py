@@ -42,8 +42,11 @@ CIRCUIT_GROWTH: Final = 16 * 1024 * 1024
 CIRCUIT_KEPT: Final = 16 * 1024 * 1024
 """Bytes sent on a circuit and not dealt with, above which each of its flows may have `FLOW_WINDOW` under way."""
 
-PROVEN_BYTES: Final = 1024 * 1024
-"""A flow of which so much has been dealt with is read, and may be given more."""
+PROVEN_BYTES: Final = 2 * 1024 * 1024
+"""A flow of which so much has been dealt with is read, and not just put into somebody's buffer."""
+
+PROVEN_WINDOW: Final = 512 * 1024
+"""The least window of such a flow, so that links, which are fair, divide the rate among flows, and not windows."""
 
 LEAST_RTT_S: Final = 0.01
 """Shorter round trips are reckoned as this, since the programs at the ends need time as well."""

@@ -40,7 +40,8 @@ from tunnel.frames import (
     split,
 )
 from tunnel.layers import Layers, flow_number
-from tunnel.limits import CREDIT_WINDOW
+from tunnel.limits import FLOW_WINDOW
+from tunnel.memory import Memory
 from tunnel.terminal import FlowTable, Terminal
 from tunnel.wireguard.cookies import CookieTaker
 from tunnel.wireguard.handshake import Keys
@@ -110,7 +111,7 @@ FRAMES = (
     frame(Frame.DATA, b"data"),
     frame(Frame.FIN),
     encode_reset(Reason.BUSY),
-    encode_credit(0, CREDIT_WINDOW),
+    encode_credit(0, FLOW_WINDOW),
     encode_token(Frame.PING, 1),
     encode_token(Frame.PONG, 1),
     frame(Frame.PAD, bytes(3)),
@@ -140,7 +141,7 @@ def read_flow(data: bytes) -> None:
     end.flow.write(b"some bytes of its own")
     for message in parts(data[1:]):
         other.say(message)
-        other.stream.deliver(end.flow)
+        other.stream.deliver(end.carrier)
     assert end.flow.over == bool(end.heard.closed) == end.stream.finished
     assert end.flow.overs == end.flow.over
     assert end.flow._sent == len(b"some bytes of its own")
@@ -160,7 +161,7 @@ class _Stream(JoinedStream):
 async def _read_exit(data: bytes) -> None:
     table, echo = FlowTable(), Echo()
     streams: dict[int, tuple[_Stream, Layers]] = {}
-    terminal = Terminal(_EXIT_KEYS, echo, table)
+    terminal = Terminal(_EXIT_KEYS, echo, table, Memory())
     for step in parts(data):
         operation, plaintext = (step[0], step[1:]) if step else (0, b"")
         number = operation & 7
@@ -178,7 +179,7 @@ async def _read_exit(data: bytes) -> None:
             stream.receiver.ended()
         else:
             terminal.close()
-            terminal, streams = Terminal(_EXIT_KEYS, echo, table), {}
+            terminal, streams = Terminal(_EXIT_KEYS, echo, table, Memory()), {}
     held = len(table)
     assert held == sum(not flow.over for flow in table._flows.values())
     assert held == table.orphan_count + terminal.flow_count

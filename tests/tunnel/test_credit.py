@@ -18,6 +18,7 @@ from tunnel.limits import (
     LEAST_RTT_S,
     MAX_FLOW_WINDOW,
     PROVEN_BYTES,
+    PROVEN_WINDOW,
 )
 from tunnel.memory import Memory
 
@@ -50,22 +51,26 @@ def test_it_never_exceeds_the_most() -> None:
 
 def test_it_does_not_grow_before_it_is_known_to_be_read() -> None:
     window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW)
-    read(window, (PROVEN_BYTES - 1) / 0.5, 0.5)
+    read(window, 4 * FLOW_WINDOW / 0.5, 0.5)
     assert window.window == FLOW_WINDOW
+    read(window, PROVEN_BYTES / 2, 1.0, now=2.0)
+    assert FLOW_WINDOW < window.window <= PROVEN_WINDOW
 
 
 def test_it_shrinks_when_little_comes_and_takes_no_promise_back() -> None:
     growth = Growth()
     window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, growth)
-    now = read(window, 10e6, 5)
+    now = read(window, 100e6, 5)
+    assert window.window > 4 * PROVEN_WINDOW
     edge = sum(window.tell(now, RTT_S))
     for second in range(20):
         window.came(1)
         window.dealt_with(1)
-        told = window.tell(now + second, RTT_S)
+        told = window.tell(now + 1 + second, RTT_S)
         assert sum(told) >= edge
         edge = sum(told)
-    assert window.window == FLOW_WINDOW
+    assert PROVEN_WINDOW <= window.window <= 4 * PROVEN_WINDOW
+    window.leave()
     assert growth.take(1 << 40, proven=True) == CIRCUIT_GROWTH // 2
 
 

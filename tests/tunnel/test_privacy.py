@@ -18,6 +18,7 @@ from tunnel.circuit import build
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES, consume_creation
 from tunnel.layers import flow_number
 from tunnel.link import Link, LinkStream
+from tunnel.memory import Memory
 from tunnel.path import Hop
 from tunnel.wireguard.constants import HEADER_BYTES, HYBRID_INITIATION_BYTES, HYBRID_RESPONSE_BYTES, MAC_BYTES
 from tunnel.wireguard.primitives import private_key, public_bytes
@@ -107,9 +108,9 @@ class Wiretap:
 
     @staticmethod
     def _noting(original: Any, note: Any) -> Any:
-        def both(*args: Any) -> Any:
+        def both(*args: Any, **options: Any) -> Any:
             note(*args)
-            return original(*args)
+            return original(*args, **options)
 
         return both
 
@@ -189,8 +190,9 @@ async def watched(patch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Network, Tun
             await node.start(0, client=False)
         # Somebody else's circuits came first, so that no two links are at the same circuit number.
         for places in ((0, 1, 2), (1, 2)):
-            circuit = await build(path_over(network, *places), other.links, 600, Quiet())
+            circuit = await build(path_over(network, *places), other.links, 600, Quiet(), Memory())
             await until(lambda circuit=circuit: circuit.rtt_s is not None)  # type: ignore[misc]
+        await turns(40)
         network.nodes = serving
         yield network, client, Wiretap(network, client, patch)
         network.nodes = [*serving, client, other]
@@ -224,7 +226,7 @@ async def test_no_two_hops_and_no_two_circuits_see_a_common_string(monkeypatch: 
         path = path_over(network, *range(HOPS))
         for _ in range(CIRCUITS):
             tap.next()
-            circuit = await build(path, client.links, 600, Quiet())
+            circuit = await build(path, client.links, 600, Quiet(), Memory())
             await live(network, circuit)
     assert {place for _, place in tap.told} == set(range(HOPS))
     assert len(tap.told) == CIRCUITS * HOPS
@@ -254,7 +256,7 @@ async def test_a_flow_has_another_number_on_each_link_also_when_numbers_are_few(
     async with watched(monkeypatch) as (network, client, tap):
         for number in range(20):
             tap.next()
-            circuit = await build(path_over(network, *range(HOPS)), client.links, 600, Quiet())
+            circuit = await build(path_over(network, *range(HOPS)), client.links, 600, Quiet(), Memory())
             await live(network, circuit)
             assert len({min(tap.told[number, place].flows - {0}) for place in range(HOPS)}) == HOPS
 
@@ -276,7 +278,7 @@ async def test_a_creation_that_fails_has_the_same_sizes(
             monkeypatch.setattr(network.nodes[place].relay, "_relays", False)
         tap.next()
         with pytest.raises(CircuitError) as caught:
-            await build(tuple(path), client.links, 600, Quiet())
+            await build(tuple(path), client.links, 600, Quiet(), Memory())
         assert caught.value.hop == place
         assert tap.sizes == {("creation", CREATION_BYTES), ("answer", ANSWER_BYTES)}
         assert common(tap.parts) == []
