@@ -19,6 +19,10 @@ MAX_HOST_BYTES = 255
 """Longest host name, in bytes of ASCII (RFC 1035, section 2.3.4)."""
 
 
+MAX_DATAGRAM_BYTES = 16 * 1024
+"""Largest payload of a UDP datagram that travels; few networks carry a tenth of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlowRequest:
     """Where a flow shall go.
@@ -84,3 +88,48 @@ class IncomingFlow(Flow, Protocol):
 
     def accept(self) -> None:
         """Say that the destination is connected. Call `attach` as well, before or after."""
+
+
+class DatagramListener(Protocol):
+    """What the owner of a UDP association is told. Calls come from the event loop."""
+
+    def datagram_came(self, host: str, port: int, data: Buffer) -> None:
+        """Take one datagram. Datagrams get lost and overtake each other; none comes twice.
+
+        Args:
+            host: at the client where it comes from, an IP literal; at the exit where it shall go, a name or literal.
+            port: 1 to 65535, of the same.
+            data: belongs to the listener from now on.
+        """
+
+    def flow_closed(self, reason: Reason) -> None:
+        """The association is over. Last call."""
+
+
+class DatagramFlow(Protocol):
+    """A UDP association: one local port at the exit, any number of destinations."""
+
+    def attach(self, listener: DatagramListener) -> None:
+        """Name the listener, once. Datagrams that came before are lost."""
+
+    def send(self, host: str, port: int, data: Buffer) -> bool:
+        """Send one datagram.
+
+        Args:
+            host: 1 to 255 bytes of ASCII.
+            port: 1 to 65535.
+            data: at most `MAX_DATAGRAM_BYTES` bytes.
+
+        Returns:
+            False when it was dropped here: too large, the path is being changed, or too much waits.
+        """
+
+    def close(self, reason: Reason) -> None:
+        """End the association now. The listener gets no further call."""
+
+
+class IncomingDatagrams(DatagramFlow, Protocol):
+    """A UDP association that a client asked this exit for. Answer with `accept` or `close`."""
+
+    def accept(self) -> None:
+        """Say that the association can be used."""

@@ -25,7 +25,7 @@ from exits.outlet import EgressPump, FirstBytes
 if TYPE_CHECKING:
     import socket
 
-    from core.flow import IncomingFlow
+    from core.flow import IncomingDatagrams, IncomingFlow
     from exits.addresses import Address, AddressFilter
     from exits.policy import Policy
     from exits.resolver import Resolver
@@ -111,6 +111,11 @@ class Egress:
         task = self._tasks.spawn(self._serve(flow, destination, port), "egress")
         self._connecting.add(task)
         task.add_done_callback(partial(self._served, flow))
+
+    def datagrams_requested(self, flow: IncomingDatagrams) -> None:
+        """Refuse a UDP association: this exit connects TCP only."""
+        self.counters[Reason.NOT_ALLOWED.word] += 1
+        flow.close(Reason.NOT_ALLOWED)
 
     async def stop(self) -> None:
         """Refuse new flows, reset those that run, and wait until their sockets are closed."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from core.flow import Buffer
     from tunnel.credit import CircuitCredit
     from tunnel.layers import Layers
-    from tunnel.link import LinkStream
+    from tunnel.link_stream import LinkStream
 
 
 class Carried(Protocol):
@@ -25,6 +25,9 @@ class Carried(Protocol):
         Raises:
             DecodeError: one is malformed, or not legal now.
         """
+
+    def datagram(self, frames: Iterator[tuple[int, memoryview]]) -> None:
+        """The same for a message that came out of order, or after others were lost."""
 
     def break_off(self) -> None:
         """The other end broke the protocol."""
@@ -48,6 +51,9 @@ class Carrier(Protocol):
             False to stop until `Carried.carrier_writable`.
         """
 
+    def send_datagram(self, frames: Buffer) -> None:
+        """Send frames that may get lost."""
+
     def finish(self) -> None:
         """Send nothing more."""
 
@@ -56,7 +62,7 @@ class Carrier(Protocol):
 
 
 class StreamCarrier:
-    """A `Carrier` on a stream of the flow's own; the `tunnel.link.StreamReceiver` of that stream.
+    """A `Carrier` on a stream of the flow's own; the `tunnel.link_stream.StreamReceiver` of that stream.
 
     Args:
         stream: on the link to the guard, or to the hop before the exit.
@@ -76,19 +82,25 @@ class StreamCarrier:
     def send(self, frames: Buffer, *, last: bool = False) -> bool:
         return self._stream.send(self._layers.seal(frames), last=last)
 
+    def send_datagram(self, frames: Buffer) -> None:
+        self._stream.send_datagram(self._layers.seal_datagram(frames))
+
     def finish(self) -> None:
         self._stream.finish()
 
     def cut(self) -> None:
         self._stream.reset()
 
-    # -- tunnel.link.StreamReceiver
+    # -- tunnel.link_stream.StreamReceiver
 
     def message(self, body: memoryview) -> None:
         try:
             self._flow.frames(split(self._layers.open(body)))
         except DecodeError:
             self._flow.break_off()
+
+    def datagram(self, body: memoryview) -> None:
+        self._flow.datagram(split(self._layers.open_datagram(body)))
 
     def ended(self) -> None:
         self._flow.path_broke()

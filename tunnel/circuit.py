@@ -11,6 +11,7 @@ from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
 from tunnel.carrier import StreamCarrier
 from tunnel.creation import Creation
 from tunnel.credit import CircuitCredit
+from tunnel.datagrams import Datagrams
 from tunnel.flow import FlowEnd
 from tunnel.frames import (
     FLOW_ID_BYTES,
@@ -20,6 +21,7 @@ from tunnel.frames import (
     decode_resumed,
     decode_token,
     encode_open,
+    encode_open_datagrams,
     encode_resume,
     encode_token,
     split,
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from core.flow import FlowRequest
     from tunnel.carrier import Carrier
     from tunnel.frames import Position
-    from tunnel.link import Link, LinkStream
+    from tunnel.link import Link
+    from tunnel.link_stream import LinkStream
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.path import Path
@@ -68,6 +71,10 @@ class ClientFlow(FlowEnd):
     def ask(self, request: FlowRequest) -> None:
         """Send OPEN."""
         self._send(encode_open(self._flow_id, request.host, request.port) + self._first_credit())
+
+    def ask_datagrams(self) -> None:
+        """Send OPEN_DATAGRAMS."""
+        self._send(encode_open_datagrams(self._flow_id))
 
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
         self._circuit.heard = True
@@ -208,6 +215,19 @@ class Circuit:
         flow.ask(request)
         return flow
 
+    def open_datagrams(self) -> Datagrams[ClientFlow]:
+        """Ask the exit for a UDP association; wait for its `flow.opened`.
+
+        Raises:
+            FlowError: the circuit has ended, or has no flow number left.
+        """
+        self._check_usable()
+        flow = ClientFlow(self)
+        flow.start(self._carrier_for(flow))
+        datagrams = Datagrams(flow)
+        flow.ask_datagrams()
+        return datagrams
+
     def adopt(self, flow: ClientFlow) -> None:
         """Take over a flow from another circuit to the same exit.
 
@@ -325,6 +345,8 @@ class _Late:
     def message(self, body: memoryview) -> None:
         raise DecodeError("message", "before the flow")
 
+    def datagram(self, body: memoryview) -> None: ...
+
     def ended(self) -> None: ...
 
     def writable(self) -> None: ...
@@ -341,6 +363,9 @@ class _CircuitFrames:
             self._circuit.frames_came(body)
         except DecodeError:
             self._circuit.close(Reason.PROTOCOL)
+
+    def datagram(self, body: memoryview) -> None:
+        raise DecodeError("datagram", "on flow 0")
 
     def ended(self) -> None:
         self._circuit.close(Reason.CLOSED)

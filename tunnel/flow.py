@@ -20,6 +20,7 @@ from tunnel.frames import (
     Frame,
     Position,
     decode_credit,
+    decode_datagram,
     decode_reset,
     encode_credit,
     encode_reset,
@@ -28,11 +29,12 @@ from tunnel.frames import (
 from tunnel.limits import DATA_COST, FLOW_WINDOW, MAX_FLOW_WINDOW, MAX_PLAINTEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from core.flow import Buffer, FlowListener
     from tunnel.carrier import Carrier
     from tunnel.credit import CircuitCredit
+    from tunnel.frames import Datagram
 
 MAX_DATA: Final = MAX_PLAINTEXT - HEAD_BYTES
 _DATA: Final = Frame.DATA << 24
@@ -43,12 +45,16 @@ class FlowEnd:
 
     Args:
         credit: of the circuit that the flow begins on. Call `start` before anything else.
+
+    Attributes:
+        datagram_listener: takes the flow's datagrams; None at a flow that has none.
     """
 
     def __init__(self, credit: CircuitCredit[Any]) -> None:
         self._carrier: Carrier | None = None
         self._credit = credit
         self._paused = False
+        self.datagram_listener: Callable[[Datagram], None] | None = None
         self._listener: FlowListener | None = None
         self._reason: Reason | None = None
         # What goes out
@@ -195,6 +201,20 @@ class FlowEnd:
             elif kind == Frame.DATA:
                 self._credit.came(len(content))  # the flow is over; its circuit still counts
 
+    def datagram(self, frames: Iterator[tuple[int, memoryview]]) -> None:
+        for kind, content in frames:
+            if kind == Frame.DATAGRAM and self._reason is None and self.datagram_listener is not None:
+                self.datagram_listener(decode_datagram(content))
+            elif kind != Frame.PAD:
+                raise DecodeError("datagram", "not legal now")
+
+    def send_datagram(self, frames: bytes) -> bool:
+        """Send a message that may get lost; returns False when there is no path now."""
+        if self._carrier is None or self._paused or self._reason is not None:
+            return False
+        self._carrier.send_datagram(frames)
+        return True
+
     def carrier_writable(self) -> None:
         self._link_full = False
         self.go_on()
@@ -289,6 +309,11 @@ class FlowEnd:
     @property
     def over(self) -> bool:
         return self._reason is not None
+
+    @property
+    def reason(self) -> Reason:
+        """Why the flow is over; only when it is."""
+        return Reason.DONE if self._reason is None else self._reason
 
     def _tell_position(self) -> Position:
         """Where this end stands, for RESUME and RESUMED. Like CREDIT, it gives the other end credit."""

@@ -13,6 +13,8 @@ A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-end
     PAD     anything                                                      ignored
     RESUME  flow id (16), secret (16), epoch (4), position (21)           client to exit, first frame on another circuit
     RESUMED opened (1), position (21)                                     its answer
+    OPEN_DATAGRAMS flow id (16)                                           instead of OPEN: a UDP association
+    DATAGRAM port (2), length (1), host, payload                          on such a flow only; unreliable
 
 A position is: DATA bytes received (8), bytes dealt with (8), window (4), FIN received (1).
 
@@ -26,10 +28,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import DecodeError, Reason
-from core.flow import MAX_HOST_BYTES
+from core.flow import MAX_DATAGRAM_BYTES, MAX_HOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from core.flow import Buffer
 
 HEAD: Final = struct.Struct(">I")
 HEAD_BYTES: Final = HEAD.size
@@ -38,6 +42,7 @@ FLOW_ID_BYTES: Final = 16
 _OPEN: Final = struct.Struct(">16sH")
 _CREDIT: Final = struct.Struct(">QI")
 _TOKEN: Final = struct.Struct(">Q")
+_DATAGRAM: Final = struct.Struct(">HB")
 _RESUME: Final = struct.Struct(">16s16sI")
 _POSITION: Final = struct.Struct(">QQIB")
 SECRET_BYTES: Final = 16
@@ -55,12 +60,22 @@ class Frame(IntEnum):
     PAD = 9
     RESUME = 10
     RESUMED = 11
+    OPEN_DATAGRAMS = 12
+    DATAGRAM = 13
 
 
 class Open(NamedTuple):
     flow_id: bytes
     host: str
     port: int
+
+
+class Datagram(NamedTuple):
+    """A UDP datagram: to `host` on the way out, from it on the way back."""
+
+    host: str
+    port: int
+    payload: memoryview
 
 
 class Position(NamedTuple):
@@ -133,10 +148,56 @@ def decode_open(body: memoryview) -> Open:
     if not _OPEN.size < len(body) <= _OPEN.size + MAX_HOST_BYTES:
         raise DecodeError("OPEN", "wrong length")
     flow_id, port = _OPEN.unpack_from(body)
-    name = bytes(body[_OPEN.size :])
-    if port == 0 or not all(0x21 <= byte < 0x7F for byte in name):
-        raise DecodeError("OPEN", "bad host or port")
-    return Open(flow_id, name.decode("ascii"), port)
+    return Open(flow_id, _host(body[_OPEN.size :], port, "OPEN"), port)
+
+
+def _host(name: memoryview, port: int, what: str) -> str:
+    text = bytes(name)
+    if port == 0 or not all(0x21 <= byte < 0x7F for byte in text):
+        raise DecodeError(what, "bad host or port")
+    return text.decode("ascii")
+
+
+def encode_open_datagrams(flow_id: bytes) -> bytes:
+    return frame(Frame.OPEN_DATAGRAMS, flow_id)
+
+
+def decode_open_datagrams(body: memoryview) -> bytes:
+    """Decode OPEN_DATAGRAMS's body: the flow id.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(body) != FLOW_ID_BYTES:
+        raise DecodeError("OPEN_DATAGRAMS", "wrong length")
+    return bytes(body)
+
+
+def encode_datagram(host: str, port: int, payload: Buffer) -> bytes:
+    """Encode DATAGRAM.
+
+    Raises:
+        ValueError: host is not 1 to 255 bytes of ASCII, port not 1 to 65535, or the payload too long.
+    """
+    name = host.encode("ascii")
+    if not 0 < len(name) <= MAX_HOST_BYTES or not 0 < port < 65536 or len(payload) > MAX_DATAGRAM_BYTES:
+        raise ValueError("host, port or payload out of range")
+    return frame(Frame.DATAGRAM, b"".join((_DATAGRAM.pack(port, len(name)), name, payload)))
+
+
+def decode_datagram(body: memoryview) -> Datagram:
+    """Decode DATAGRAM's body.
+
+    Raises:
+        DecodeError: too short or too long, port 0, or a host that is not printable ASCII without spaces.
+    """
+    if len(body) < _DATAGRAM.size:
+        raise DecodeError("DATAGRAM", "cut off")
+    port, length = _DATAGRAM.unpack_from(body)
+    end = _DATAGRAM.size + length
+    if not _DATAGRAM.size < end <= len(body) or len(body) - end > MAX_DATAGRAM_BYTES:
+        raise DecodeError("DATAGRAM", "wrong length")
+    return Datagram(_host(body[_DATAGRAM.size : end], port, "DATAGRAM"), port, body[end:])
 
 
 def encode_reset(reason: Reason) -> bytes:

@@ -1,7 +1,8 @@
 """The sealed layers of one flow: every counter of it is given out here, once.
 
-The client has a layer for each hop, the exit has one. A counter is 1 bit kind (0: stream), 23 bits flow number and 40
-bits sequence; on a stream the sequence must be exactly the next one, so nothing can be left out, repeated or moved.
+The client has a layer for each hop, the exit has one. A counter is 1 bit kind (0: stream, 1: datagram), 23 bits flow
+number and 40 bits sequence. On a stream the sequence must be exactly the next one, so nothing can be left out,
+repeated or moved. Datagrams may be lost and overtake each other, but none is taken twice.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from core.errors import DecodeError
 from tunnel.assembler import PREFIX_BYTES
 from tunnel.limits import MAX_FLOWS_PER_CIRCUIT
 from tunnel.wireguard.constants import TAG_BYTES
-from tunnel.wireguard.session import OVERHEAD_BYTES
+from tunnel.wireguard.replay import ReplayWindow
+from tunnel.wireguard.session import OVERHEAD_BYTES, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,18 @@ MAX_OVERTAKEN: Final = MAX_FLOWS_PER_CIRCUIT
 
 RECORD_BYTES: Final = PREFIX_BYTES + TAG_BYTES
 """What a record on a link has besides its message: length before, link tag after."""
+
+
+DATAGRAM: Final = 1 << 63
+"""The kind bit of a datagram's counter."""
+
+_KIND_AT: Final = 15
+_KIND_BIT: Final = 0x80
+
+
+def is_datagram(message: memoryview) -> bool:
+    """Whether a type-4 message has a counter of kind datagram. It may be too short to have any."""
+    return len(message) > _KIND_AT and bool(message[_KIND_AT] & _KIND_BIT)
 
 
 def flow_number(counter: int) -> int:
@@ -83,13 +97,15 @@ class Layers:
         numbers: the flow's number at each of them.
     """
 
-    __slots__ = ("_opened", "_outward", "_sealed", "_sessions")
+    __slots__ = ("_datagrams_sealed", "_opened", "_outward", "_sealed", "_sessions", "_windows")
 
     def __init__(self, sessions: Sequence[Session], numbers: Sequence[int]) -> None:
         self._sessions = [(session, number << SEQUENCE_BITS) for session, number in zip(sessions, numbers, strict=True)]
         self._outward = self._sessions[::-1]
         self._sealed = 0
         self._opened = 0
+        self._datagrams_sealed = 0
+        self._windows: list[DatagramWindow] | None = None
 
     @property
     def overhead_bytes(self) -> int:
@@ -138,3 +154,66 @@ class Layers:
         if sequence > MAX_SEQUENCE:
             raise DecodeError("message", "sequence used up")
         return sequence
+
+    # -- datagrams
+
+    def seal_datagram(self, plaintext: Buffer) -> Buffer:
+        """Seal a datagram, innermost layer first; returns the message.
+
+        Raises:
+            DecodeError: the sequence is used up.
+        """
+        sequence = self._next(self._datagrams_sealed)
+        self._datagrams_sealed += 1
+        text = plaintext
+        for session, base in self._outward:
+            out = bytearray(len(text) + OVERHEAD_BYTES)
+            session.seal_into(DATAGRAM | base | sequence, text, memoryview(out))
+            text = out
+        return text
+
+    def open_datagram(self, message: memoryview) -> memoryview:
+        """Open a datagram, outermost layer first.
+
+        Returns:
+            The frames, in memory of their own.
+
+        Raises:
+            DecodeError: a layer does not verify, or was opened before.
+        """
+        if self._windows is None:
+            self._windows = [DatagramWindow(session, base) for session, base in self._sessions]
+        for window in self._windows:
+            message = memoryview(window.open(message))
+        return message
+
+
+class DatagramWindow:
+    """Opens one hop's layer of a flow's datagrams, each at most once.
+
+    Args:
+        session: shared with the other end of the layer.
+        base: the flow's number at this hop, where it stands in a counter.
+    """
+
+    __slots__ = ("_base", "_seen", "_session")
+
+    def __init__(self, session: Session, base: int) -> None:
+        self._session = session
+        self._seen = ReplayWindow()
+        self._base = DATAGRAM | base
+
+    def open(self, message: memoryview) -> bytearray:
+        """Check a message and open it.
+
+        Raises:
+            DecodeError: it belongs to another flow, does not verify, is repeated or very late.
+        """
+        _, counter = read_header(message)
+        sequence = counter ^ self._base
+        if sequence > MAX_SEQUENCE or not self._seen.fresh(sequence):
+            raise DecodeError("datagram", "wrong flow or repeated")
+        out = bytearray(len(message) - OVERHEAD_BYTES)
+        self._session.open_into(counter, message, out)
+        self._seen.commit(sequence)
+        return out

@@ -59,6 +59,9 @@ NODE_BYTES: Final = 256 * 1024 * 1024
 
 # -- what this implementation accepts
 
+DATAGRAM_QUEUE: Final = 128 * 1024
+"""Bytes that may wait on a stream before datagrams that must go there are dropped instead."""
+
 CIRCUIT_QUEUE: Final = MAX_CIRCUIT_WINDOW * 2 + 1024 * 1024
 """Bytes a hop queues for one circuit, both ways; honest ends never get there, their credit is smaller."""
 

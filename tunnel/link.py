@@ -14,12 +14,11 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.fault import place
-from tunnel.assembler import PREFIX_BYTES, Assembler
+from tunnel.assembler import Assembler
 from tunnel.control import (
     ControlMachine,
     GotControl,
@@ -30,14 +29,16 @@ from tunnel.control import (
     decode_reason,
     encode_circuit,
 )
-from tunnel.limits import MAX_CONTROL, MAX_MESSAGE
-from tunnel.wireguard.constants import TAG_BYTES
+from tunnel.datagram_tags import DatagramTags
+from tunnel.limits import MAX_CONTROL
+from tunnel.link_stream import LinkStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.ids import PeerKey
     from tunnel.engines.seam import Connection
+    from tunnel.link_stream import StreamReceiver
     from tunnel.wireguard.handshake import Keys
 
 CONTROL_STREAM: Final = 0
@@ -46,26 +47,8 @@ MAX_CUT: Final = 8192
 """Streams of the other side that were cut off here and may still deliver: as many as it can have open at once."""
 
 _LENGTH: Final = struct.Struct(">H")
-_TAG_NONCE: Final = struct.Struct("<QI")
 
 _log = logging.getLogger(__name__)
-
-
-class StreamReceiver(Protocol):
-    """Who gets the messages of one stream."""
-
-    def message(self, body: memoryview) -> None:
-        """A message whose link tag verified. The memory is valid during the call only.
-
-        Raises:
-            DecodeError: it is wrong inside; the stream is cut off.
-        """
-
-    def ended(self) -> None:
-        """The stream is over in this direction, or the link is. It says nothing about the flow. May come twice."""
-
-    def writable(self) -> None:
-        """`LinkStream.send` returned False before, and there is room again."""
 
 
 class CircuitOwner(Protocol):
@@ -94,100 +77,6 @@ class LinkEvents(Protocol):
     def gossip(self, link: Link, body: bytes) -> None: ...
 
 
-class LinkStream:
-    """One stream of a link, in tagged records."""
-
-    __slots__ = ("_assembler", "_link", "_received", "_sent", "cut", "id", "receiver")
-
-    def __init__(self, link: Link, number: int, receiver: StreamReceiver | None) -> None:
-        self._link = link
-        self._assembler = Assembler(MAX_MESSAGE + TAG_BYTES)
-        self._sent = 0
-        self._received = 0
-        self.cut = False
-        self.id = number
-        self.receiver = receiver
-
-    @property
-    def link(self) -> Link:
-        return self._link
-
-    @property
-    def queued(self) -> int:
-        """Bytes that wait outside of QUIC's own buffer."""
-        return self._link.connection.queued(self.id)
-
-    def send(self, record: bytearray, *, last: bool = False) -> bool:
-        """Send one record. A stream that was cut off ignores it.
-
-        Args:
-            record: 2 bytes of room, the message, 16 bytes of room.
-            last: nothing follows; as `finish`.
-
-        Returns:
-            False to stop until `StreamReceiver.writable`.
-        """
-        if self.cut:
-            return True
-        _LENGTH.pack_into(record, 0, len(record) - PREFIX_BYTES)
-        view = memoryview(record)
-        nonce = _TAG_NONCE.pack(self.id, self._sent)
-        self._link.tag_sealer.encrypt_into(nonce, b"", view[PREFIX_BYTES:-TAG_BYTES], view[-TAG_BYTES:])
-        self._sent += 1
-        return self._link.connection.write(self.id, bytes(record), last)
-
-    def finish(self) -> None:
-        """Send nothing more on this stream."""
-        if not self.cut:
-            self._link.connection.write(self.id, b"", end=True)
-
-    def reset(self) -> None:
-        """Cut the stream off and forget it. The receiver gets no further call."""
-        if not self.cut:
-            self.cut = True
-            self._link.forget_stream(self)
-            self._link.connection.reset(self.id)
-
-    def received(self, data: memoryview) -> None:
-        """Take bytes from the link.
-
-        Raises:
-            DecodeError: a record is too long or too short, or its tag is wrong.
-        """
-        for record in self._assembler.feed(data):
-            if len(record) < TAG_BYTES:
-                raise DecodeError("record", "too short")
-            body = record[:-TAG_BYTES]
-            nonce = _TAG_NONCE.pack(self.id, self._received)
-            try:
-                self._link.tag_opener.decrypt(nonce, record[-TAG_BYTES:], body)
-            except InvalidTag as error:
-                raise DecodeError("record", "link tag does not verify") from error
-            self._received += 1
-            self._deliver(body)
-            if self.cut:
-                return
-
-    def _deliver(self, body: memoryview) -> None:
-        """Hand a message on. What is wrong inside may be the doing of someone behind an honest neighbour, so it costs
-        the stream and not the link."""
-        try:
-            if self.receiver is None:
-                self.receiver = self._link.events.stream_opened(self, body)
-            self.receiver.message(body)
-        except DecodeError as error:
-            self._link.counters[str(error)] += 1
-            self.reset()
-        except Exception as error:
-            _log.error("stream cut after an unexpected error: %s", place(error))
-            self._link.counters["internal error"] += 1
-            self.reset()
-
-    def ended(self) -> None:
-        if self.receiver is not None:
-            self.receiver.ended()
-
-
 class Link:
     """One neighbour.
 
@@ -202,6 +91,7 @@ class Link:
 
     tag_sealer: ChaCha20Poly1305
     tag_opener: ChaCha20Poly1305
+    datagram_tags: DatagramTags
 
     def __init__(
         self,
@@ -248,6 +138,7 @@ class Link:
         self._flush()
 
     def _is_up(self, static: bytes, keys: Keys) -> None:
+        self.datagram_tags = DatagramTags(keys, dialled=self.dialled)
         first, second = (ChaCha20Poly1305(key) for key in keys.derive(_LABEL_TAGS, 2))
         self.tag_sealer, self.tag_opener = (first, second) if self.dialled else (second, first)
         self.static = static
@@ -440,7 +331,20 @@ class Link:
             self._guarded(found.ended)
 
     def datagram_received(self, data: memoryview) -> None:
-        self.counters["datagram"] += 1
+        if self.closed:
+            return
+        try:
+            if not self.is_up:
+                raise DecodeError("datagram", "before the handshake")
+            number, message = self.datagram_tags.open(data)
+        except DecodeError as error:
+            self.counters[str(error)] += 1
+            return
+        stream = self._streams.get(number)
+        if stream is None:
+            self.counters["datagram of no stream"] += 1
+        else:
+            self._guarded(partial(stream.datagram, message))
 
     def stream_drained(self, stream: int) -> None:
         found = self._streams.get(stream)

@@ -33,7 +33,7 @@ from tunnel.limits import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from core.flow import FlowRequest
+    from core.flow import DatagramFlow, FlowRequest
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, ClientFlow
     from tunnel.links import Links
@@ -132,6 +132,23 @@ class CircuitPool:
             except asyncio.CancelledError:
                 flow.reset(Reason.LOCAL)
                 raise
+
+    async def dial_datagrams(self, isolation: str = "") -> DatagramFlow:
+        """Open a UDP association.
+
+        Raises:
+            FlowError: no circuit in time, or the exit's reason.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATH_S
+        circuit = self._pick(isolation) or await self._next_circuit(isolation, deadline)
+        datagrams = circuit.open_datagrams()
+        try:
+            await self._opened(datagrams.flow, circuit, deadline)
+        except asyncio.CancelledError:
+            datagrams.close(Reason.LOCAL)
+            raise
+        return datagrams
 
     async def _opened(self, flow: ClientFlow, circuit: Circuit, deadline: float) -> bool:
         """Wait for the exit's answer: until the deadline if the circuit is silent, else as long as an exit may take."""

@@ -16,7 +16,8 @@ from tunnel.limits import CIRCUIT_QUEUE, QUEUE_STEP, RELAY_BYTES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tunnel.link import Link, LinkStream
+    from tunnel.link import Link
+    from tunnel.link_stream import LinkStream
 
 
 class Held(Protocol):

@@ -16,7 +16,7 @@ from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.assembler import PREFIX_BYTES
 from tunnel.creation import ANSWER_BYTES, consume_creation
-from tunnel.layers import RECORD_BYTES, SEQUENCE_BITS, FlowNumbers, flow_number
+from tunnel.layers import DATAGRAM, RECORD_BYTES, SEQUENCE_BITS, DatagramWindow, FlowNumbers, flow_number
 from tunnel.limits import (
     CLOCK_SKEW_S,
     CREATION_S,
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.creation import Asked
-    from tunnel.link import Link, LinkStream, StreamReceiver
+    from tunnel.link import Link
+    from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.path import Hop
@@ -58,6 +59,9 @@ class _Backward:
     def message(self, body: memoryview) -> None:
         self._flow.backward(body)
 
+    def datagram(self, body: memoryview) -> None:
+        self._flow.backward_datagram(body)
+
     def ended(self) -> None:
         self._flow.far_ended()
 
@@ -68,12 +72,26 @@ class _Backward:
 class RelayFlow:
     """One flow through this hop; receiver of the near stream."""
 
-    __slots__ = ("_base", "_circuit", "_far", "_far_over", "_near", "_near_over", "_opened", "_sealed", "_session")
+    __slots__ = (
+        "_base",
+        "_circuit",
+        "_datagrams",
+        "_datagrams_sealed",
+        "_far",
+        "_far_over",
+        "_near",
+        "_near_over",
+        "_opened",
+        "_sealed",
+        "_session",
+    )
 
     def __init__(self, circuit: HopCircuit, number: int, near: LinkStream, far_link: Link) -> None:
         self._circuit = circuit
         self._session = circuit.session
         self._base = number << SEQUENCE_BITS
+        self._datagrams = DatagramWindow(circuit.session, self._base)
+        self._datagrams_sealed = 0
         self._opened = 0
         self._sealed = 0
         self._near = near
@@ -109,6 +127,22 @@ class RelayFlow:
         self._sealed += 1
         if not self._near_over and not self._near.send(record):
             self._circuit.queue.queued(self._near, len(record))
+
+    def datagram(self, body: memoryview) -> None:
+        """From the client's side, unreliable."""
+        inner = self._datagrams.open(body)
+        if len(inner) < OVERHEAD_BYTES:
+            raise DecodeError("datagram", "too short")
+        if not self._far_over and not self._far.send_datagram(inner):
+            self._circuit.queue.queued(self._far, len(inner))
+
+    def backward_datagram(self, body: memoryview) -> None:
+        """From the exit's side, unreliable."""
+        out = bytearray(len(body) + OVERHEAD_BYTES)
+        self._session.seal_into(DATAGRAM | self._base | self._datagrams_sealed, body, memoryview(out))
+        self._datagrams_sealed += 1
+        if not self._near_over and not self._near.send_datagram(out):
+            self._circuit.queue.queued(self._near, len(out))
 
     def ended(self) -> None:
         if not self._near_over:
@@ -419,6 +453,9 @@ class _Refused:
 
     def message(self, body: memoryview) -> None:
         self._stream.reset()
+
+    def datagram(self, body: memoryview) -> None:
+        """Means nothing."""
 
     def ended(self) -> None:
         self._stream.link.forget_stream(self._stream)

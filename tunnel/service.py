@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.engines.seam import Engine
-    from tunnel.link import Link, LinkStream, StreamReceiver
+    from tunnel.link import Link
+    from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import Hop, Path, PathChooser
     from tunnel.terminal import FlowAcceptor
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from core.errors import DecodeError, Reason
 from tunnel.carrier import StreamCarrier
 from tunnel.credit import CircuitCredit
+from tunnel.datagrams import Datagrams
 from tunnel.flow import FlowEnd
 from tunnel.frames import (
     SECRET_BYTES,
     Frame,
     decode_credit,
     decode_open,
+    decode_open_datagrams,
     decode_resume,
     decode_token,
     encode_reset,
@@ -37,10 +39,10 @@ from tunnel.wireguard.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from core.flow import IncomingFlow
+    from core.flow import IncomingDatagrams, IncomingFlow
     from tunnel.carrier import Carrier
     from tunnel.frames import Open, Resume
-    from tunnel.link import LinkStream, StreamReceiver
+    from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.memory import Memory
     from tunnel.wireguard.handshake import Keys
 
@@ -52,6 +54,9 @@ class FlowAcceptor(Protocol):
 
     def flow_requested(self, flow: IncomingFlow, host: str, port: int) -> None:
         """Connect, then `flow.accept()`; or `flow.reset(reason)`."""
+
+    def datagrams_requested(self, flow: IncomingDatagrams) -> None:
+        """Open a UDP socket, then `flow.accept()`; or `flow.close(reason)`."""
 
 
 class ResumeKey:
@@ -234,12 +239,22 @@ class CircuitFrames:
         self._credit.measured(self._credit.clock() - self._asked[1])
         self._asked = None
 
+    def datagram(self, body: memoryview) -> None:
+        """Means nothing here."""
+
     def ended(self) -> None:
         self._stream.finish()
         self._stream.link.forget_stream(self._stream)
 
     def writable(self) -> None:
         """Frames of the circuit are few; nothing waits here."""
+
+
+class ExitDatagrams(Datagrams[ExitFlow]):
+    """A UDP association as the exit holds it: a `core.flow.IncomingDatagrams`."""
+
+    def accept(self) -> None:
+        self.flow.accept()
 
 
 class _Arrival:
@@ -257,6 +272,8 @@ class _Arrival:
             flow: ExitFlow | None
             if kind == Frame.OPEN:
                 flow = self._terminal.opened(self._stream, self._layers, decode_open(content))
+            elif kind == Frame.OPEN_DATAGRAMS:
+                flow = self._terminal.opened_datagrams(self._stream, self._layers, decode_open_datagrams(content))
             elif kind == Frame.RESUME:
                 flow = self._terminal.resumed(self._stream, self._layers, decode_resume(content))
             else:
@@ -279,6 +296,9 @@ class _Arrival:
         self._stream.send(self._layers.seal(encode_reset(reason)), last=True)
         self._stream.receiver = _Refused(self._stream)
 
+    def datagram(self, body: memoryview) -> None:
+        """Means nothing here."""
+
     def ended(self) -> None:
         self._stream.finish()
         self._stream.link.forget_stream(self._stream)
@@ -294,6 +314,9 @@ class _Refused:
         self._stream = stream
 
     def message(self, body: memoryview) -> None: ...
+
+    def datagram(self, body: memoryview) -> None:
+        """Means nothing here."""
 
     def ended(self) -> None:
         self._stream.link.forget_stream(self._stream)
@@ -338,15 +361,30 @@ class Terminal:
         Raises:
             DecodeError: its id is used.
         """
-        flow = ExitFlow(self, asked.flow_id)
+        flow = self._begin(stream, layers, asked.flow_id)
+        if self._acceptor is not None and not flow.over:
+            self._acceptor.flow_requested(flow, asked.host, asked.port)
+        return flow
+
+    def opened_datagrams(self, stream: LinkStream, layers: Layers, flow_id: bytes) -> ExitFlow:
+        """Begin a UDP association likewise.
+
+        Raises:
+            DecodeError: its id is used.
+        """
+        flow = self._begin(stream, layers, flow_id)
+        if self._acceptor is not None and not flow.over:
+            self._acceptor.datagrams_requested(ExitDatagrams(flow))
+        return flow
+
+    def _begin(self, stream: LinkStream, layers: Layers, flow_id: bytes) -> ExitFlow:
+        flow = ExitFlow(self, flow_id)
         self.table.add(flow)
         flow.start(self._carrier_for(flow, stream, layers))
         if self._acceptor is None:
             flow.reset(Reason.NOT_ALLOWED)
         elif self.flow_count > MAX_FLOWS_PER_CIRCUIT:
             flow.reset(Reason.BUSY)
-        else:
-            self._acceptor.flow_requested(flow, asked.host, asked.port)
         return flow
 
     def resumed(self, stream: LinkStream, layers: Layers, asked: Resume) -> ExitFlow | None:

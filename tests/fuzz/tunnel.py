@@ -52,7 +52,7 @@ from tunnel.wireguard.transport import padded, unpadded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tunnel.link import StreamReceiver
+    from tunnel.link_stream import StreamReceiver
 
 ID = bytes(range(16))
 

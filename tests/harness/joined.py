@@ -18,13 +18,13 @@ from tunnel.wireguard.session import Session
 if TYPE_CHECKING:
     from core.errors import Reason
     from core.flow import Buffer, Flow
-    from tunnel.link import LinkStream, StreamReceiver
+    from tunnel.link_stream import LinkStream, StreamReceiver
 
 ONE, TWO = bytes([1] * 32), bytes([2] * 32)
 
 
 class JoinedStream:
-    """One end of a stream. See `tunnel.link.LinkStream`; it is its own link as well.
+    """One end of a stream. See `tunnel.link_stream.LinkStream`; it is its own link as well.
 
     `sent` holds what is on its way; `full` makes `send` say stop.
     """

@@ -15,7 +15,7 @@ from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
-    from tunnel.link import LinkStream
+    from tunnel.link_stream import LinkStream
 
 NOW = tai64n(1_700_000_000)
 
@@ -25,6 +25,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
+        self.datagrams: list[bytes] = []
         self.ends = 0
         self.writables = 0
         self.refusing = False
@@ -34,6 +35,11 @@ class Receiver:
         self.messages.append(bytes(body))
         if self.refusing:
             raise DecodeError("message", "wrong inside")
+
+    def datagram(self, body: memoryview) -> None:
+        self.datagrams.append(bytes(body))
+        if self.refusing:
+            raise DecodeError("datagram", "wrong inside")
 
     def ended(self) -> None:
         self.ends += 1

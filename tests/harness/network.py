@@ -17,7 +17,7 @@ from tunnel.wireguard.primitives import private_key, public_bytes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
-    from core.flow import Buffer, Flow, IncomingFlow
+    from core.flow import Buffer, DatagramFlow, Flow, IncomingDatagrams, IncomingFlow
     from tunnel.engines.seam import Engine
     from tunnel.path import Path
     from tunnel.terminal import FlowAcceptor
@@ -59,12 +59,36 @@ class Collect:
         self.reason = reason
 
 
+class Came:
+    """Keeps the datagrams of an association. With `echo`, sends each back to where it came from."""
+
+    def __init__(self, flow: DatagramFlow, *, echo: bool = False) -> None:
+        self.flow = flow
+        self.echo = echo
+        self.datagrams: list[tuple[str, int, bytes]] = []
+        self.reason: Reason | None = None
+        flow.attach(self)
+
+    def datagram_came(self, host: str, port: int, data: Buffer) -> None:
+        self.datagrams.append((host, port, bytes(data)))
+        if self.echo:
+            self.flow.send(host, port, data)
+
+    def flow_closed(self, reason: Reason) -> None:
+        self.reason = reason
+
+
 class Echo:
     """An acceptor that connects every flow to itself, and remembers what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.listeners: list[Collect] = []
+        self.associations: list[Came] = []
+
+    def datagrams_requested(self, flow: IncomingDatagrams) -> None:
+        self.associations.append(Came(flow, echo=True))
+        flow.accept()
 
     def flow_requested(self, flow: IncomingFlow, host: str, port: int) -> None:
         self.asked.append((host, port))

@@ -17,7 +17,8 @@ from tests.harness.wire import Board
 from tunnel.circuit import build
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES, consume_creation
 from tunnel.layers import flow_number
-from tunnel.link import Link, LinkStream
+from tunnel.link import Link
+from tunnel.link_stream import LinkStream
 from tunnel.memory import Memory
 from tunnel.path import Hop
 from tunnel.wireguard.constants import HEADER_BYTES, HYBRID_INITIATION_BYTES, HYBRID_RESPONSE_BYTES, MAC_BYTES

@@ -25,7 +25,7 @@ from tunnel.frames import (
     encode_resumed,
 )
 from tunnel.limits import FLOW_WINDOW
-from tunnel.link import LinkStream
+from tunnel.link_stream import LinkStream
 
 if TYPE_CHECKING:
     from tunnel.circuit import Circuit, ClientFlow
@@ -151,6 +151,8 @@ class _Raw:
 
     def message(self, body: memoryview) -> None:
         self.heard.data += self.layers.open(body)
+
+    def datagram(self, body: memoryview) -> None: ...
 
     def ended(self) -> None:
         self.heard.eof = True

@@ -17,7 +17,7 @@ from tunnel.engines.aiopquic import AiopquicEngine
 from tunnel.limits import FLOW_WINDOW, PING_EVERY_S, SUSPECT_S
 
 if TYPE_CHECKING:
-    from core.flow import Buffer, IncomingFlow
+    from core.flow import Buffer, IncomingDatagrams, IncomingFlow
     from tunnel.circuit import ClientFlow
     from tunnel.service import Tunnel
 
@@ -31,6 +31,9 @@ class Source:
     def __init__(self, size: int) -> None:
         self.size = size
         self.flows: list[Sending] = []
+
+    def datagrams_requested(self, flow: IncomingDatagrams) -> None:
+        flow.close(Reason.NOT_ALLOWED)
 
     def flow_requested(self, flow: IncomingFlow, host: str, port: int) -> None:
         flow.accept()
