@@ -1,1 +1,13 @@
-"""Measurements. `python -m bench` starts the demo network, loads it and prints JSON."""
+"""Measurements. `python -m bench COMMAND` loads a real network and prints JSON; every figure stands beside a reference.
+
+| command | what it measures |
+|---|---|
+| `speed` | throughput, CPU, first byte and new connections of the demo network, beside a direct connection |
+| `survive` | what transfers notice while hops of their path die, freeze and change |
+| `alarms` | circuits that are given up although nobody died, with packet loss and on a busy machine |
+| `distance` | throughput and first byte over emulated distance, beside a direct connection |
+| `memory` | what circuits and flows cost in memory, and whether dead readers slow down a living one |
+| `profile` | where the CPU goes, by thread and by function |
+
+MB = 10^6 bytes, GB = 10^9 bytes. Shared machines are noisy: read ratios, and figures of one run beside each other.
+"""

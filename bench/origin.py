@@ -1,6 +1,6 @@
 """An HTTP server that is never the bottleneck: `GET /N` answers with N bytes and closes.
 
-Run as `python -m bench.origin`; prints its port and stays until its input ends.
+Run as `python -m bench.origin [ADDRESS [PORT]]`; prints its port and stays until its input ends.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class _Answer(asyncio.Protocol):
             self._transport.close()
 
 
-async def _serve() -> None:
+async def _serve(address: str, port: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Answer, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(_Answer, address, port, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
@@ -52,4 +52,5 @@ async def _serve() -> None:
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(_serve())
+    given = [*sys.argv[1:3], *("127.0.0.1", "0")[len(sys.argv) - 1 :]]
+    uvloop.run(_serve(given[0], int(given[1])))

@@ -217,7 +217,14 @@ class RunningNode:
             "peer_id": self._identity.peer_id if self._identity else "",
             "engine": tunnel.engine.name if tunnel is not None else "",
             "address": self._address(),
+            "counters": self._counters(tunnel) if tunnel is not None else {},
         }
+
+    @staticmethod
+    def _counters(tunnel: Tunnel) -> dict[str, dict[str, int]]:
+        """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
+        kept = {"circuits": tunnel.pool.counters, "links": tunnel.links.counters, "relay": tunnel.relay.counters}
+        return {name: dict(counters) for name, counters in kept.items()}
 
     def _address(self) -> str:
         address = self._settings.peers.address

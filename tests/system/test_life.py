@@ -56,7 +56,9 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
         if entry["role"] != "client":
             assert entry["peer_id"].startswith("12D3Koo")
             assert entry["address"].startswith("/ip4/127.")
-    assert {"state", "reason", "exit_region", "hops", "flows"} <= demo.status().keys()
+    status = demo.status()
+    assert {"state", "reason", "exit_region", "hops", "flows"} <= status.keys()
+    assert status["counters"].keys() == {"circuits", "links", "relay"}
 
 
 def test_another_node_joins_by_one_address(demo: Demo, origin: Origin, tmp_path: Path) -> None:
