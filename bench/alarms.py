@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.distance import add_emulation, emulation
-from bench.far import CLIENT, PROXY, names, running
+from bench.far import CLIENT, names, running
 from bench.load import Way
 from bench.namespaces import emulated
 from bench.processes import hogs
@@ -34,7 +34,8 @@ RATE: Final = 40_000
 """Bytes per second of one flow."""
 _LOOK_S: Final = 5.0
 _PREFIX: Final = "circuit "
-_NO_ALARM: Final = frozenset({"circuit done", "circuit local"})
+_DONE: Final = "circuit done"
+_EXIT: Final = "exit given up"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def alarms(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int
     return {
         name.removeprefix(_PREFIX): count
         for name, count in grown.items()
-        if count > 0 and name.startswith(_PREFIX) and name not in _NO_ALARM
+        if count > 0 and (name == _EXIT or (name.startswith(_PREFIX) and name != _DONE))
     }
 
 
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:
     far = emulation(options)
     say("alarms: starting the network …")
     with emulated(names(options.relays), far) as places, running(places, HOPS, options.engine) as network:
-        way = Way(PROXY, network.origin, places[CLIENT].enter)
+        way = Way(network.proxy, network.origin, places[CLIENT].enter)
         seconds = 60 * (options.minutes + options.quiet_minutes) + 60
         flows = _Flows(way, options.flows, options.users, seconds)
         result: dict[str, Any] = {"emulation": dataclasses.asdict(far), "flows": options.flows}

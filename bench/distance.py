@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.emulator import Emulation
-from bench.far import CLIENT, PROXY, names, running
+from bench.far import CLIENT, ORIGIN, foreign, names, running
 from bench.figures import last_half_rate, spread, tail
 from bench.load import Way
 from bench.namespaces import emulated, existing
@@ -44,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--long-size", type=int, default=100_000_000, help="bytes of the one whose last half counts")
     parser.add_argument("--requests", type=int, default=100, help="new connections for the first byte")
     parser.add_argument("--join", type=Path, metavar="STATE", help="JSON of namespaces to use, instead of new ones")
+    parser.add_argument("--proxy", help="measure this SOCKS5 proxy, which others run in the client's namespace")
     parser.add_argument("--hold", action="store_true", help="measure nothing: print what runs, and wait for Ctrl-C")
 
 
@@ -83,7 +84,7 @@ def _measure(network: FarNetwork, options: argparse.Namespace) -> dict[str, Any]
     before = cpu_s(pids.values())
     ways = {
         "direct": Way("", network.origin, enter, LIMIT_S),
-        "through": Way(PROXY, network.origin, enter, LIMIT_S),
+        "through": Way(network.proxy, network.origin, enter, LIMIT_S),
     }
     result: dict[str, Any] = {}
     for name, way in ways.items():
@@ -93,6 +94,8 @@ def _measure(network: FarNetwork, options: argparse.Namespace) -> dict[str, Any]
         result[name] |= _throughput(way, options)
     medians = [result[name]["MBps"]["median"] for name in ("through", "direct")]
     result["share_of_direct"] = round(medians[0] / medians[1], 3)
+    if not pids:
+        return result
     moved = sum(options.size * count for count in (options.runs, PARALLEL)) + options.long_size
     result["cpu_s_per_GB"] = round((cpu_s(pids.values()) - before) / (moved / 1e9), 1)
     result["peak_MB"] = {name: round(peak_mb(pid), 1) for name, pid in pids.items()}
@@ -101,7 +104,7 @@ def _measure(network: FarNetwork, options: argparse.Namespace) -> dict[str, Any]
 
 def _told(network: FarNetwork) -> dict[str, Any]:
     return {
-        "proxy": PROXY,
+        "proxy": network.proxy,
         "origin": network.origin,
         "home": str(network.home),
         "pids": network.pids,
@@ -111,12 +114,14 @@ def _told(network: FarNetwork) -> dict[str, Any]:
 
 def run(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:
     """Measure, and return the figures."""
-    needed = names(RELAYS)
+    if options.proxy and not options.join:
+        raise SystemExit("--proxy needs --join: namespaces in which others run it")
+    needed = [CLIENT, ORIGIN] if options.proxy else names(RELAYS)
     far = emulation(options)
     say("distance: starting the network …")
     with (
         existing(options.join, needed) if options.join else emulated(needed, far) as places,
-        running(places, HOPS, options.engine) as network,
+        foreign(places, options.proxy) if options.proxy else running(places, HOPS, options.engine) as network,
     ):
         if options.hold:
             sys.stdout.write(json.dumps(_told(network), indent=1) + "\n")

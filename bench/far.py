@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,8 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 _PORT: Final = 4433
 _READY_S: Final = 90.0
 _ASK_S: Final = 30.0
+_STEP_S: Final = 0.5
+"""Each question starts a Python; more of them would slow down what is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,21 @@ class FarNetwork:
 
     Args:
         places: where each stands, the origin too.
-        pids: their processes.
         origin: `http://ADDRESS:PORT`, far from all nodes.
-        home: the folder of the client.
+        proxy: `ADDRESS:PORT` of the SOCKS5 proxy in the client's namespace.
+        pids: their processes; none for a network that others run.
+        home: the folder of the client; None for a network that others run.
     """
 
     places: dict[str, Place]
-    pids: dict[str, int]
     origin: str
-    home: Path
+    proxy: str
+    pids: dict[str, int] = field(default_factory=dict)
+    home: Path | None = None
 
     def ask(self, what: str) -> dict[str, Any]:
         """What `macrovpn WHAT --json` says at the client."""
+        assert self.home is not None
         return _ask(self.places[CLIENT], self.home, what) or {}
 
 
@@ -105,12 +110,26 @@ def running(places: dict[str, Place], hops: int, engine: str) -> Iterator[FarNet
             write_private(home / CONFIG_NAME, format_file(tables))
             command = ["node", "up" if name == CLIENT else "share", "--foreground", "--home", str(home)]
             pids[name] = _start(stack, places[name], command).pid
-        origin = _start(stack, places[ORIGIN], ["bench.origin", places[ORIGIN].address])
-        assert origin.stdout is not None
-        url = f"http://{places[ORIGIN].address}:{int(origin.stdout.readline())}"
+        origin = stack.enter_context(_origin(places))
         for name, home in homes.items():
-            wait_for(f"{name} to get ready", partial(_ready, places, name, home), _READY_S)
-        yield FarNetwork(places, pids, url, homes[CLIENT])
+            wait_for(f"{name} to get ready", partial(_ready, places, name, home), _READY_S, _STEP_S)
+        yield FarNetwork(places, origin, PROXY, pids, homes[CLIENT])
+
+
+@contextmanager
+def foreign(places: dict[str, Place], proxy: str) -> Iterator[FarNetwork]:
+    """Run only the origin, for a proxy that others run in the client's namespace."""
+    with _origin(places) as origin:
+        yield FarNetwork(places, origin, proxy)
+
+
+@contextmanager
+def _origin(places: dict[str, Place]) -> Iterator[str]:
+    with ExitStack() as stack:
+        address = places[ORIGIN].address
+        process = _start(stack, places[ORIGIN], ["bench.origin", address])
+        assert process.stdout is not None
+        yield f"http://{address}:{int(process.stdout.readline())}"
 
 
 def _start(stack: ExitStack, place: Place, command: Sequence[str]) -> subprocess.Popen[str]:

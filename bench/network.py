@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 STOP_S: Final = 10.0
-_STEP_S: Final = 0.02
 
 
-def wait_for[Found](what: str, check: Callable[[], Found], limit_s: float) -> Found:
-    """Ask until the answer is true, and return it.
+def wait_for[Found](what: str, check: Callable[[], Found], limit_s: float, step_s: float = 0.02) -> Found:
+    """Ask every `step_s` until the answer is true, and return it.
 
     Raises:
         SystemExit: that took longer than the limit.
@@ -31,7 +30,7 @@ def wait_for[Found](what: str, check: Callable[[], Found], limit_s: float) -> Fo
     while not (found := check()):
         if time.monotonic() > end:
             raise SystemExit(f"{what}: not within {limit_s:.0f} s")
-        time.sleep(_STEP_S)
+        time.sleep(step_s)
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,11 +15,12 @@ if TYPE_CHECKING:
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
-MAIN_THREAD: Final = "main"
+MAIN: Final = "main"
+OTHERS: Final = "others"
 
 
 def parse_stat(text: str) -> tuple[str, str, int]:
-    """Read a line of /proc/PID/stat.
+    """Read a line of /proc/PID/stat, of a process or a thread.
 
     Returns:
         The command's name, the state's letter, and the ticks of CPU used so far, user and system together.
@@ -43,15 +43,13 @@ def cpu_s(pids: Iterable[int]) -> float:
     return sum(parse_stat(Path(f"/proc/{pid}/stat").read_text())[2] for pid in pids) / _TICKS
 
 
-def thread_cpu_s(pid: int) -> Counter[str]:
-    """CPU seconds of a process so far by thread: `main`, and the others by their name."""
-    found: Counter[str] = Counter()
+def thread_cpu_s(pid: int) -> dict[str, float]:
+    """CPU seconds that a process has used so far: its main thread, and all its other threads."""
+    ticks = {MAIN: 0, OTHERS: 0}
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(*_GONE):
-            name, _, ticks = parse_stat(stat.read_text())
-            own = stat.parent.name == str(pid)
-            found[MAIN_THREAD if own else name] += ticks / _TICKS  # type: ignore[assignment]
-    return found
+            ticks[MAIN if stat.parent.name == str(pid) else OTHERS] += parse_stat(stat.read_text())[2]
+    return {name: used / _TICKS for name, used in ticks.items()}
 
 
 def memory_mb(pid: int) -> float:

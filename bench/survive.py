@@ -65,7 +65,10 @@ class Event:
 
 
 def stall_s(flows: Iterable[list[float]], start: float, end: float) -> list[float]:
-    """The longest pause in a window of each flow that went on after its beginning; its last progress is its end."""
+    """The longest pause in a window of each flow that made progress after its beginning.
+
+    A flow's last progress is its end. One that never goes on has no stall here; its run is not right.
+    """
     return [
         longest_pause(moments, start, min(end, moments[-1])) for moments in flows if moments and moments[-1] > start
     ]

@@ -1,0 +1,88 @@
+"""`bench profile`: where the CPU goes, in downloads and in new connections.
+
+First by thread of each process, from the kernel's counters: `main` runs Python, `others` are the engine's. Then, in
+runs of their own since that slows everything down, by function of the main thread, sampled by py-spy; C code counts
+for the function that called it, and uvloop's for `Runner.run`. The network is the smallest of three hops, so that every
+process carries everything. Options that are not listed here go to `macrovpn demo`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.load import Way
+from bench.network import demo, local_origin
+from bench.processes import thread_cpu_s
+from bench.report import say
+from bench.stacks import program, recorded, top
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+
+    from bench.network import Network
+
+TAKES_DEMO_OPTIONS: Final = True
+AT_ONCE: Final = 50
+_NETWORK: Final = ("--relays", "2", "--exits", "1")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=int, default=300_000_000, help="bytes of the download")
+    parser.add_argument("--connections", type=int, default=2000)
+    parser.add_argument("--functions", type=int, default=15, help="how many to list for each process")
+    parser.add_argument("--rate", type=int, default=100, help="samples per second")
+
+
+def by_thread(
+    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]], units: float
+) -> dict[str, dict[str, float]]:
+    """CPU seconds per unit of work of each process, by thread."""
+    return {
+        name: {thread: round((used - before[name][thread]) / units, 3) for thread, used in threads.items()}
+        for name, threads in after.items()
+    }
+
+
+def _threads(network: Network) -> dict[str, dict[str, float]]:
+    return {name: thread_cpu_s(pid) for name, pid in network.named().items()}
+
+
+def _profile(network: Network, work: Callable[[], float], units: float, options: argparse.Namespace) -> dict[str, Any]:
+    """Do some work twice: once to count CPU by thread, once to sample functions."""
+    before = _threads(network)
+    speed = work()
+    cpu = by_thread(before, _threads(network), units)
+    result: dict[str, Any] = {
+        "speed": round(speed, 2),
+        "cpu_s": cpu | {"all": round(sum(sum(threads.values()) for threads in cpu.values()), 2)},
+    }
+    if program() is None:
+        return result | {"functions": "py-spy is not installed"}
+    with recorded(network.named(), options.rate) as recording:
+        result["speed_while_sampled"] = round(work(), 2)
+    return result | {"functions": {name: top(found, options.functions) for name, found in recording.stacks.items()}}
+
+
+def run(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:
+    """Measure, and return the figures."""
+    say("profile: starting the network …")
+    with local_origin() as origin, demo(*_NETWORK, *demo_options) as network:
+        way, direct = Way(network.proxy, origin), Way("", origin)
+        way.many(1024, 20, 1)
+
+        def download(through: Way = way) -> float:
+            return through.get(options.size).speed / 1e6
+
+        def connect(through: Way = way) -> float:
+            took, got = through.many(1024, options.connections, AT_ONCE)
+            return sum(one.code == 200 for one in got) / took
+
+        say("profile: download …")
+        result: dict[str, Any] = {"engine": network.engine}
+        result["download_MBps_and_s_per_GB"] = _profile(network, download, options.size / 1e9, options)
+        result["download_MBps_and_s_per_GB"]["direct"] = round(download(direct), 2)
+        say("profile: new connections …")
+        result["connections_per_s_and_s_per_1000"] = _profile(network, connect, options.connections / 1e3, options)
+        result["connections_per_s_and_s_per_1000"]["direct"] = round(connect(direct), 2)
+        return result
