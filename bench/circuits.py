@@ -55,7 +55,7 @@ class Crowd:
     async def _one(self, client: Tunnel) -> Circuit:
         for attempt in range(1, _TRIES + 1):
             try:
-                return await build(self._path, client.links, _FOREVER_S, self)
+                return await build(self._path, client.links, _FOREVER_S, self, client.memory)
             except CircuitError as error:
                 self.failures[error.reason.word] += 1
                 if attempt == _TRIES:

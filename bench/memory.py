@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,6 @@ from bench.report import say
 
 if TYPE_CHECKING:
     import argparse
-    import socket
 
     from bench.network import Network
 
@@ -95,6 +95,11 @@ def _open(stack: ExitStack, network: Network, origin: str, count: int, request: 
     return opened
 
 
+def _established(connection: socket.socket) -> bool:
+    """Whether neither end has closed; the first byte of the kernel's answer is the state (tcp(7), TCP_INFO)."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+
+
 def _idle_flows(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:
     with local_origin() as origin, demo(*_THREE_HOPS, *demo_options) as network, ExitStack() as stack:
         Way(network.proxy, origin).many(1024, 20, 1)
@@ -113,11 +118,12 @@ def _dead_readers(options: argparse.Namespace, demo_options: list[str]) -> dict[
         before = _memory(network)
         for pid in network.pids:
             reset_peak(pid)
-        _open(stack, network, origin, options.dead_readers, request)
+        dead = _open(stack, network, origin, options.dead_readers, request)
         time.sleep(SETTLE_S)
         beside = [way.get(options.size) for _ in range(options.runs)]
         return {
             "dead_readers": options.dead_readers,
+            "still_connected": sum(map(_established, dead)),
             "alone_MBps": spread(alone),
             "beside_MBps": spread([got.speed / 1e6 for got in beside]),
             "cut_short": sum(got.size != options.size for got in beside),

@@ -224,7 +224,7 @@ class RunningNode:
     def _counters(tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
         kept = {"circuits": tunnel.pool.counters, "links": tunnel.links.counters, "relay": tunnel.relay.counters}
-        return {name: dict(counters) for name, counters in kept.items()}
+        return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
     def _address(self) -> str:
         address = self._settings.peers.address
