@@ -341,7 +341,7 @@ async def test_junk_in_a_running_flow_costs_only_that_flow() -> None:
         for place, (stream, layers, _) in enumerate(streams[:3]):
             inner = Layers(circuit.sessions[: place + 1], [place + 1] * (place + 1))
             inner._sealed = layers._sealed
-            stream.send(inner.seal(secrets.token_bytes(100)))
+            stream.send(inner.seal(secrets.token_bytes(15) + b"\0" + secrets.token_bytes(84)))  # not of kind datagram
         await until(lambda: all(receiver.ends for _, _, receiver in streams[:2]))
         await until(lambda: len(streams[2][2].messages) > 1)
         assert not streams[3][2].ends
