@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError
-from core.tasks import Tasks
 from peers.addresses import parse_address
 from peers.descriptor import Descriptor
 from peers.paths import path_of
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from tunnel.path import Hop, Path
 
 _FOREVER_S: Final = 3600.0
-_TICK_S: Final = 0.25
 _TRIES: Final = 5
 
 
@@ -36,7 +34,6 @@ class Crowd:
     def __init__(self, path: Path, clients: list[Tunnel]) -> None:
         self._path = path
         self._clients = clients
-        self._tasks = Tasks()
         self.circuits: list[Circuit] = []
         self.failures: Counter[str] = Counter()
 
@@ -46,7 +43,6 @@ class Crowd:
         Raises:
             CircuitError: one could not be built in several attempts.
         """
-        self._tasks.spawn(self._look_after(), "circuit pings")
         for number in range(count):
             started = time.monotonic()
             self.circuits.append(await self._one(self._clients[number % len(self._clients)]))
@@ -63,14 +59,7 @@ class Crowd:
                 await asyncio.sleep(attempt)
         raise AssertionError("not reached")
 
-    async def _look_after(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_S)
-            for circuit in list(self.circuits):
-                circuit.tick(asyncio.get_running_loop().time())
-
     async def close(self) -> None:
-        await self._tasks.cancel()
         for client in self._clients:
             await client.close()
 

@@ -112,7 +112,7 @@ class CircuitError(_ReasonError):
 
     Args:
         reason: why.
-        hop: the place on the path that failed, 0 for the guard; None when unknown.
+        hop: the place on the path that reports it, 0 for the guard, -1 for this node itself; None when unknown.
     """
 
     def __init__(self, reason: Reason, hop: int | None = None) -> None:

@@ -8,6 +8,8 @@ Concepts, in the order in which bytes pass them:
   each other stream carries the tagged messages of one flow.
 - a `Hop` names a peer on a path; `creation` folds the handshakes of all hops into one message.
 - a `Circuit` is a path with keys, seen from the client; `relay` is the same thing seen from a hop.
+- a `Watch` tells whether a neighbour lives, a `Pulse` whether a circuit does; `blame` weighs who is at fault.
+- a `CircuitPool` keeps circuits ready; its `Rescue` moves flows from one that died, its `Race` finds them the next.
 - a `FlowEnd` is one end of a flow: frames, credit, half-close, reset.
 
 Not here: which peers exist and which path to take (`peers`), what an exit allows (`exits`), what the browser speaks

@@ -27,7 +27,8 @@ from tunnel.frames import (
     split,
 )
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import BUILD_S, PING_EVERY_S, PING_IDLE_S, SUSPECT_S
+from tunnel.limits import BUILD_S
+from tunnel.pulse import Pulse
 from tunnel.terminal import ResumeKey
 from tunnel.wireguard.session import Session
 
@@ -77,7 +78,7 @@ class ClientFlow(FlowEnd):
         self._send(encode_open_datagrams(self._flow_id))
 
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
-        self._circuit.heard = True
+        self._circuit.pulse.silence.heard_at = self._loop.time()
         super().frames(frames)
 
     def _frame(self, kind: int, content: memoryview) -> None:
@@ -141,6 +142,9 @@ class ClientFlow(FlowEnd):
 class CircuitEvents(Protocol):
     """Whom a circuit tells. Calls come from the event loop."""
 
+    def circuit_proved(self, circuit: Circuit, asked_at: float) -> None:
+        """Its exit has answered a ping that was sent at this loop time, so every hop of it lives."""
+
     def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
         """It has ended; called once, before `flows_lost`."""
 
@@ -177,8 +181,6 @@ class Circuit:
         self.isolation: str | None = None
         self.retire_at = retire_at
         self.over = False
-        self.heard = True
-        self.rtt_s: float | None = None
         self.moving = False
         self.resume_key = ResumeKey(keys[-1])
         self._events = events
@@ -187,14 +189,11 @@ class Circuit:
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
         self.made_at = self._loop.time()
-        self._ping_sent: float | None = None
-        self._ping_token = 0
-        self._pinged_at = self.made_at
-        self._answered_at = 0.0
         self._frames_layers = Layers(self._sessions, [0] * len(path))
         self._frames = link.open_stream(_CircuitFrames(self))
         self.credit.tell_with(self._send_frames)
-        self.ping()
+        self.pulse = Pulse(self._send_ping, self)
+        self.pulse.ping()
 
     # -- flows
 
@@ -213,6 +212,7 @@ class Circuit:
         flow = ClientFlow(self)
         flow.start(self._carrier_for(flow))
         flow.ask(request)
+        self.pulse.attend()
         return flow
 
     def open_datagrams(self) -> Datagrams[ClientFlow]:
@@ -236,6 +236,7 @@ class Circuit:
         """
         self._check_usable()
         flow.resume(self, self._carrier_for(flow))
+        self.pulse.attend()
 
     def _check_usable(self) -> None:
         if max(self._numbers) > MAX_FLOW_NUMBER:
@@ -264,11 +265,13 @@ class Circuit:
 
     # -- pings
 
-    def ping(self) -> None:
-        """Send a ping that the exit's event loop answers."""
-        self._ping_token = secrets.randbits(64)
-        self._ping_sent = self._pinged_at = self._loop.time()
-        self._send_frames(encode_token(Frame.PING, self._ping_token))
+    @property
+    def rtt_s(self) -> float | None:
+        """How long the exit's last answer took; None before the first."""
+        return self.pulse.rtt_s
+
+    def _send_ping(self, token: int) -> None:
+        self._send_frames(encode_token(Frame.PING, token))
 
     def _send_frames(self, frames: bytes) -> None:
         self._frames.send(self._frames_layers.seal(frames))
@@ -282,7 +285,7 @@ class Circuit:
         for kind, content in split(self._frames_layers.open(body)):
             match kind:
                 case Frame.PONG:
-                    self._answered(decode_token(content))
+                    self.credit.measured(self.pulse.pong(decode_token(content)))
                 case Frame.PING:
                     self._send_frames(encode_token(Frame.PONG, decode_token(content)))
                 case Frame.CREDIT:
@@ -292,32 +295,19 @@ class Circuit:
                 case _:
                     raise DecodeError("frame", "not legal on flow 0")
 
-    def _answered(self, token: int) -> None:
-        if token != self._ping_token or self._ping_sent is None:
-            raise DecodeError("PONG", "answers nothing")
-        self._answered_at = self._loop.time()
-        self.rtt_s = self._answered_at - self._ping_sent
-        self._ping_sent = None
-        self.heard = True
-        self.credit.measured(self.rtt_s)
+    # -- tunnel.pulse.PulseOwner
 
-    def answered_since(self, moment: float) -> bool:
-        """Whether the exit has answered a ping at or after a loop time."""
-        return self._answered_at >= moment
+    def carries_flows(self) -> bool:
+        return bool(self.flows)
 
-    def tick(self, now: float) -> None:
-        """Look after the circuit; call a few times a second with the loop's time."""
-        if self._ping_sent is None:
-            every = PING_EVERY_S if self.flows else PING_IDLE_S
-            if now - self._pinged_at >= every:
-                self.heard = False
-                self.ping()
-        elif self.heard and now - self._ping_sent > SUSPECT_S:
-            # Data came while the answer is held up behind it; the silence begins anew.
-            self.heard = False
-            self._ping_sent = now
-        elif now - self._ping_sent > SUSPECT_S:
-            self.close(Reason.TIMED_OUT)
+    def uneasy(self) -> None:
+        self.link.watch.ask()
+
+    def fell_silent(self) -> None:
+        self.close(Reason.TIMED_OUT)
+
+    def proved(self, asked_at: float) -> None:
+        self._events.circuit_proved(self, asked_at)
 
     # -- ending
 
@@ -326,6 +316,7 @@ class Circuit:
         if self.over:
             return
         self.over = True
+        self.pulse.stop()
         lost = [flow for flow in list(self.flows) if flow.lose_path()]
         self._frames.reset()
         self._events.circuit_over(self, reason)
@@ -391,19 +382,19 @@ async def build(path: Path, links: Links, retire_after_s: float, events: Circuit
     """Build a circuit in one pass.
 
     Raises:
-        CircuitError: `hop` says at which place it failed, 0 for the guard.
+        CircuitError: `hop` says which place reports the failure, 0 for the guard, -1 for this node itself.
     """
     try:
         link = await links.to(path[0])
     except LinkError as error:
-        raise CircuitError(error.reason, 0) from error
+        raise CircuitError(error.reason, -1) from error
     indices = [secrets.randbits(32) for _ in path]
     creation = Creation(path, indices, time.time(), secrets.token_bytes)
     owner = _Owner()
     try:
         number, answer = await link.create(creation.message, owner, BUILD_S)
     except CircuitError as error:
-        raise CircuitError(error.reason, 0) from error
+        raise CircuitError(error.reason, -1) from error
     try:
         keys = creation.consume_answer(answer)
         if owner.reason is not None:

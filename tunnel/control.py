@@ -14,6 +14,8 @@ Everything after is a type-4 message whose plaintext is a kind (1 byte) and a bo
     CREATED  3   circuit (4), answer
     DESTROY  4   circuit (4), reason (1)
     GOSSIP   5   opaque to this layer
+    PING     6   token (8)                 whoever has an event loop that runs answers with
+    PONG     7   token (8)                 the same token
 
 The side that dialled gives even circuit numbers, the other one odd numbers; both count up. Kinds that a version does
 not know are ignored, so that a later version may add some.
@@ -46,6 +48,7 @@ VERSION: Final = 1
 
 _HELLO: Final = struct.Struct(">HB")
 _CIRCUIT: Final = struct.Struct(">I")
+_TOKEN: Final = struct.Struct(">Q")
 
 
 class Kind(IntEnum):
@@ -54,6 +57,8 @@ class Kind(IntEnum):
     CREATED = 3
     DESTROY = 4
     GOSSIP = 5
+    PING = 6
+    PONG = 7
 
 
 class State(Enum):
@@ -271,6 +276,23 @@ def decode_circuit(kind: int, body: bytes) -> tuple[int, bytes]:
 
 def decode_reason(rest: bytes) -> Reason:
     return Reason.from_wire(rest[0])
+
+
+def encode_token(token: int) -> bytes:
+    """Body of PING and PONG: 64 bits."""
+    return _TOKEN.pack(token)
+
+
+def decode_token(body: bytes) -> int:
+    """Read the body of PING or PONG.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(body) != _TOKEN.size:
+        raise DecodeError("control", "wrong length")
+    token: int = _TOKEN.unpack(body)[0]
+    return token
 
 
 assert CREATION_BYTES + 64 < MAX_CONTROL

@@ -83,14 +83,38 @@ MAX_REPLAY_MEMORY: Final = 1 << 17
 LINK_HANDSHAKE_S: Final = 5.0
 """From the first byte of a connection to its first sealed message."""
 
-DIAL_S: Final = 2.0
+FIRST_DIAL_S: Final = 2.0
+"""Patience with QUIC's handshake when a node looks for its very first neighbour, which it has no choice of."""
+
 LINK_IDLE_S: Final = 8.0
 LINK_KEEPALIVE_S: Final = 2.0
-CREATION_S: Final = 2.5
-"""A hop's patience with the hop after it."""
+
+# -- who is silent. Each wait is longer than the ones inside it, so that whoever is nearest to the trouble names it:
+#    WATCH_EVERY_S < NEIGHBOUR_S < LINK_SILENT_S < LINK_IDLE_S       a neighbour
+#    DIAL_S + 2 * NEIGHBOUR_S < CREATION_S < BUILD_S                 a creation
+#    PING_EVERY_S < UNEASY_S, UNEASY_S + NEIGHBOUR_S < SUSPECT_S     a circuit
+
+WATCH_EVERY_S: Final = 0.2
+"""Between two PINGs to a neighbour that somebody waits for."""
+
+PONGS_PER_S: Final = 10
+"""PINGs of a neighbour that are answered in a second; honest ones ask half as often."""
+
+NEIGHBOUR_S: Final = 0.7
+"""Silence on a link, while PING is open, after which its neighbour is said not to answer."""
+
+LINK_SILENT_S: Final = 3.0
+"""The same after which the link is closed, so that the next attempt dials anew."""
+
+DIAL_S: Final = 0.8
+"""Patience with QUIC's handshake at one address of a peer; the sealed handshake after it has NEIGHBOUR_S."""
+
+CREATION_S: Final = 3.0
+"""A hop's patience with a next hop that shows signs of life but does not answer a creation: room for that hop's own
+dial, its sealed handshake and its own wait for a silent neighbour."""
 
 BUILD_S: Final = 4.0
-"""A client's patience with a whole creation."""
+"""A client's patience with a guard that shows signs of life; longer than CREATION_S, so that the guard's word comes."""
 
 CLOCK_SKEW_S: Final = 300.0
 """How far an initiation's timestamp may be off (WireGuard's has no such limit; creation messages do)."""
@@ -104,8 +128,11 @@ PING_EVERY_S: Final = 0.5
 PING_IDLE_S: Final = 10.0
 """Between pings of a circuit that carries none."""
 
-SUSPECT_S: Final = 1.5
-"""Silence after which a circuit that carries flows is given up."""
+UNEASY_S: Final = 0.75
+"""Silence on a circuit, while a ping is open, after which the guard is asked for a sign of life."""
+
+SUSPECT_S: Final = 1.6
+"""The same after which the circuit is given up. Of the time before the ping at most PING_EVERY_S counts."""
 
 CIRCUIT_AGE_S: Final = 600.0
 """Mean age at which a circuit takes no more new flows."""
@@ -117,11 +144,34 @@ MAX_CIRCUITS: Final = 32
 PATH_S: Final = 2.5
 """A new flow's patience with the network: until then a live circuit must have taken it, or it is refused."""
 
-AVOID_S: Final = 20.0
-"""How long a peer whose circuit failed is left out while there are others."""
+# -- blame: a weight per peer that halves again and again; see tunnel/blame.py
 
-LONGEST_AVOID_S: Final = 60.0
-"""The same for one that is blamed again and again."""
+BLAME_HALF_S: Final = 15.0
+"""Time in which blame halves."""
+
+AVOID_FROM: Final = 0.25
+"""Blame from which a peer is left out while there are others: 30 s after it was found silent once."""
+
+MAX_BLAME: Final = 4.0
+"""What blame adds up to at most, however often: one minute of being left out."""
+
+PROVED_S: Final = 15.0
+"""For so long a sign of life makes a peer preferred when a circuit is wanted at once."""
+
+MAX_BLAMED: Final = 1024
+"""Peers of whom blame or a sign of life is remembered."""
+
+# -- building
+
+BUILD_BURST: Final = 30
+BUILDS_PER_MINUTE: Final = 60
+"""Circuits that a client begins to build, for whatever purpose: so many at once, and so many a minute."""
+
+MAX_RACERS: Final = 4
+"""Circuits under way at once to find a path for the same flows."""
+
+STAGGER_S: Final = 0.3
+"""After so long without a result the next one is begun, over other peers."""
 
 # -- moving flows to another circuit
 
@@ -132,11 +182,20 @@ MAX_ORPHANS: Final = 1024
 ORPHAN_BYTES: Final = 64 * 1024 * 1024
 """Flows without a path, and the bytes that wait in them, at one exit; beyond, the oldest is given up."""
 
-MOVE_TRIES: Final = 24
-"""Circuits that are tried to the same exit for the flows of one that was lost, before they are given up."""
+MOVE_S: Final = 6.0
+"""How long a circuit is looked for to replace one that still works, before there is a pause."""
 
-MOVE_BUILD_S: Final = 1.5
-"""Patience with one of these."""
+MAX_REBUILDS: Final = 3
+REBUILDS_WITHIN_S: Final = 600.0
+"""How often circuits to one exit may end for no reason that is known, in how long, before its flows are given up and
+it is left out until the first of these ends is as old as that: an exit that ends circuits must not make a client draw
+relays again and again."""
 
-EXIT_FAILURES: Final = 1
-"""How often a hop may say that it cannot reach the exit before its flows are given up."""
+EXIT_REPORTERS: Final = 2
+EXIT_REPORTS: Final = 4
+EXIT_REPORTS_WITHIN_S: Final = 15.0
+"""An exit counts as dead when so many different hops before it, or one hop so many times, said within this time that
+it does not answer."""
+
+MAX_EXITS: Final = 256
+"""Exits whose circuits' ends are remembered."""

@@ -27,11 +27,15 @@ from tunnel.control import (
     LinkUp,
     decode_circuit,
     decode_reason,
+    decode_token,
     encode_circuit,
+    encode_token,
 )
 from tunnel.datagram_tags import DatagramTags
-from tunnel.limits import MAX_CONTROL
+from tunnel.limits import MAX_CONTROL, PONGS_PER_S
 from tunnel.link_stream import LinkStream
+from tunnel.rate import Rate
+from tunnel.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +91,9 @@ class Link:
         on_closed: called once, when the connection is gone.
         dialled: whether this side opened the connection.
         verify: reads the descriptor that answers a dial by peer id alone; returns its link key and the time as TAI64N.
+
+    Attributes:
+        watch: whether the neighbour's event loop runs.
     """
 
     tag_sealer: ChaCha20Poly1305
@@ -122,6 +129,10 @@ class Link:
         self._asked: set[int] = set()
         self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._owners: dict[int, CircuitOwner] = {}
+        self._time = asyncio.get_running_loop().time
+        self.watch = Watch(self._ping, partial(self.fail, "neighbour silent"))
+        self._silence = self.watch.silence
+        self._pongs = Rate(PONGS_PER_S, PONGS_PER_S, self._time())
         if dialled:
             connection.open_stream()
 
@@ -150,16 +161,22 @@ class Link:
     def is_up(self) -> bool:
         return self.up.done() and not self.closed
 
+    @property
+    def heard_at(self) -> float:
+        """Loop time of the last bytes."""
+        return self._silence.heard_at
+
     # -- circuits on the control stream
 
     async def create(self, message: bytes, owner: CircuitOwner, timeout_s: float) -> tuple[int, bytes]:
-        """Ask the neighbour to create a circuit.
+        """Ask the neighbour to create a circuit, and watch it meanwhile.
 
         Returns:
             The circuit's number on this link, and the answer.
 
         Raises:
-            CircuitError: no answer in time, or the link ended.
+            CircuitError: `NEXT_HOP`, the neighbour is silent or the link ended; `TIMED_OUT`, it lives and did not
+                answer in time.
         """
         circuit = self._next_circuit
         self._next_circuit += 2
@@ -168,11 +185,11 @@ class Link:
         self._owners[circuit] = owner
         try:
             self._send_control(Kind.CREATE, encode_circuit(circuit, message))
-            async with asyncio.timeout(timeout_s):
-                return circuit, await answer
+            return circuit, await self.watch.until(answer, timeout_s)
         except (TimeoutError, LinkError) as error:
             self.destroy(circuit, Reason.TIMED_OUT)
-            raise CircuitError(Reason.NEXT_HOP) from error
+            silent = isinstance(error, LinkError)
+            raise CircuitError(Reason.NEXT_HOP if silent else Reason.TIMED_OUT) from error
         except asyncio.CancelledError:
             self.destroy(circuit, Reason.CLOSED)
             raise
@@ -199,6 +216,9 @@ class Link:
 
     def send_gossip(self, body: bytes) -> None:
         self._send_control(Kind.GOSSIP, body)
+
+    def _ping(self, token: int) -> None:
+        self._send_control(Kind.PING, encode_token(token))
 
     def _send_control(self, kind: Kind, body: bytes) -> None:
         if not self.closed and self.is_up:
@@ -235,8 +255,19 @@ class Link:
                 self._circuit_control(kind, circuit, rest)
             case Kind.GOSSIP:
                 self.events.gossip(self, body)
+            case Kind.PING:
+                self._pinged(decode_token(body))
+            case Kind.PONG:
+                if not self.watch.answered(decode_token(body)):
+                    self.counters["pong answers nothing"] += 1
             case _:
                 self.counters["unknown control"] += 1
+
+    def _pinged(self, token: int) -> None:
+        if self._pongs.take(self._time()):
+            self._send_control(Kind.PONG, encode_token(token))
+        else:
+            self.counters["ping too often"] += 1
 
     def _circuit_control(self, kind: int, circuit: int, rest: bytes) -> None:
         ours = circuit % 2 == (0 if self.dialled else 1)
@@ -290,6 +321,7 @@ class Link:
     def stream_received(self, stream: int, data: memoryview, end: bool) -> None:
         if self.closed:
             return
+        self._silence.heard_at = self._time()
         try:
             if stream == CONTROL_STREAM:
                 self._control_received(data)
@@ -374,6 +406,7 @@ class Link:
             return
         was_up = self.is_up
         self.closed = True
+        self.watch.close()
         if not self.up.done():
             self.up.set_exception(LinkError(Reason.NEXT_HOP))
             self.up.exception()  # seen; whoever waits gets it all the same

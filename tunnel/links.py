@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.control import ControlMachine
-from tunnel.limits import DIAL_S, LINK_HANDSHAKE_S
+from tunnel.limits import DIAL_S, FIRST_DIAL_S, LINK_HANDSHAKE_S, NEIGHBOUR_S
 from tunnel.link import Link
 from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.primitives import private_key
@@ -87,7 +87,7 @@ class Links:
         """A link to a peer whose keys are known: the one that stands, or a new one.
 
         Raises:
-            LinkError: it cannot be reached at any of its addresses.
+            LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
         """
         return await self._shared(hop.peer, lambda: self._dial(hop))
 
@@ -103,7 +103,10 @@ class Links:
 
         async def dial() -> Link:
             link = await self._connect(
-                address, lambda link: link.want_descriptor(), lambda raw: (verify(raw).link_key, tai64n(time.time()))
+                address,
+                lambda link: link.want_descriptor(),
+                lambda raw: (verify(raw).link_key, tai64n(time.time())),
+                (FIRST_DIAL_S, LINK_HANDSHAKE_S),
             )
             link.peer = peer
             return link
@@ -113,6 +116,8 @@ class Links:
     async def _shared(self, peer: PeerKey, dial: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
         """One dial per peer at a time; all who ask meanwhile wait for the same one."""
         if (link := self._by_peer.get(peer)) is not None and link.is_up:
+            if link.watch.silent:
+                raise LinkError(Reason.NEXT_HOP)
             return link
 
         async def attempt() -> Link | LinkError:
@@ -136,7 +141,10 @@ class Links:
         for address in addresses:
             try:
                 link = await self._connect(
-                    address, lambda link: link.initiate(hop.link_key, tai64n(time.time())), verify=None
+                    address,
+                    lambda link: link.initiate(hop.link_key, tai64n(time.time())),
+                    None,
+                    (DIAL_S, NEIGHBOUR_S),
                 )
             except LinkError:
                 continue
@@ -149,7 +157,9 @@ class Links:
         address: Address,
         begin: Callable[[Link], None],
         verify: Callable[[bytes], tuple[bytes, bytes]] | None,
+        limits_s: tuple[float, float],
     ) -> Link:
+        """Dial one address, and let the link prove itself; each of the two has its limit."""
         made: list[Link] = []
 
         def handle(connection: Connection) -> Link:
@@ -157,11 +167,11 @@ class Links:
             self._all.add(made[0])
             return made[0]
 
-        await self._engine.dial(address, handle, DIAL_S)
+        await self._engine.dial(address, handle, limits_s[0])
         link = made[0]
         try:
             begin(link)
-            async with asyncio.timeout(LINK_HANDSHAKE_S):
+            async with asyncio.timeout(limits_s[1]):
                 await asyncio.shield(link.up)
         except (TimeoutError, DecodeError) as error:
             link.close()

@@ -8,30 +8,17 @@ When there is no live circuit and none can be built in time, a flow is refused: 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, FlowError, Reason
 from core.tasks import Tasks
-from tunnel.circuit import build
-from tunnel.limits import (
-    AVOID_S,
-    CIRCUIT_AGE_S,
-    EXIT_FAILURES,
-    LONGEST_AVOID_S,
-    MAX_CIRCUITS,
-    MOVE_BUILD_S,
-    MOVE_TRIES,
-    OPEN_S,
-    ORPHAN_S,
-    PATH_S,
-    READY_CIRCUITS,
-)
+from tunnel.builder import Builder
+from tunnel.limits import MAX_CIRCUITS, OPEN_S, PATH_S, READY_CIRCUITS
+from tunnel.rescue import Rescue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections import Counter
 
     from core.flow import DatagramFlow, FlowRequest
     from core.ids import PeerKey
@@ -39,12 +26,12 @@ if TYPE_CHECKING:
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.path import Path, PathChooser
+    from tunnel.race import Built
 
 _TICK_S: Final = 0.25
 _FIRST_PAUSE_S: Final = 0.2
 _IDLE_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
-_random = secrets.SystemRandom()
 
 
 class CircuitPool:
@@ -58,18 +45,16 @@ class CircuitPool:
     """
 
     def __init__(self, links: Links, choose: PathChooser, memory: Memory) -> None:
-        self._links = links
-        self._memory = memory
-        self._choose = choose
         self._circuits: list[Circuit] = []
-        self._building = 0
+        self._under_way: list[Path] = []
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._avoid: dict[PeerKey, float] = {}
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None
-        self.counters: Counter[str] = Counter()
+        self.builder = Builder(links, choose, self, self._peer_silent, memory)
+        self._rescue = Rescue(self.builder, self, self._tasks)
+        self.counters: Counter[str] = self.builder.counters
 
     def start(self) -> None:
         """Begin to keep circuits ready."""
@@ -159,7 +144,7 @@ class CircuitPool:
             if done:
                 flow.opened.result()
                 return True
-            if not circuit.answered_since(asked_at):
+            if not circuit.pulse.answered_since(asked_at):
                 flow.reset(Reason.LOCAL)
                 raise FlowError(Reason.NO_PATH)
         flow.reset(Reason.TIMED_OUT)
@@ -170,14 +155,13 @@ class CircuitPool:
         return [circuit for circuit in self._circuits if not circuit.over and now < circuit.retire_at]
 
     def _pick(self, isolation: str) -> Circuit | None:
-        usable = self._usable()
+        """A circuit for a new flow: the key's own, else one that is nobody's; of several the least doubtful."""
         for wanted in (isolation, None):
-            for circuit in usable:
-                if circuit.isolation == wanted:
-                    if wanted is None:
-                        circuit.isolation = isolation
-                        self._wanted.set()
-                    return circuit
+            fitting = [circuit for circuit in self._usable() if circuit.isolation == wanted]
+            if fitting:
+                circuit = min(fitting, key=lambda found: self.builder.held_against(found.path))
+                self.claim(circuit, isolation)
+                return circuit
         return None
 
     async def _next_circuit(self, isolation: str, deadline: float) -> Circuit:
@@ -195,11 +179,10 @@ class CircuitPool:
     # -- building
 
     def _missing(self) -> int:
-        """How many circuits to build now: at least two usable, and one of them not yet given to a key."""
-        usable = self._usable()
-        free = sum(circuit.isolation is None for circuit in usable)
-        missing = max(READY_CIRCUITS - len(usable), 1 - free) - self._building
-        return min(missing, MAX_CIRCUITS - len(self._circuits) - self._building)
+        """How many circuits to build now: so many shall be nobody's yet."""
+        free = sum(circuit.isolation is None for circuit in self._usable())
+        missing = READY_CIRCUITS - free - len(self._under_way)
+        return min(missing, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))
 
     async def _keep(self) -> None:
         """Build what is missing: at once when something changed, at growing intervals while it fails."""
@@ -207,8 +190,7 @@ class CircuitPool:
         while True:
             self._wanted.clear()
             for _ in range(self._missing()):
-                self._building += 1
-                self._tasks.spawn(self._build(), "circuit")
+                self._begin()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
@@ -218,50 +200,33 @@ class CircuitPool:
                 pause = min(pause * 1.5, _LONGEST_PAUSE_S)
                 await asyncio.sleep(_FIRST_PAUSE_S)  # whoever asks, and however often
 
-    async def _build(self) -> None:
-        path: Path = ()
+    def _begin(self) -> None:
+        """Begin to build one over other guards, and to other exits, than the next flows would take."""
+        free = [circuit.path for circuit in self._usable() if circuit.isolation is None]
+        ends = [path[place].peer for path in (*free, *self._under_way) for place in (-1, 0)]
         try:
-            path = self._choose_path()
-            circuit = await self._built(path)
+            path = self.builder.path(shun=ends)
         except CircuitError as error:
-            self._failed(path, error)
+            self._failure = error.reason
         else:
-            self._failure = None
-            self._circuits.append(circuit)
-            self._changed.set()
-            self._wanted.set()
+            self._under_way.append(path)
+            self._tasks.spawn(self._build(path), "circuit")
+
+    async def _build(self, path: Path) -> None:
+        try:
+            circuit = await self.builder.build(path)
+        except CircuitError as error:
+            self._failure = error.reason
+        else:
+            self._add(circuit)
         finally:
-            self._building -= 1
+            self._under_way.remove(path)
 
-    async def _built(self, path: Path) -> Circuit:
-        return await build(path, self._links, CIRCUIT_AGE_S * _random.uniform(0.5, 1.5), self, self._memory)
-
-    def _choose_path(self, last: PeerKey | None = None, also_avoid: Collection[PeerKey] = ()) -> Path:
-        now = asyncio.get_running_loop().time()
-        self._avoid = {peer: until for peer, until in self._avoid.items() if until > now}
-        # Blame falls on whole stretches of a path. Who was blamed least comes back first, if it is needed.
-        avoided = [*also_avoid, *sorted(self._avoid, key=self._avoid.__getitem__)]
-        avoided = [peer for peer in avoided if peer != last]
-        for forgiven in range(len(avoided)):
-            try:
-                return self._choose(avoided[forgiven:], last)
-            except CircuitError:
-                continue
-        return self._choose((), last)
-
-    def _failed(self, path: Path, error: CircuitError) -> None:
-        self._failure = error.reason
-        self.counters[f"build {error.reason.word}"] += 1
-        place = error.hop
-        if place is not None and path:
-            # A hop that reports the next one unreachable shares the blame with it.
-            self._shun(hop.peer for hop in path[place : place + 2])
-
-    def _shun(self, peers: Iterable[PeerKey]) -> None:
-        now = asyncio.get_running_loop().time()
-        for peer in peers:
-            until = max(self._avoid.get(peer, now), now) + AVOID_S
-            self._avoid[peer] = min(until, now + LONGEST_AVOID_S)
+    def _add(self, circuit: Circuit) -> None:
+        self._failure = None
+        self._circuits.append(circuit)
+        self._wanted.set()
+        self._changed.set()
 
     # -- upkeep
 
@@ -271,11 +236,8 @@ class CircuitPool:
             await asyncio.sleep(_TICK_S)
             now = loop.time()
             for circuit in list(self._circuits):
-                circuit.tick(now)
                 if now >= circuit.retire_at:
                     self._replace(circuit)
-
-    # -- moving flows
 
     def _replace(self, circuit: Circuit) -> None:
         """Move a circuit's flows to a new one to the same exit, and close it once it carries none."""
@@ -287,86 +249,81 @@ class CircuitPool:
 
     async def _move(self, circuit: Circuit) -> None:
         try:
-            target = await self._circuit_to(circuit, [hop.peer for hop in circuit.path[1:-1]])
-            for flow in list(circuit.flows):
-                if flow.opened.done() and not flow.over:
-                    target.adopt(flow)
-        except (CircuitError, FlowError):
-            await asyncio.sleep(_LONGEST_PAUSE_S)
+            if not await self._rescue.move(circuit):
+                await asyncio.sleep(_LONGEST_PAUSE_S)
         finally:
             circuit.moving = False
+
+    # -- tunnel.rescue.RescueOwner
+
+    def candidates(self, last: PeerKey, isolation: str | None) -> list[Circuit]:
+        return [
+            circuit
+            for circuit in self._usable()
+            if circuit.path[-1].peer == last
+            and circuit.isolation in (isolation, None)
+            and not circuit.link.watch.silent
+        ]
+
+    def claim(self, circuit: Circuit, isolation: str | None) -> bool:
+        if circuit.over or circuit.isolation not in (isolation, None):
+            return False
+        circuit.isolation = isolation
+        if circuit not in self._circuits:
+            self._add(circuit)
+        self._wanted.set()
+        return True
+
+    def spawn_build(self, path: Path) -> Built:
+        async def attempt() -> Circuit | CircuitError:
+            try:
+                return await self.builder.build(path)
+            except CircuitError as error:
+                return error
+
+        return self._tasks.spawn(attempt(), "circuit")
+
+    def offer(self, circuit: Circuit) -> None:
+        if not circuit.over and not self._closed and self._missing() > 0:
+            self._add(circuit)
+        else:
+            circuit.close(Reason.DONE)
+
+    def give_up_exit(self, last: PeerKey) -> None:
+        self.counters["exit given up"] += 1
+        for circuit in [circuit for circuit in self._circuits if circuit.path[-1].peer == last]:
+            for flow in list(circuit.flows):
+                flow.give_up()
+            circuit.close(Reason.DONE)
+
+    # -- tunnel.circuit.CircuitEvents
+
+    def circuit_proved(self, circuit: Circuit, asked_at: float) -> None:
+        self.builder.proved(circuit, asked_at)
+
+    def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
+        known = circuit in self._circuits
+        if known:
+            self._circuits.remove(circuit)
+            self.counters[f"circuit {reason.word}"] += 1
+        if reason is not Reason.DONE and not self._closed:
+            self.builder.lost(circuit, reason)
+        if circuit.link.watch.silent:
+            for other in list(self._circuits):
+                if other.link is circuit.link:
+                    other.close(Reason.TIMED_OUT)
+        self._wanted.set()
+        self._changed.set()
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         if self._closed:
             for flow in flows:
                 flow.give_up()
         else:
-            self._tasks.spawn(self._rescue(circuit, flows), "rescue")
+            self._rescue.lost(circuit, flows)
 
-    async def _rescue(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
-        """Find flows whose path is gone another one to the same exit, as long as the exit keeps them."""
-        loop = asyncio.get_running_loop()
-        deadline = min(flow.lost_at or loop.time() for flow in flows) + ORPHAN_S
-        pause, exit_failures = _FIRST_PAUSE_S / 4, 0
-        try:
-            for _ in range(MOVE_TRIES):
-                flows[:] = [flow for flow in flows if not flow.over]
-                if not flows or loop.time() > deadline or exit_failures > EXIT_FAILURES:
-                    return
-                try:
-                    target = await self._circuit_to(circuit, ())
-                    while flows:
-                        target.adopt(flows[-1])
-                        flows.pop()
-                except (CircuitError, FlowError) as error:
-                    # The hop before the exit cannot reach it: more than one of them will hardly be wrong.
-                    exit_failures += isinstance(error, CircuitError) and error.hop == len(circuit.path) - 2
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, _IDLE_PAUSE_S)
-        finally:
-            for flow in flows:
-                flow.give_up()
-
-    async def _circuit_to(self, old: Circuit, avoid: Collection[PeerKey]) -> Circuit:
-        """A circuit to the exit of another one, for flows of its isolation key.
-
-        Raises:
-            CircuitError: none can be built.
-        """
-        last = old.path[-1].peer
-        for circuit in self._usable():
-            # One through a peer that is under suspicion may be as dead, and not known to be so yet.
-            clean = not any(hop.peer in self._avoid for hop in circuit.path[:-1])
-            fits = circuit.path[-1].peer == last and circuit.isolation in (old.isolation, None)
-            if circuit is not old and clean and fits:
-                circuit.isolation = old.isolation
-                self._wanted.set()
-                return circuit
-        path: Path = ()
-        try:
-            path = self._choose_path(last, avoid)
-            async with asyncio.timeout(MOVE_BUILD_S):
-                circuit = await self._built(path)
-        except CircuitError as error:
-            self._failed(path, error)
-            raise
-        except TimeoutError as error:
-            # Somebody on it is silent. There is no time to find out who.
-            self._shun(hop.peer for hop in path[:-1])
-            raise CircuitError(Reason.TIMED_OUT) from error
-        circuit.isolation = old.isolation
-        self._circuits.append(circuit)
-        self._changed.set()
-        return circuit
-
-    def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
-        if circuit in self._circuits:
-            self._circuits.remove(circuit)
-        self.counters[f"circuit {reason.word}"] += 1
-        if circuit.link.closed:
-            self._shun([circuit.path[0].peer])
-        elif reason is not Reason.DONE:
-            # Exit and guard first: among equals they are forgiven first, since there are fewer to replace them.
-            self._shun(hop.peer for hop in (circuit.path[-1], *circuit.path[:-1]))
-        self._wanted.set()
-        self._changed.set()
+    def _peer_silent(self, peer: PeerKey) -> None:
+        """Somebody says so; circuits over it are asked before they are needed."""
+        for circuit in self._circuits:
+            if any(hop.peer == peer for hop in circuit.path):
+                circuit.pulse.ping()

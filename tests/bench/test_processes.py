@@ -79,9 +79,14 @@ def test_a_busy_process_uses_cpu_in_its_main_thread() -> None:
 
 
 def test_the_peak_remembers_what_was_given_back() -> None:
-    own = os.getpid()
-    reset_peak(own)
-    before = memory_mb(own)
-    block = bytearray(64_000_000)
-    del block
-    assert peak_mb(own) > before + 50 > memory_mb(own)
+    script = "block = bytes([1]) * 64_000_000; print(flush=True); input(); del block; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        reset_peak(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert peak_mb(process.pid) > 60 > memory_mb(process.pid)
+        process.kill()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.harness.network import Network
+    from tunnel.circuit import Circuit, ClientFlow
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream
     from tunnel.path import Hop, Path
@@ -80,6 +81,11 @@ async def check_alive(client: Tunnel) -> None:
     flow.finish()
     await until(lambda: heard.reason is not None)
     assert (bytes(heard.data), heard.reason) == (b"still there", Reason.DONE)
+
+
+def circuit_of(client: Tunnel, flow: ClientFlow) -> Circuit:
+    """The circuit that carries a flow."""
+    return next(circuit for circuit in client.pool.circuits if flow in circuit.flows)
 
 
 def counts(network: Network) -> list[tuple[int, int, list[int]]]:

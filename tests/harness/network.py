@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -155,6 +156,12 @@ class Network:
     async def close(self) -> None:
         for node in reversed(self.nodes):
             await node.close()
+
+
+def blamed(network: Network, client: Tunnel) -> list[int]:
+    """Places in the network of the peers that the client leaves out."""
+    avoided = client.pool.builder.blame.avoided(asyncio.get_running_loop().time())
+    return sorted(network.keys.index(peer) for peer in avoided)
 
 
 @asynccontextmanager

@@ -25,7 +25,8 @@ class WireConnection:
     """One end of a connection in memory. See `tunnel.engines.seam.Connection`.
 
     `stalled`: what is written waits here instead of going out, as with a neighbour that takes nothing.
-    `deaf`: what arrives is lost, as with a process that hangs.
+    `deaf`: what arrives is lost.
+    `mute`: what is sent is lost; with `deaf`, it is as if the process hangs.
     `tamper`: sees the bytes of each write on their way and returns what shall arrive instead; a datagram's are shown
     with `DATAGRAM` for a stream number.
     `lose`: sees each datagram and says whether it gets lost.
@@ -38,6 +39,7 @@ class WireConnection:
         self.over = False
         self.stalled = False
         self.deaf = False
+        self.mute = False
         self.tamper: Tamper | None = None
         self.lose: Callable[[bytes], bool] = lambda data: False
         self.datagrams: list[bytes] = []
@@ -57,7 +59,7 @@ class WireConnection:
         return self._next - 4
 
     def write(self, stream: int, data: bytes, end: bool = False) -> bool:
-        if self.over:
+        if self.over or self.mute:
             return True
         if self.stalled:
             self._held.setdefault(stream, deque()).append((data, end))
@@ -113,13 +115,14 @@ class WireConnection:
 
     def reset(self, stream: int) -> None:
         self._held.pop(stream, None)
-        if not self.over:
+        if not self.over and not self.mute:
             self.resets.append(stream)
             self._soon(self.other._was_reset, stream)
 
     def close(self) -> None:
         if not self.over:
-            self._soon(self.other._was_closed)
+            if not self.mute:
+                self._soon(self.other._was_closed)
             self._end()
 
     # -- what arrives
@@ -174,7 +177,10 @@ class Board:
 
 
 class WireEngine:
-    """See `tunnel.engines.seam.Engine`. `connections` holds its ends, in the order in which they were made."""
+    """See `tunnel.engines.seam.Engine`. `connections` holds its ends, in the order in which they were made.
+
+    `hung`: nobody answers a dial, as with a process that hangs.
+    """
 
     name = "wire"
 
@@ -184,6 +190,7 @@ class WireEngine:
         self._port = 0
         self.connections: list[WireConnection] = []
         self.dialled: list[Address] = []
+        self.hung = False
 
     async def listen(self, port: int, accept: Callable[[Connection], ConnectionHandler]) -> int:
         self._port = port or len(self._board.engines) + 1
@@ -197,6 +204,9 @@ class WireEngine:
         self.dialled.append(address)
         other = self._board.engines.get(address[1])
         if self._accept is None or other is None or other._accept is None:
+            raise LinkError(Reason.NEXT_HOP)
+        if other.hung:
+            await asyncio.sleep(timeout_s)
             raise LinkError(Reason.NEXT_HOP)
         near, far = wire()
         self.connections.append(near)

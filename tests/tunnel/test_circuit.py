@@ -13,11 +13,9 @@ from tests.harness.bare import check_alive, path_of
 from tests.harness.network import Collect, Network, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
-from tunnel import circuit as circuit_module
 from tunnel.circuit import Circuit, ClientFlow, build
 from tunnel.frames import Frame, encode_credit, encode_token, frame
 from tunnel.layers import MAX_FLOW_NUMBER
-from tunnel.limits import PING_EVERY_S, PING_IDLE_S, SUSPECT_S
 from tunnel.memory import Memory
 from tunnel.path import Hop
 from tunnel.terminal import CircuitFrames, ExitFlow
@@ -34,6 +32,8 @@ class Ended:
     def __init__(self) -> None:
         self.reasons: list[Reason] = []
         self.lost: list[ClientFlow] = []
+
+    def circuit_proved(self, circuit: Circuit, asked_at: float) -> None: ...
 
     def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
         self.reasons.append(reason)
@@ -52,14 +52,15 @@ async def built(network: Network, client: Tunnel) -> tuple[Circuit, Ended]:
     return circuit, ended
 
 
-def hang(node: Tunnel, deaf: bool = True) -> None:
-    """Let a node's process hang: what arrives is lost, and nothing closes."""
+def hang(node: Tunnel, hung: bool = True) -> None:
+    """Let a node's process hang, or go on: nothing that it sends arrives, and nothing reaches it."""
     assert isinstance(node.engine, WireEngine)
+    node.engine.hung = hung
     for connection in node.engine.connections:
-        connection.deaf = deaf
+        connection.deaf = connection.mute = hung
 
 
-async def opened(circuit: Circuit, request: FlowRequest = ECHO) -> tuple[circuit_module.ClientFlow, Collect]:
+async def opened(circuit: Circuit, request: FlowRequest = ECHO) -> tuple[ClientFlow, Collect]:
     flow = circuit.open_flow(request)
     await asyncio.wait_for(asyncio.shield(flow.opened), 1)
     heard = Collect(flow)
@@ -153,53 +154,41 @@ async def test_what_an_exit_may_not_say_on_a_flow(kind: Frame) -> None:
 async def test_the_first_ping_is_sent_at_once() -> None:
     async with chain(3, Board().engine) as (network, client, _):
         circuit, _ = await built(network, client)
-        assert circuit.answered_since(circuit.made_at)
+        assert circuit.pulse.answered_since(circuit.made_at)
         assert circuit.rtt_s is not None
         assert 0 <= circuit.rtt_s < 1
 
 
-async def test_a_silent_exit_ends_a_circuit_that_carries_flows() -> None:
+@pytest.mark.usefixtures("quick_signs")
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_a_silent_hop_ends_a_circuit_that_carries_flows(place: int) -> None:
     async with chain(3, Board().engine) as (network, client, _):
         circuit, ended = await built(network, client)
         _, heard = await opened(circuit)
-        hang(network.nodes[2])
-        start = circuit._pinged_at
-        circuit.tick(start + PING_EVERY_S - 0.01)
-        assert circuit._ping_sent is None
-        circuit.tick(start + PING_EVERY_S + 0.01)
-        sent = circuit._ping_sent
-        assert sent is not None
-        circuit.tick(sent + SUSPECT_S - 0.01)
-        assert not circuit.over
-        circuit.tick(sent + SUSPECT_S + 0.01)
+        hang(network.nodes[place])
+        await until(lambda: circuit.over, 1)
         assert (ended.reasons, heard.reason) == ([Reason.TIMED_OUT], Reason.CLOSED)
+        assert circuit.link.watch.silent is (place == 0)
 
 
-async def test_bytes_that_come_begin_the_silence_anew_once() -> None:
-    async with chain(3, Board().engine) as (network, client, _):
+@pytest.mark.usefixtures("quick_signs")
+async def test_what_comes_from_the_exit_is_a_sign_of_life() -> None:
+    """Its answers to pings are lost, and its data is not."""
+    async with chain(3, Board().engine) as (network, client, echo):
         circuit, _ = await built(network, client)
-        await opened(circuit)
-        hang(network.nodes[2])
-        circuit.tick(circuit._pinged_at + PING_EVERY_S)
-        sent = circuit._ping_sent
-        assert sent is not None
-        circuit.heard = True
-        circuit.tick(sent + SUSPECT_S + 0.01)
+        _, heard = await opened(circuit)
+        for frames in exit_frames(network, client):
+            frames._stream.cut = True
+        talker = echo.listeners[0].flow
+        assert talker is not None
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 0.5
+        while loop.time() < end:
+            talker.write(b"x")
+            await asyncio.sleep(0.02)
         assert not circuit.over
-        circuit.tick(sent + 2 * SUSPECT_S)
-        assert not circuit.over
-        circuit.tick(sent + 2 * SUSPECT_S + 0.1)
-        assert circuit.over
-
-
-async def test_an_idle_circuit_is_pinged_seldom() -> None:
-    async with chain(1, Board().engine) as (network, client, _):
-        circuit, _ = await built(network, client)
-        circuit.tick(circuit._pinged_at + PING_IDLE_S - 0.01)
-        assert circuit._ping_sent is None
-        circuit.tick(circuit._pinged_at + PING_IDLE_S)
-        assert circuit._ping_sent is not None
-        await until(lambda: circuit._ping_sent is None)
+        assert heard.data
+        await until(lambda: circuit.over, 1)
 
 
 def exit_frames(network: Network, client: Tunnel) -> list[CircuitFrames]:
@@ -224,10 +213,13 @@ async def test_a_wrong_word_on_flow_0_ends_the_circuit(wrong: bytes) -> None:
 async def test_an_answer_to_another_ping_ends_the_circuit() -> None:
     async with chain(2, Board().engine) as (network, client, _):
         circuit, ended = await built(network, client)
-        hang(network.nodes[1])
-        circuit.ping()
+        engine = network.nodes[1].engine
+        assert isinstance(engine, WireEngine)
+        for connection in engine.connections:
+            connection.deaf = True
+        circuit.pulse.ping()
         for frames in exit_frames(network, client):
-            frames._stream.send(frames._layers.seal(encode_token(Frame.PONG, circuit._ping_token ^ 1)))
+            frames._stream.send(frames._layers.seal(encode_token(Frame.PONG, circuit.pulse._token ^ 1)))
         await until(lambda: circuit.over)
         assert ended.reasons == [Reason.PROTOCOL]
 
@@ -236,7 +228,7 @@ async def test_a_repeated_answer_ends_the_circuit() -> None:
     async with chain(2, Board().engine) as (network, client, _):
         circuit, ended = await built(network, client)
         for frames in exit_frames(network, client):
-            frames._stream.send(frames._layers.seal(encode_token(Frame.PONG, circuit._ping_token)))
+            frames._stream.send(frames._layers.seal(encode_token(Frame.PONG, circuit.pulse._token)))
         await until(lambda: circuit.over)
         assert ended.reasons == [Reason.PROTOCOL]
 
@@ -270,16 +262,25 @@ async def test_a_guard_that_is_not_there_is_blamed() -> None:
             link.close()
         with pytest.raises(CircuitError) as caught:
             await build((away,), client.links, 600, Ended(), Memory())
-        assert (caught.value.reason, caught.value.hop) == (Reason.NEXT_HOP, 0)
+        assert (caught.value.reason, caught.value.hop) == (Reason.NEXT_HOP, -1)
 
 
-async def test_a_guard_that_does_not_answer_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuit_module, "BUILD_S", 0.05)
+@pytest.mark.usefixtures("quick_signs")
+async def test_a_silent_guard_is_blamed() -> None:
     async with chain(2, Board().engine) as (network, client, _):
         hang(network.nodes[0])
         with pytest.raises(CircuitError) as caught:
             await build(path_of(network), client.links, 600, Ended(), Memory())
-        assert caught.value.hop == 0
+        assert (caught.value.reason, caught.value.hop) == (Reason.NEXT_HOP, -1)
+
+
+@pytest.mark.usefixtures("quick_signs")
+async def test_a_guard_that_waits_for_its_own_next_hop_is_not() -> None:
+    async with chain(3, Board().engine) as (network, client, _):
+        hang(network.nodes[1])
+        with pytest.raises(CircuitError) as caught:
+            await build(path_of(network), client.links, 600, Ended(), Memory())
+        assert (caught.value.reason, caught.value.hop) == (Reason.NEXT_HOP, 0)
 
 
 async def test_a_refused_creation_leaves_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunnel import limits
+from tunnel.blame import REPORTER_SHARE
 from tunnel.control import Kind, encode_circuit
 from tunnel.creation import ANSWER_BYTES, ANSWER_HEAD_BYTES, CREATION_BYTES, HEAD_BYTES
 from tunnel.flow import MAX_DATA
@@ -36,14 +37,37 @@ def test_honest_ends_stay_below_a_relays_budget() -> None:
     ("shorter", "longer"),
     [
         ("CREATION_S", "BUILD_S"),
-        ("DIAL_S", "CREATION_S"),
+        ("DIAL_S", "FIRST_DIAL_S"),
+        ("WATCH_EVERY_S", "NEIGHBOUR_S"),
+        ("NEIGHBOUR_S", "LINK_SILENT_S"),
+        ("LINK_SILENT_S", "LINK_IDLE_S"),
+        ("PING_EVERY_S", "UNEASY_S"),
+        ("STAGGER_S", "NEIGHBOUR_S"),
+        ("MOVE_S", "ORPHAN_S"),
+        ("AVOID_FROM", "MAX_BLAME"),
         ("SUSPECT_S", "PATH_S"),
         ("PING_EVERY_S", "SUSPECT_S"),
         ("PATH_S", "OPEN_S"),
         ("LINK_KEEPALIVE_S", "LINK_IDLE_S"),
         ("SUSPECT_S", "LINK_IDLE_S"),
-        ("AVOID_S", "LONGEST_AVOID_S"),
     ],
 )
 def test_times_are_in_order(shorter: str, longer: str) -> None:
     assert 0 < getattr(limits, shorter) < getattr(limits, longer)
+
+
+def test_who_is_nearest_to_the_trouble_names_it() -> None:
+    """A hop's own failure to reach the next one comes before the patience of the hop before it ends."""
+    assert limits.DIAL_S + 2 * limits.NEIGHBOUR_S < limits.CREATION_S < limits.BUILD_S
+
+
+def test_a_circuits_silence_is_known_to_be_its_guards_before_it_is_given_up() -> None:
+    assert limits.UNEASY_S + limits.NEIGHBOUR_S < limits.SUSPECT_S
+
+
+def test_honest_pings_are_answered() -> None:
+    assert 1 / limits.WATCH_EVERY_S < limits.PONGS_PER_S
+
+
+def test_one_report_does_not_cost_the_reporter_its_place() -> None:
+    assert REPORTER_SHARE < limits.AVOID_FROM < 2 * REPORTER_SHARE

@@ -9,14 +9,13 @@ import pytest
 
 from core.errors import CircuitError, FlowError, Reason
 from core.flow import FlowRequest
-from tests.harness.bare import check_alive
-from tests.harness.network import Collect, Echo, Network, chain, three_hops
+from tests.harness.bare import check_alive, circuit_of
+from tests.harness.network import Collect, Echo, Network, blamed, chain, three_hops
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tests.tunnel.test_circuit import hang
-from tunnel import circuit as circuit_module
 from tunnel import pool as pool_module
-from tunnel import relay as relay_module
+from tunnel import pulse as pulse_module
 from tunnel.layers import MAX_FLOW_NUMBER
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
@@ -25,10 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from core.ids import PeerKey
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
     from tunnel.path import Path
 
 ECHO = FlowRequest("echo.example", 80)
+
+
+pytestmark = pytest.mark.usefixtures("quick_signs")
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +38,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience of a test instead of a person's."""
     monkeypatch.setattr(pool_module, "_TICK_S", 0.01)
     monkeypatch.setattr(pool_module, "PATH_S", 0.3)
-    monkeypatch.setattr(circuit_module, "PING_EVERY_S", 0.05)
-    monkeypatch.setattr(circuit_module, "SUSPECT_S", 0.1)
-
-
-def circuit_of(client: Tunnel, flow: ClientFlow) -> Circuit:
-    return next(circuit for circuit in client.pool.circuits if flow in circuit.flows)
 
 
 async def test_two_circuits_are_ready_ahead() -> None:
@@ -135,6 +131,26 @@ async def test_a_circuit_without_flow_numbers_is_replaced() -> None:
         await check_alive(client)
 
 
+async def test_what_is_ready_leads_over_different_guards() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        await network.add()
+        network.paths = [[0, 1, 2], [3, 1, 2]]
+        client.pool.hop()
+        await until(lambda: client.pool.ready == 2)
+        assert {circuit.path[0].peer for circuit in client.pool.circuits} == {network.keys[0], network.keys[3]}
+
+
+async def test_a_new_flow_takes_the_circuit_that_least_is_held_against() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        await network.add()
+        network.paths = [[0, 1, 2], [3, 1, 2]]
+        client.pool.hop()
+        await until(lambda: client.pool.ready == 2)
+        client.pool.builder.blame.avoid(network.keys[0], asyncio.get_running_loop().time())
+        flow = await client.pool.dial(ECHO)
+        assert circuit_of(client, flow).path[0].peer == network.keys[3]
+
+
 # -- refusing
 
 
@@ -190,7 +206,7 @@ async def test_a_silent_circuit_is_no_reason_to_wait_for_long() -> None:
 
 async def test_an_exit_that_answers_no_ping_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only an exit that is known to live may take its time with a destination."""
-    monkeypatch.setattr(circuit_module, "SUSPECT_S", 30.0)
+    monkeypatch.setattr(pulse_module, "SUSPECT_S", 30.0)
     async with three_hops(Board().engine) as (network, client, _):
         hang(network.nodes[2])
         with pytest.raises(FlowError) as caught:
@@ -223,14 +239,13 @@ async def test_a_closed_pool_has_no_circuits() -> None:
 # -- another path
 
 
-async def test_a_hop_that_hangs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hop_that_hangs_is_left_out() -> None:
     async with three_hops(Board().engine) as (network, client, _):
         await network.add()
         network.paths = [[0, 1, 2], [0, 3, 2]]
         flow = await client.pool.dial(ECHO)
         heard = Collect(flow)
         flow.attach(heard)
-        monkeypatch.setattr(relay_module, "CREATION_S", 0.2)
         hang(network.nodes[1])
         flow.write(b"text")
         await until(lambda: heard.data == b"text", 10)
@@ -253,18 +268,19 @@ async def test_a_hop_that_dies_is_replaced() -> None:
 
 
 async def test_the_only_exit_is_not_given_up_with_a_relay_that_died() -> None:
-    """Two relays and one exit: the exit is blamed together with the first relay, and is needed all the same."""
+    """Two relays and one exit: the guard says which of them is dead."""
     async with three_hops(Board().engine) as (network, client, _):
         await network.add()
         network.paths = [[0, 1, 2], [0, 3, 2]]
         await network.nodes[1].close()
         await until(lambda: any(circuit.path[1].peer == network.keys[3] for circuit in client.pool.circuits))
-        assert not client.pool.counters["build next_hop"]
+        assert blamed(network, client) == [1]
 
 
 async def test_when_all_are_avoided_any_is_tried() -> None:
     async with three_hops(Board().engine) as (network, client, _):
-        client.pool._shun(network.keys)
+        for key in network.keys:
+            client.pool.builder.blame.avoid(key, asyncio.get_running_loop().time())
         client.pool.hop()
         await until(lambda: client.pool.ready >= 2)
         await check_alive(client)

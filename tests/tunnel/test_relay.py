@@ -153,13 +153,32 @@ async def test_a_hop_that_cannot_reach_the_next() -> None:
         assert await refused(network, client, path_of(network)) == (1, Reason.NEXT_HOP)
 
 
-async def test_a_next_hop_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "CREATION_S", 0.05)
+@pytest.mark.usefixtures("quick_signs")
+async def test_a_next_hop_that_is_silent() -> None:
     async with chain(2, Board().engine) as (network, client, _):
         engine = network.nodes[1].engine
         assert isinstance(engine, WireEngine)
         engine.connections[0].deaf = True
         assert await refused(network, client, path_of(network)) == (0, Reason.NEXT_HOP)
+
+
+@pytest.mark.usefixtures("quick_signs")
+async def test_a_next_hop_that_lives_and_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows signs of life, so it is not called silent; whoever is to blame is behind it."""
+    monkeypatch.setattr(relay_module, "CREATION_S", 0.3)
+    async with chain(2, Board().engine) as (network, client, _):
+        monkeypatch.setattr(network.nodes[1].relay, "creation", lambda *_: None)
+        assert await refused(network, client, path_of(network)) == (0, Reason.TIMED_OUT)
+
+
+@pytest.mark.usefixtures("quick_signs")
+async def test_the_hop_before_the_silent_one_reports() -> None:
+    """The guard waits as well, and hears from the relay meanwhile; only the relay hears nothing."""
+    async with three_hops(Board().engine) as (network, client, _):
+        engine = network.nodes[2].engine
+        assert isinstance(engine, WireEngine)
+        engine.connections[0].deaf = True
+        assert await refused(network, client, path_of(network)) == (1, Reason.NEXT_HOP)
 
 
 async def test_a_link_holds_so_many_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +202,7 @@ async def test_so_many_creations_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
         link.close()
         await asyncio.gather(*waiting, return_exceptions=True)
         await turns()
-        assert not network.nodes[0].relay._creating or client.pool._building
+        assert not network.nodes[0].relay._creating or client.pool._under_way
 
 
 async def test_a_circuit_that_is_destroyed_while_it_is_made_is_not_made() -> None:

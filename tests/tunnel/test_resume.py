@@ -200,13 +200,13 @@ async def test_a_claim_that_gets_lost_is_made_again(lost: str) -> None:
         flow, heard = await _talking(client)
         flow.write(b"before")
         await until(lambda: heard.data == b"before")
-        for _ in range(3):
-            circuit = await client.pool._built(client.pool._choose_path())
+        for epoch in range(1, 4):
+            circuit = await client.pool.builder.build(client.pool.builder.path())
             client.pool._circuits.append(circuit)
+            circuit.isolation = f"{epoch}"  # so that its flow does not come back to one of these
             _lose(circuit, answers=lost == "its answer")
             circuit.adopt(flow)
             if lost == "its answer":
-                epoch = flow._epoch
                 await until(lambda epoch=epoch: _exit_flow(network).epoch == epoch)  # type: ignore[misc]
         circuit.close(Reason.TIMED_OUT)
         flow.write(b" after")

@@ -123,7 +123,7 @@ async def test_other_numbers_of_hops(hops: int) -> None:
     async with chain(hops) as (network, client, echo):
         await check_alive(client)
         assert echo.asked == [("echo.example", 80)]
-        assert [node.relay.circuit_count for node in network.nodes[:-1]] == [2] * hops
+        await until(lambda: [node.relay.circuit_count for node in network.nodes[:-1]] == [3] * hops)
 
 
 async def test_an_answer_after_the_half_close() -> None:
@@ -276,6 +276,9 @@ async def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
 
 async def test_nothing_leaks() -> None:
     async with three_hops() as (network, client, _):
+        await check_alive(client)
+        await until(lambda: len(client.pool.circuits) == 3)
+        await asyncio.gather(*(circuit.pulse.proof() for circuit in client.pool.circuits))
         before, tasks = counts(network), len(asyncio.all_tasks())
         for _ in range(3):
             await asyncio.gather(*(check_alive(client) for _ in range(30)))

@@ -1,0 +1,169 @@
+"""How a client's circuits are built: over whom, how often, and who is blamed when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from core.errors import CircuitError, Reason
+from tunnel.blame import Blame, shares_of_build, shares_of_end, shares_of_silence
+from tunnel.circuit import build
+from tunnel.limits import BUILD_BURST, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
+from tunnel.rate import Rate
+from tunnel.tolerance import Tolerance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from core.ids import PeerKey
+    from tunnel.circuit import Circuit, CircuitEvents
+    from tunnel.links import Links
+    from tunnel.memory import Memory
+    from tunnel.path import Path, PathChooser
+
+DRAWS: Final = 4
+"""Paths that are drawn when one is wanted whose peers are known to live."""
+
+_UNKNOWN: Final = 0.1
+"""What counts against a peer of whom nothing is known, when one that is known to live is preferred."""
+
+_random = secrets.SystemRandom()
+
+
+def peers_of(path: Path) -> list[PeerKey]:
+    """The peers of a path, the guard first."""
+    return [hop.peer for hop in path]
+
+
+def _random_age_s() -> float:
+    """After how long a circuit is replaced: `CIRCUIT_AGE_S` in the mean, and nobody can tell when."""
+    return CIRCUIT_AGE_S * _random.uniform(0.5, 1.5)
+
+
+class Builder:
+    """Chooses paths and builds circuits over them.
+
+    Args:
+        links: for reaching guards.
+        choose: names a path.
+        events: whom the circuits tell.
+        on_silent: told of a peer that does not answer a hop before it, or this node.
+        memory: the node's.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        choose: PathChooser,
+        events: CircuitEvents,
+        on_silent: Callable[[PeerKey], None],
+        memory: Memory,
+    ) -> None:
+        self._links = links
+        self._choose = choose
+        self._events = events
+        self._on_silent = on_silent
+        self._memory = memory
+        self._budget: Rate | None = None
+        self.blame = Blame()
+        self.tolerance = Tolerance()
+        self.counters: Counter[str] = Counter()
+
+    # -- paths
+
+    def path(self, last: PeerKey | None = None, shun: Iterable[PeerKey] = (), draws: int = 1) -> Path:
+        """Choose a path over peers that little is held against.
+
+        Args:
+            last: the exit, None for any.
+            shun: peers that are better left out, although nothing is held against them.
+            draws: how many paths to draw, of which the one is taken whose peers are known best to live.
+
+        Raises:
+            CircuitError: there is none.
+        """
+        now = asyncio.get_running_loop().time()
+        worst = self.blame.avoided(now) + self.tolerance.exhausted(now)
+        rather = dict.fromkeys(peer for peer in shun if peer not in worst)
+        left_out = [peer for peer in [*rather, *dict.fromkeys(worst)] if peer != last]
+        left_out = left_out[self._forgiven(left_out, last) :]
+        drawn = [self._choose(left_out, last) for _ in range(draws)]
+        return min(drawn, key=lambda path: self._doubt(path, now))
+
+    def _forgiven(self, left_out: Sequence[PeerKey], last: PeerKey | None) -> int:
+        """How many of the peers to leave out, the least blamed first, must be let in for a path to exist."""
+        low, high = 0, len(left_out)
+        while low < high:
+            middle = (low + high) // 2 if low else 0
+            try:
+                self._choose(left_out[middle:], last)
+            except CircuitError:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def _doubt(self, path: Path, now: float) -> float:
+        """How little is known for a path, and how much against it."""
+        return sum(
+            0.0 if self.blame.proved_lately(peer, now) else _UNKNOWN + self.blame.weight(peer, now)
+            for peer in peers_of(path)
+        )
+
+    def held_against(self, path: Path) -> float:
+        """The blame of all hops of a path."""
+        now = asyncio.get_running_loop().time()
+        return sum(self.blame.weight(peer, now) for peer in peers_of(path))
+
+    # -- building
+
+    async def build(self, path: Path) -> Circuit:
+        """Build a circuit, within the budget; a failure is booked.
+
+        Raises:
+            CircuitError: it failed.
+        """
+        loop = asyncio.get_running_loop()
+        if self._budget is None:
+            self._budget = Rate(BUILD_BURST, BUILDS_PER_MINUTE / 60, loop.time())
+        if not self._budget.take(loop.time()):
+            self.counters["build over budget"] += 1
+            raise CircuitError(Reason.BUSY)
+        try:
+            return await build(path, self._links, _random_age_s(), self._events, self._memory)
+        except CircuitError as error:
+            self._failed(path, error)
+            raise
+
+    def _failed(self, path: Path, error: CircuitError) -> None:
+        self.counters[f"build {error.reason.word}"] += 1
+        if error.hop is None:
+            return
+        now, peers = asyncio.get_running_loop().time(), peers_of(path)
+        self.blame.accuse(shares_of_build(peers, error.hop, error.reason), now)
+        if error.reason is not Reason.NEXT_HOP or error.hop + 1 >= len(path):
+            return
+        self._on_silent(peers[error.hop + 1])
+        if error.hop == len(path) - 2:
+            self.tolerance.reported(peers[-1], peers[error.hop] if error.hop >= 0 else None, now)
+
+    # -- what circuits tell
+
+    def proved(self, circuit: Circuit, asked_at: float) -> None:
+        """All hops of a circuit live."""
+        self.blame.proved(peers_of(circuit.path), asked_at, asyncio.get_running_loop().time())
+        self.tolerance.answered(circuit.path[-1].peer)
+
+    def lost(self, circuit: Circuit, reason: Reason) -> None:
+        """A circuit ended that nobody here wanted to end."""
+        now, peers = asyncio.get_running_loop().time(), peers_of(circuit.path)
+        since = circuit.pulse.silence.since
+        guard_lost = circuit.link.closed or circuit.link.watch.silent
+        if guard_lost or reason in (Reason.TIMED_OUT, Reason.NEXT_HOP):
+            since = now if since is None else since
+            alive = self.blame.alive_since(peers, since)
+            self.blame.accuse(shares_of_silence(peers, guard_lost, alive), now, since)
+        else:
+            self.blame.accuse(shares_of_end(peers), now)
