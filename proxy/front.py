@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,11 +27,15 @@ from proxy.target import is_localhost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from ipaddress import IPv4Address, IPv6Address
 
     from core.flow import Flow
     from proxy.dialer import Dialer
 
 BACKLOG: Final = 1024
+SEND_BUFFER_BYTES: Final = 1 << 16
+"""The system's buffer of a connection to a client. Clients are near; more would only hide that one does not read."""
+
 SCRATCH_BYTES: Final = 1 << 14
 STOP_S: Final = 5.0
 FLUSH_S: Final = 30.0
@@ -125,7 +130,7 @@ class Front:
             raise ConfigError("listen address", "one that other machines can reach needs a password")
         loop = asyncio.get_running_loop()
         make = partial(Intake, self, self._limits.head_bytes)
-        self._server = await loop.create_server(make, str(address), port, backlog=BACKLOG)
+        self._server = await loop.create_server(make, sock=_listening(address, port), backlog=BACKLOG)
         name = self._server.sockets[0].getsockname()
         self.address = (str(name[0]), int(name[1]))
         self.own_ports.add(self.address[1])
@@ -139,11 +144,11 @@ class Front:
         server.close()
         for intake in tuple(self._state.intakes):
             intake.transport.abort()
-        for transport in (*self._state.flows, *self._state.flushing):
+        for transport in self._state.flows:
             transport.abort()
-        for timer in self._state.flushing.values():
+        for transport, timer in tuple(self._state.flushing.items()):
             timer.cancel()
-        self._state.flushing.clear()
+            self._flushed(transport)
         await self._tasks.cancel()
         async with asyncio.timeout(STOP_S):
             await server.wait_closed()
@@ -283,4 +288,24 @@ class Front:
 
     def _flushed(self, transport: asyncio.Transport) -> None:
         self._state.flushing.pop(transport, None)
-        transport.abort()
+        if transport.get_write_buffer_size():  # else it is closed already, and may be gone
+            transport.abort()
+
+
+def _listening(address: IPv4Address | IPv6Address, port: int) -> socket.socket:
+    """Bind a TCP socket whose connections have small send buffers.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if address.version == 6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((str(address), port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -115,7 +115,7 @@ class ReceiveWindow:
     def dealt_with(self, count: int) -> bool:
         """Count bytes that were dealt with; returns whether it is time to tell."""
         self.consumed += count
-        return self.consumed - self._told >= self.window // TELL_SHARE
+        return self.untold >= self.window // TELL_SHARE
 
     def tell(self, now: float, rtt_s: float, *, everything: bool = False) -> tuple[int, int]:
         """Bytes consumed and window, for the other end. What was once allowed is never taken back.
@@ -131,7 +131,12 @@ class ReceiveWindow:
         return self._told, self._limit - self._told
 
     @property
-    def untold(self) -> bool:
+    def untold(self) -> int:
+        """Bytes that were dealt with, as far as the other end does not know it."""
+        return self.consumed - self._told
+
+    @property
+    def unfinished(self) -> bool:
         """Whether bytes came that the other end does not know to be dealt with."""
         return self._told < self.received
 
@@ -216,7 +221,7 @@ class CircuitCredit[End: Sender]:
         self.growth = Growth()
         self.flows: set[End] = set()
         self.held_bytes = 0
-        self.kept_bytes = 0
+        self._excess = 0
         self._rtt_s = LEAST_RTT_S
         self._measured = False
         self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW)
@@ -256,24 +261,26 @@ class CircuitCredit[End: Sender]:
         Args:
             kept_bytes: what the flow keeps already.
         """
-        room = self._may_send - self._sent
-        if self.kept_bytes >= CIRCUIT_KEPT:
-            room = min(room, FLOW_WINDOW - kept_bytes)
-        return room - DATA_COST
+        return min(self._may_send - self._sent, self._spare(kept_bytes)) - DATA_COST
+
+    def may_not_keep_more(self, kept_bytes: int) -> bool:
+        """Whether a flow that keeps so many bytes must wait until some of them are dealt with."""
+        return self._spare(kept_bytes) <= DATA_COST
+
+    def _spare(self, kept_bytes: int) -> int:
+        return max(0, FLOW_WINDOW - kept_bytes) + max(0, CIRCUIT_KEPT - self._excess)
 
     def sent(self, count: int) -> int:
         """Count the bytes of one DATA frame; returns what it costs in memory until it is dealt with."""
-        cost = count + DATA_COST
-        self._sent += cost
-        self.keep(cost)
-        return cost
+        self._sent += count + DATA_COST
+        return count + DATA_COST
 
-    def keep(self, cost: int) -> None:
-        """A flow keeps so much more of what it sent; negative for what it keeps no more."""
-        full = self.kept_bytes >= CIRCUIT_KEPT
-        self.kept_bytes += cost
-        self.hold(cost)
-        if full and self.kept_bytes < CIRCUIT_KEPT:
+    def keep(self, before: int, after: int) -> None:
+        """What a flow keeps of what it sent has changed from `before` to `after` bytes."""
+        full = self._excess >= CIRCUIT_KEPT
+        self._excess += max(0, after - FLOW_WINDOW) - max(0, before - FLOW_WINDOW)
+        self.hold(after - before)
+        if full and self._excess < CIRCUIT_KEPT:
             self._wake()
 
     def wait(self, flow: Sender) -> None:
@@ -323,8 +330,8 @@ class CircuitCredit[End: Sender]:
         """A flow is carried by this circuit from now on."""
         self.flows.add(flow)
         self.memory.add(self)
-        self.kept_bytes += flow.kept_bytes
-        self.hold(flow.held_bytes)
+        self.keep(0, flow.kept_bytes)
+        self.hold(flow.held_bytes - flow.kept_bytes)
 
     def leave(self, flow: End) -> None:
         """It is not any more."""
@@ -332,6 +339,6 @@ class CircuitCredit[End: Sender]:
             self.flows.remove(flow)
             self._blocked.pop(flow, None)
             self.hold(flow.kept_bytes - flow.held_bytes)
-            self.keep(-flow.kept_bytes)
+            self.keep(flow.kept_bytes, 0)
             if not self.flows:
                 self.memory.remove(self)

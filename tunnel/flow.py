@@ -67,6 +67,7 @@ class FlowEnd:
         self._may_send = FLOW_WINDOW
         self._link_full = False
         self._told_to_stop = False
+        self._asked = False
         self._finish_wanted = False
         self._fin_sent = False
         # What comes in
@@ -159,7 +160,7 @@ class FlowEnd:
             HEAD.pack_into(plaintext, 0, _DATA | count)
             plaintext[HEAD_BYTES:] = view[at : at + count]
             self._kept.append(plaintext)
-            self._kept_bytes += self._credit.sent(count)
+            self._keep(self._credit.sent(count))
             self._send(plaintext)
             at += count
         self._sent += at
@@ -169,6 +170,10 @@ class FlowEnd:
         """Something waits. If neither the link nor the flow's own credit holds it up, the circuit does."""
         if not self._paused and not self._link_full and self._sent < self._may_send:
             self._credit.wait(self)
+            if not self._asked and self._credit.may_not_keep_more(self._kept_bytes):
+                # The other end may think that there is no need to say what it has dealt with.
+                self._asked = True
+                self._send(frame(Frame.BLOCKED))
 
     def go_on(self) -> None:
         """Send what waits, then FIN if it is wanted, then say that there is room."""
@@ -240,6 +245,9 @@ class FlowEnd:
                 self._fin_came()
             case Frame.RESET:
                 self._reset_came(decode_reset(content))
+            case Frame.BLOCKED:
+                if self._window.untold and not self._fin_received:
+                    self._send(self._credit_frame())
             case Frame.PAD:
                 pass
             case _:
@@ -262,6 +270,7 @@ class FlowEnd:
         if consumed > self._sent or consumed + window < self._may_send:
             raise DecodeError("CREDIT", "out of range")
         self._may_send = max(self._may_send, consumed + min(window, MAX_FLOW_WINDOW))
+        self._asked = False
         self._forget_until(consumed)
         self.go_on()
         self._done_if_both()
@@ -273,18 +282,18 @@ class FlowEnd:
             count = len(self._kept.popleft()) - HEAD_BYTES
             self._dealt_with += count
             forgotten += count + DATA_COST
-        self._unkeep(forgotten)
+        self._keep(-forgotten)
 
-    def _unkeep(self, cost: int) -> None:
-        if cost:
-            self._kept_bytes -= cost
-            self._credit.keep(-cost)
+    def _keep(self, cost: int) -> None:
+        before = self._kept_bytes
+        self._kept_bytes += cost
+        self._credit.keep(before, self._kept_bytes)
 
     def _fin_came(self) -> None:
         if self._fin_received:
             raise DecodeError("FIN", "twice")
         self._fin_received = True
-        if self._fin_sent and self._window.untold:
+        if self._fin_sent and self._window.unfinished:
             self._send(self._credit_frame())
         if self._listener is not None:
             self._listener.flow_eof()
@@ -335,7 +344,7 @@ class FlowEnd:
     def move(self, carrier: Carrier) -> None:
         """Go on over another circuit. Nothing that was kept is sent before `go_on_from`."""
         self.suspend()
-        self._carrier, self._credit, self._link_full = carrier, carrier.credit, False
+        self._carrier, self._credit, self._link_full, self._asked = carrier, carrier.credit, False, False
         self._window.join(self._credit.growth)
         self._credit.join(self)
 
@@ -375,7 +384,7 @@ class FlowEnd:
                 data = data[arrived:]
             lost -= len(data)
             self._waiting.appendleft(data)
-        self._unkeep(cost)
+        self._keep(-cost)
 
     # -- ending
 

@@ -14,6 +14,7 @@ A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-end
     RESUME  flow id (16), secret (16), epoch (4), position (21)           client to exit, first frame on another circuit
     RESUMED opened (1), position (21)                                     its answer
     OPEN_DATAGRAMS flow id (16)                                           instead of OPEN: a UDP association
+    BLOCKED -                                                             has more to send; asks for CREDIT
     DATAGRAM port (2), length (1), host, payload                          on such a flow only; unreliable
 
 A position is: DATA bytes received (8), bytes dealt with (8), window (4), FIN received (1).
@@ -62,6 +63,7 @@ class Frame(IntEnum):
     RESUMED = 11
     OPEN_DATAGRAMS = 12
     DATAGRAM = 13
+    BLOCKED = 14
 
 
 class Open(NamedTuple):

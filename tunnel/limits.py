@@ -40,7 +40,7 @@ CIRCUIT_GROWTH: Final = 16 * 1024 * 1024
 """What the flows of a circuit may be given beyond `FLOW_WINDOW` each, all together."""
 
 CIRCUIT_KEPT: Final = 16 * 1024 * 1024
-"""Bytes sent on a circuit and not dealt with, above which each of its flows may have `FLOW_WINDOW` under way."""
+"""What the flows of a circuit may keep beyond `FLOW_WINDOW` each, all together, of what they sent."""
 
 PROVEN_BYTES: Final = 2 * 1024 * 1024
 """A flow of which so much has been dealt with is read, and not just put into somebody's buffer."""

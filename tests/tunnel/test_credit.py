@@ -12,6 +12,7 @@ from tunnel.credit import CircuitCredit, Growth, ReceiveWindow
 from tunnel.flow import FlowEnd
 from tunnel.limits import (
     CIRCUIT_GROWTH,
+    CIRCUIT_KEPT,
     CIRCUIT_WINDOW,
     DATA_COST,
     FLOW_WINDOW,
@@ -161,6 +162,30 @@ def test_lies_about_a_circuits_credit_are_refused(consumed: int, window: int) ->
     assert credit.room(0) == CIRCUIT_WINDOW - DATA_COST
 
 
+def test_a_sender_short_of_memory_asks_for_news_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver's window is wide, so it would say nothing for long; but the sender may not keep more."""
+    monkeypatch.setattr("tunnel.credit.CIRCUIT_KEPT", 0)
+    ends = Ends()
+    ends.far.flow._window._resize(MAX_FLOW_WINDOW, proven=True)
+    ends.far.say(ends.far.flow._credit_frame())
+    ends.run()
+    ends.near.flow.write(bytes(3 * FLOW_WINDOW))
+    ends.run()
+    assert len(ends.far.heard.data) == 3 * FLOW_WINDOW
+
+
+def test_flows_that_keep_little_take_nothing_from_one_that_keeps_much() -> None:
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    for _ in range(500):
+        credit.keep(0, FLOW_WINDOW)
+    assert credit.room(0) > FLOW_WINDOW
+    credit.keep(0, FLOW_WINDOW + CIRCUIT_KEPT)
+    assert credit.room(0) == FLOW_WINDOW - DATA_COST
+    assert credit.room(FLOW_WINDOW) <= 0
+    credit.keep(FLOW_WINDOW + CIRCUIT_KEPT, 0)
+    assert credit.room(FLOW_WINDOW) > 0
+
+
 # -- memory
 
 
@@ -177,7 +202,6 @@ def test_what_is_held_is_counted_and_freed() -> None:
     ends.run()
     assert ends.near.heard.closed == ends.far.heard.closed == [Reason.DONE]
     assert ends.near.credit.memory.held_bytes == 0
-    assert ends.near.credit.kept_bytes == 0
 
 
 async def test_the_largest_flow_of_the_largest_circuit_is_shed() -> None:

@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Address, Connection, ConnectionHandler
 
 ROUND_ROBIN: Final = 8
-STREAM_WINDOW: Final = 1 << 20
+STREAM_WINDOW: Final = 1 << 19
 """Receive window and receive ring of a stream, allocated per stream."""
 
-SEND_RING: Final = 1 << 20
+SEND_RING: Final = 1 << 17
 MAX_STREAMS: Final = 8192
 CREATED_S: Final = 1.0
 """Until the network thread has made a connection object that was asked for."""
@@ -356,7 +356,7 @@ def _configuration(certificate: Path, key: Path) -> QuicConfiguration:
         max_connections=MAX_LINKS,
         max_streams_bidi=MAX_STREAMS,
         max_streams_uni=0,
-        max_data=64 * STREAM_WINDOW,
+        max_data=128 * STREAM_WINDOW,
         max_stream_data=STREAM_WINDOW,
         stream_ring_cap=SEND_RING,
         tx_max_queued_bytes=None,
