@@ -142,6 +142,7 @@ def read_flow(data: bytes) -> None:
     for message in parts(data[1:]):
         other.say(message)
         other.stream.deliver(end.carrier)
+    assert end.credit.held_bytes == end.credit.memory.held_bytes == (0 if end.flow.over else end.flow.held_bytes)
     assert end.flow.over == bool(end.heard.closed) == end.stream.finished
     assert end.flow.overs == end.flow.over
     assert end.flow._sent == len(b"some bytes of its own")
@@ -159,9 +160,9 @@ class _Stream(JoinedStream):
 
 
 async def _read_exit(data: bytes) -> None:
-    table, echo = FlowTable(), Echo()
+    table, echo, memory = FlowTable(), Echo(), Memory()
     streams: dict[int, tuple[_Stream, Layers]] = {}
-    terminal = Terminal(_EXIT_KEYS, echo, table, Memory())
+    terminal = Terminal(_EXIT_KEYS, echo, table, memory)
     for step in parts(data):
         operation, plaintext = (step[0], step[1:]) if step else (0, b"")
         number = operation & 7
@@ -179,13 +180,13 @@ async def _read_exit(data: bytes) -> None:
             stream.receiver.ended()
         else:
             terminal.close()
-            terminal, streams = Terminal(_EXIT_KEYS, echo, table, Memory()), {}
+            terminal, streams = Terminal(_EXIT_KEYS, echo, table, memory), {}
     held = len(table)
     assert held == sum(not flow.over for flow in table._flows.values())
     assert held == table.orphan_count + terminal.flow_count
-    assert len(echo.asked) <= 256
+    assert memory.held_bytes == sum(flow.held_bytes for flow in terminal.flows)
     table.close()
-    assert len(table) == 0
+    assert (len(table), memory.held_bytes) == (0, 0)
 
 
 _EXIT_KEYS = Keys(bytes(32), bytes([1] * 32), 1, 2, bytes(32), bytes(32))

@@ -195,7 +195,7 @@ async def watched(patch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Network, Tun
         for places in ((0, 1, 2), (1, 2)):
             circuit = await build(path_over(network, *places), other.links, 600, Quiet(), Memory())
             await until(lambda circuit=circuit: circuit.rtt_s is not None)  # type: ignore[misc]
-        await turns(40)
+            await turns()
         network.nodes = serving
         yield network, client, Wiretap(network, client, patch)
         network.nodes = [*serving, client, other]
