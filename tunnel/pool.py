@@ -316,6 +316,7 @@ class CircuitPool:
         self._changed.set()
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
+        self.counters["flow lost"] += len(flows)
         if self._closed:
             for flow in flows:
                 flow.give_up()
