@@ -64,8 +64,6 @@ class Pulse:
 
     def attend(self) -> None:
         """Something begins on the circuit: do not wait for the next ping of an idle one."""
-        if self._loop.time() - self._pinged_at >= PING_EVERY_S:
-            self.ping()
         self._plan()
 
     def ping(self) -> None:

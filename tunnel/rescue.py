@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 from core.errors import CircuitError, FlowError, Reason
 from tunnel.limits import MOVE_S, ORPHAN_S
@@ -53,6 +54,7 @@ class Rescue:
         self._owner = owner
         self._tasks = tasks
         self._cases: dict[Case, list[ClientFlow]] = {}
+        self._explained: WeakSet[Circuit] = WeakSet()
 
     # -- flows that have no path
 
@@ -65,7 +67,8 @@ class Rescue:
         else:
             self._cases[case] = flows
             self._tasks.spawn(self._rescue(circuit, case, flows), "rescue")
-        if circuit.over or waiting is None:
+        if circuit not in self._explained:
+            self._explained.add(circuit)
             self._tasks.spawn(self._explain(circuit), "explain")
 
     async def _rescue(self, circuit: Circuit, case: Case, flows: list[ClientFlow]) -> None:

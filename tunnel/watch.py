@@ -49,7 +49,7 @@ class Watch:
     def ask(self) -> None:
         """Ask the neighbour for a sign of life, unless it was asked a moment ago."""
         now = self._loop.time()
-        if self._closed or self.silence.asked_at is not None or now - self._pinged_at < WATCH_EVERY_S:
+        if self.silence.asked_at is not None or now - self._pinged_at < WATCH_EVERY_S:
             return
         self._token = secrets.randbits(64)
         self._pinged_at = now
@@ -118,7 +118,8 @@ class Watch:
         self.silence.overslept(planned, now)
         lasted = self.silence.lasted(now)
         if self.silence.since is None:
-            self.ask()
+            if self._waiting:
+                self.ask()
         elif self.silent and lasted >= LINK_SILENT_S:
             self._on_lost()
         elif not self.silent and lasted >= NEIGHBOUR_S:

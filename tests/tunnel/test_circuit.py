@@ -172,6 +172,18 @@ async def test_a_silent_hop_ends_a_circuit_that_carries_flows(place: int) -> Non
 
 
 @pytest.mark.usefixtures("quick_signs")
+async def test_a_flow_on_an_idle_circuit_does_not_wait_for_its_next_ping() -> None:
+    async with chain(3, Board().engine) as (network, client, _):
+        circuit, ended = await built(network, client)
+        loop = asyncio.get_running_loop()
+        await until(lambda: circuit.pulse._timer is not None and circuit.pulse._timer.when() > loop.time() + 5, 1)
+        hang(network.nodes[2])
+        circuit.open_flow(ECHO)
+        await until(lambda: circuit.over, 1)
+        assert ended.reasons == [Reason.TIMED_OUT]
+
+
+@pytest.mark.usefixtures("quick_signs")
 async def test_what_comes_from_the_exit_is_a_sign_of_life() -> None:
     """Its answers to pings are lost, and its data is not."""
     async with chain(3, Board().engine) as (network, client, echo):
