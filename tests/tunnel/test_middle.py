@@ -19,7 +19,7 @@ from tests.harness.linked import record as record_of
 from tests.harness.middle import DATAGRAM, Attack, Middle, Seen, Way, framed
 from tests.harness.network import Collect, chain, real_engine
 from tests.harness.waiting import until
-from tunnel.link import LinkStream
+from tunnel.link_stream import LinkStream
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:

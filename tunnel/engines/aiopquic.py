@@ -54,6 +54,9 @@ STREAM_WINDOW: Final = 1 << 19
 """Receive window and receive ring of a stream, allocated per stream."""
 
 SEND_RING: Final = 1 << 17
+MAX_PIECE: Final = SEND_RING // 2
+"""The library refuses a write that is larger than its ring."""
+
 MAX_STREAMS: Final = 8192
 CREATED_S: Final = 1.0
 """Until the network thread has made a connection object that was asked for."""
@@ -139,6 +142,13 @@ class AiopquicConnection:
         return stream
 
     def write(self, stream: int, data: bytes, end: bool = False) -> bool:
+        free = True
+        while len(data) > MAX_PIECE:
+            free = self._write(stream, data[:MAX_PIECE], False)
+            data = data[MAX_PIECE:]
+        return self._write(stream, data, end) and free
+
+    def _write(self, stream: int, data: bytes, end: bool) -> bool:
         waiting = self._waiting.get(stream)
         if waiting is None:
             try:
