@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Address, Connection, ConnectionHandler
 
 ROUND_ROBIN: Final = 8
-STREAM_WINDOW: Final = 1 << 19
+STREAM_WINDOW: Final = 1 << 20
 """Receive window and receive ring of a stream, allocated per stream."""
 
-SEND_RING: Final = 1 << 17
+SEND_RING: Final = 1 << 20
 MAX_PIECE: Final = SEND_RING // 2
 """The library refuses a write that is larger than its ring."""
 
@@ -366,7 +366,7 @@ def _configuration(certificate: Path, key: Path) -> QuicConfiguration:
         max_connections=MAX_LINKS,
         max_streams_bidi=MAX_STREAMS,
         max_streams_uni=0,
-        max_data=128 * STREAM_WINDOW,
+        max_data=64 * STREAM_WINDOW,
         max_stream_data=STREAM_WINDOW,
         stream_ring_cap=SEND_RING,
         tx_max_queued_bytes=None,
