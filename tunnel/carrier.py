@@ -96,7 +96,8 @@ class StreamCarrier:
     def message(self, body: memoryview) -> None:
         try:
             self._flow.frames(split(self._layers.open(body)))
-        except DecodeError:
+        except DecodeError as error:
+            self._stream.link.counters[str(error)] += 1
             self._flow.break_off()
 
     def datagram(self, body: memoryview) -> None:

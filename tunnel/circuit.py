@@ -18,6 +18,7 @@ from tunnel.frames import (
     Frame,
     Resume,
     decode_credit,
+    decode_nothing,
     decode_resumed,
     decode_token,
     encode_open,
@@ -83,6 +84,7 @@ class ClientFlow(FlowEnd):
 
     def _frame(self, kind: int, content: memoryview) -> None:
         if kind == Frame.OPENED:
+            decode_nothing(content)
             if self.opened.done():
                 raise DecodeError("OPENED", "twice")
             self.opened.set_result(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.errors import DecodeError
 from tunnel.frames import encode_datagram
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Datagrams[End: FlowEnd]:
     # -- core.flow.FlowListener
 
     def flow_data(self, data: Buffer) -> None:
-        self.flow.break_off()
+        raise DecodeError("DATA", "in an association")
 
     def flow_eof(self) -> None:
         self.flow.finish()

@@ -21,6 +21,7 @@ from tunnel.frames import (
     Position,
     decode_credit,
     decode_datagram,
+    decode_nothing,
     decode_reset,
     encode_credit,
     encode_reset,
@@ -242,6 +243,7 @@ class FlowEnd:
             case Frame.CREDIT:
                 self._credit_came(*decode_credit(content))
             case Frame.FIN:
+                decode_nothing(content)
                 self._fin_came()
             case Frame.RESET:
                 self._reset_came(decode_reset(content))

@@ -202,6 +202,16 @@ def decode_datagram(body: memoryview) -> Datagram:
     return Datagram(_host(body[_DATAGRAM.size : end], port, "DATAGRAM"), port, body[end:])
 
 
+def decode_nothing(body: memoryview) -> None:
+    """Decode the body of a frame that has none.
+
+    Raises:
+        DecodeError: there is one.
+    """
+    if len(body):
+        raise DecodeError("frame", "has a body")
+
+
 def encode_reset(reason: Reason) -> bytes:
     return frame(Frame.RESET, bytes([reason]))
 

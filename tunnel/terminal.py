@@ -211,7 +211,8 @@ class CircuitFrames:
         try:
             for kind, content in split(self._layers.open(body)):
                 self._frame(kind, content)
-        except DecodeError:
+        except DecodeError as error:
+            self._stream.link.counters[str(error)] += 1
             self._stream.reset()
 
     def _frame(self, kind: int, content: memoryview) -> None:
@@ -278,10 +279,12 @@ class _Arrival:
                 flow = self._terminal.resumed(self._stream, self._layers, decode_resume(content))
             else:
                 raise DecodeError("frame", "OPEN comes first")
-        except DecodeError:
+        except DecodeError as error:
+            self._stream.link.counters[str(error)] += 1
             self._refuse(Reason.PROTOCOL)
             return
         if flow is None:
+            self._stream.link.counters["RESUME: no such flow"] += 1
             self._refuse(Reason.CLOSED)
         else:
             self._rest(flow, frames)
@@ -289,7 +292,8 @@ class _Arrival:
     def _rest(self, flow: ExitFlow, frames: Iterator[tuple[int, memoryview]]) -> None:
         try:
             flow.frames(frames)
-        except DecodeError:
+        except DecodeError as error:
+            self._stream.link.counters[str(error)] += 1
             flow.break_off()
 
     def _refuse(self, reason: Reason) -> None:
@@ -397,7 +401,8 @@ class Terminal:
         if flow is not None:
             try:
                 flow.resume(self._carrier_for(flow, stream, layers), self, asked)
-            except DecodeError:
+            except DecodeError as error:
+                stream.link.counters[str(error)] += 1
                 flow.break_off()
         return flow
 

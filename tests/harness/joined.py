@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +37,7 @@ class JoinedStream:
         self.forgotten = False
         self.end_delivered = False
         self.id = 4
+        self.counters: Counter[str] = Counter()
 
     @property
     def link(self) -> JoinedStream:
