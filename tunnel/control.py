@@ -129,6 +129,7 @@ class ControlMachine:
         self._descriptor = descriptor
         self._initiator: Initiator | None = None
         self._peer_static = b""
+        self._told = False
         self._keys: Keys | None = None
         self._sealed: Sequence | None = None
         self.state = State.START
@@ -197,9 +198,10 @@ class ControlMachine:
 
     def _first(self, record: bytes) -> list[Event]:
         if record[0] == WANT_DESCRIPTOR and len(record) == 1:
-            own = self._descriptor()
+            own = None if self._told else self._descriptor()
             if own is None:
-                raise DecodeError("control", "a client has no descriptor")
+                raise DecodeError("control", "asked twice" if self._told else "a client has no descriptor")
+            self._told = True
             self.outgoing.append(bytes([DESCRIPTOR]) + own)
             return []
         if record[0] != TYPE_INITIATION:

@@ -137,6 +137,17 @@ def test_a_descriptor_is_given_to_who_asks_and_the_handshake_follows() -> None:
     two.up()
 
 
+def test_a_descriptor_is_given_once() -> None:
+    """Who asks costs nothing and gets much more than it said."""
+    two = Two()
+    two.far.receive(WANT)
+    assert taken(two.far)
+    with pytest.raises(DecodeError, match="twice"):
+        two.far.receive(WANT)
+    assert two.far.outgoing == []
+    two.up()
+
+
 def test_a_client_has_no_descriptor() -> None:
     machine = ControlMachine(private_key(bytes([1] * 32)), 1, seeded(), lambda: None)
     with pytest.raises(DecodeError, match="no descriptor"):
