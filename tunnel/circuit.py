@@ -191,6 +191,7 @@ class Circuit:
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
         self.made_at = self._loop.time()
+        self._frames_full = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
         self._frames = link.open_stream(_CircuitFrames(self))
         self.credit.tell_with(self._send_frames)
@@ -276,7 +277,16 @@ class Circuit:
         self._send_frames(encode_token(Frame.PING, token))
 
     def _send_frames(self, frames: bytes) -> None:
-        self._frames.send(self._frames_layers.seal(frames))
+        self._frames_full = not self._frames.send(self._frames_layers.seal(frames))
+
+    def _ping_came(self, token: int) -> None:
+        """Answer, unless earlier answers still wait: who asks so much does not want to know."""
+        if not self._frames_full:
+            self._send_frames(encode_token(Frame.PONG, token))
+
+    def frames_writable(self) -> None:
+        """Flow 0's stream takes bytes again."""
+        self._frames_full = False
 
     def frames_came(self, body: memoryview) -> None:
         """A message on flow 0.
@@ -289,7 +299,7 @@ class Circuit:
                 case Frame.PONG:
                     self.credit.measured(self.pulse.pong(decode_token(content)))
                 case Frame.PING:
-                    self._send_frames(encode_token(Frame.PONG, decode_token(content)))
+                    self._ping_came(decode_token(content))
                 case Frame.CREDIT:
                     self.credit.credit_came(*decode_credit(content))
                 case Frame.PAD:
@@ -364,7 +374,7 @@ class _CircuitFrames:
         self._circuit.close(Reason.CLOSED)
 
     def writable(self) -> None:
-        """Pings come one at a time; nothing waits here."""
+        self._circuit.frames_writable()
 
 
 class _Owner:

@@ -202,10 +202,12 @@ class CircuitFrames:
         self._layers = layers
         self._credit = credit
         self._asked: tuple[int, float] | None = None
+        self._full = False
+        self._owed: int | None = None
         credit.tell_with(self._send)
 
     def _send(self, frames: bytes) -> None:
-        self._stream.send(self._layers.seal(frames))
+        self._full = not self._stream.send(self._layers.seal(frames))
 
     def message(self, body: memoryview) -> None:
         try:
@@ -218,7 +220,7 @@ class CircuitFrames:
     def _frame(self, kind: int, content: memoryview) -> None:
         match kind:
             case Frame.PING:
-                self._send(encode_token(Frame.PONG, decode_token(content)) + self._ask())
+                self._ping_came(decode_token(content))
             case Frame.PONG:
                 self._answered(decode_token(content))
             case Frame.CREDIT:
@@ -227,6 +229,12 @@ class CircuitFrames:
                 pass
             case _:
                 raise DecodeError("frame", "not legal on flow 0")
+
+    def _ping_came(self, token: int) -> None:
+        """Answer, now or when the client takes it. Who asks and does not read gets an answer to the last ping alone."""
+        self._owed = token if self._full else None
+        if not self._full:
+            self._send(encode_token(Frame.PONG, token) + self._ask())
 
     def _ask(self) -> bytes:
         if self._asked is not None:
@@ -248,7 +256,9 @@ class CircuitFrames:
         self._stream.link.forget_stream(self._stream)
 
     def writable(self) -> None:
-        """Frames of the circuit are few; nothing waits here."""
+        self._full = False
+        if self._owed is not None:
+            self._ping_came(self._owed)
 
 
 class ExitDatagrams(Datagrams[ExitFlow]):
