@@ -142,6 +142,7 @@ class Descriptor:
     @staticmethod
     def sign(
         identity: Identity,
+        onion_keys: tuple[bytes, ...],
         *,
         sequence: int,
         expiry: int,
@@ -166,7 +167,7 @@ class Descriptor:
             sequence=sequence,
             expiry=expiry,
             link_key=identity.link_key,
-            onion_keys=identity.onion_keys,
+            onion_keys=onion_keys,
             roles=roles,
             addresses=addresses,
             region=region,

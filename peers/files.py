@@ -36,7 +36,7 @@ def write_private(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_bounded(path: Path, limit_bytes: int) -> tuple[bytes, int]:
@@ -60,7 +60,7 @@ def read_bounded(path: Path, limit_bytes: int) -> tuple[bytes, int]:
         return file.read(limit_bytes + 1), stat.S_IMODE(status.st_mode)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

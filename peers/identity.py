@@ -1,34 +1,29 @@
 """A peer's keys, its name, and the files that hold them.
 
-Three keys: an Ed25519 key that signs and is the peer's name; an X25519 link key that its links prove; an X25519 onion
-key that circuits are addressed to. A relay or an exit keeps them in a folder, one file of 32 raw bytes each. A client
-needs none of it: `Identity.ephemeral` lives in memory only.
+Two keys: an Ed25519 key that signs and is the peer's name, and an X25519 link key that its links prove. A relay or an
+exit keeps them in a folder, and its onion keys beside them (`peers.onion`). A client needs none of it:
+`Identity.ephemeral` lives in memory only.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import stat
 from typing import TYPE_CHECKING, Final
 
 import base58
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from core.errors import ConfigError, DecodeError
+from core.errors import DecodeError
 from core.ids import PEER_KEY_BYTES, PeerKey, short
-from peers.files import OTHERS, read_bounded, write_private
+from peers import onion
+from peers.key_files import locked, new_secret, read_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-SECRET_BYTES: Final = 32
 SIGNING_FILE: Final = "peer.key"
 LINK_FILE: Final = "link.key"
-ONION_FILE: Final = "onion.key"
+_REMEDY: Final = "restore it from a copy"
 
 PEER_ID_CHARS: Final = 52
 PEER_ID_PREFIX: Final = bytes.fromhex("0024 0801 1220")
@@ -44,18 +39,15 @@ class Identity:
     Args:
         signing: the Ed25519 key.
         link: the X25519 key of its links.
-        onion: the X25519 keys of circuits addressed to it, today's first, then the last one if there is one.
     """
 
-    __slots__ = ("_signing", "link_key", "link_private", "onion_keys", "onion_privates", "peer")
+    __slots__ = ("_signing", "link_key", "link_private", "peer")
 
-    def __init__(self, signing: Ed25519PrivateKey, link: X25519PrivateKey, onion: tuple[X25519PrivateKey, ...]) -> None:
+    def __init__(self, signing: Ed25519PrivateKey, link: X25519PrivateKey) -> None:
         self._signing = signing
         self.link_private = link
-        self.onion_privates = onion
         self.peer = PeerKey(signing.public_key().public_bytes_raw())
         self.link_key = link.public_key().public_bytes_raw()
-        self.onion_keys = tuple(key.public_key().public_bytes_raw() for key in onion)
 
     def __repr__(self) -> str:
         return f"Identity({short(self.peer)})"
@@ -76,7 +68,7 @@ class Identity:
     @classmethod
     def ephemeral(cls) -> Identity:
         """Make keys that are never written anywhere."""
-        return cls(Ed25519PrivateKey.generate(), X25519PrivateKey.generate(), (X25519PrivateKey.generate(),))
+        return cls(Ed25519PrivateKey.generate(), X25519PrivateKey.generate())
 
     @classmethod
     def load(cls, folder: Path) -> Identity:
@@ -90,26 +82,15 @@ class Identity:
         Raises:
             ConfigError: the folder or a file is open to others, has a wrong length, or cannot be used.
         """
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(folder):
-                return cls._load_locked(folder)
-        except OSError as error:
-            raise ConfigError(str(folder), "this folder of keys cannot be used; it must be yours to write") from error
-
-    @classmethod
-    def _load_locked(cls, folder: Path) -> Identity:
-        signing = _read_secret(folder / SIGNING_FILE)
-        link, onion = (None if signing is None else _read_secret(folder / name) for name in (LINK_FILE, ONION_FILE))
-        # The signing key comes last: a crash before it leaves a folder that counts as empty.
-        link = link or _new_secret(folder / LINK_FILE)
-        onion = onion or _new_secret(folder / ONION_FILE)
-        signing = signing or _new_secret(folder / SIGNING_FILE)
-        return cls(
-            Ed25519PrivateKey.from_private_bytes(signing),
-            X25519PrivateKey.from_private_bytes(link),
-            (X25519PrivateKey.from_private_bytes(onion),),
-        )
+        with locked(folder):
+            signing = read_secret(folder / SIGNING_FILE, _REMEDY)
+            link = None if signing is None else read_secret(folder / LINK_FILE, _REMEDY)
+            if signing is None:
+                onion.erase_all(folder)
+            # The signing key comes last: a crash before it leaves a folder that counts as empty.
+            link = link or new_secret(folder / LINK_FILE)
+            signing = signing or new_secret(folder / SIGNING_FILE)
+        return cls(Ed25519PrivateKey.from_private_bytes(signing), X25519PrivateKey.from_private_bytes(link))
 
 
 def peer_id(key: PeerKey) -> str:
@@ -138,36 +119,3 @@ def parse_peer_id(text: str) -> PeerKey:
     if len(data) != len(PEER_ID_PREFIX) + PEER_KEY_BYTES or not data.startswith(PEER_ID_PREFIX):
         raise DecodeError("peer id", "not the id of an Ed25519 key")
     return PeerKey(data[len(PEER_ID_PREFIX) :])
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of the folder, so that both end up with the same keys."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & OTHERS:
-            raise ConfigError(str(folder), "this folder of keys is open to others; run chmod 700 on it")
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _read_secret(path: Path) -> bytes | None:
-    try:
-        secret, mode = read_bounded(path, SECRET_BYTES)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ConfigError(str(path), "this key file cannot be read; it must be a plain file of yours") from error
-    if mode & OTHERS:
-        raise ConfigError(str(path), "this key file is open to others; run chmod 600 on it")
-    if len(secret) != SECRET_BYTES:
-        raise ConfigError(str(path), f"this key file must hold {SECRET_BYTES} bytes; restore it from a copy")
-    return secret
-
-
-def _new_secret(path: Path) -> bytes:
-    secret = os.urandom(SECRET_BYTES)
-    write_private(path, secret)
-    return secret

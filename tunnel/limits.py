@@ -78,7 +78,7 @@ MAX_CREATIONS_PER_LINK: Final = 64
 
 MAX_FLOWS_PER_CIRCUIT: Final = 1024
 MAX_REPLAY_MEMORY: Final = 1 << 17
-"""Initiations remembered per onion key, so that none is accepted twice."""
+"""Creations remembered per onion key, of those that are in time; when so many are, new ones are refused."""
 
 LINK_HANDSHAKE_S: Final = 5.0
 """From the first byte of a connection to its first sealed message."""

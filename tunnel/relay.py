@@ -10,7 +10,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
@@ -18,17 +18,17 @@ from tunnel.assembler import PREFIX_BYTES
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.layers import DATAGRAM, RECORD_BYTES, SEQUENCE_BITS, DatagramWindow, FlowNumbers, flow_number
 from tunnel.limits import (
-    CLOCK_SKEW_S,
     CREATION_S,
     MAX_CIRCUITS_PER_LINK,
     MAX_CREATIONS_PER_LINK,
     MAX_FLOWS_PER_CIRCUIT,
-    MAX_REPLAY_MEMORY,
 )
 from tunnel.queues import CircuitQueue, Queues
+from tunnel.replay_memory import ReplayMemory, Verdict
 from tunnel.terminal import FlowTable, Terminal
 from tunnel.wireguard.constants import HOP_IDENTIFIER, TAG_BYTES
 from tunnel.wireguard.handshake import Responder
+from tunnel.wireguard.primitives import public_bytes
 from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from tunnel.terminal import FlowAcceptor
 
 _log = logging.getLogger(__name__)
+
+_UNACCEPTED = {
+    Verdict.OUT_OF_TIME: "creation out of time",
+    Verdict.REPEATED: "creation repeated",
+    Verdict.FULL: "creation not remembered",
+}
 
 
 class _Backward:
@@ -266,11 +272,18 @@ class _NextOwner:
             self.circuit.close(reason)
 
 
+class _Onion(NamedTuple):
+    """An onion key in use: who answers for it, and what was accepted with it."""
+
+    responder: Responder
+    memory: ReplayMemory
+
+
 class Relay:
     """The service of a hop.
 
     Args:
-        onion_keys: private keys that creations may be made for.
+        onion_keys: as for `use_onion_keys`.
         links: for dialling the next hop.
         locate: a peer's verified keys and addresses, None when unknown.
         relays: whether this peer extends circuits to others.
@@ -287,12 +300,11 @@ class Relay:
         acceptor: FlowAcceptor | None,
         memory: Memory,
     ) -> None:
-        self._responders = [Responder(HOP_IDENTIFIER, key, secrets.token_bytes) for key in onion_keys]
+        self._onions: dict[bytes, _Onion] = {}
         self._links = links
         self._locate = locate
         self._relays = relays
         self._acceptor = acceptor
-        self._seen: dict[bytes, None] = {}
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
         self._creating: Counter[Link] = Counter()
         self._tasks = Tasks()
@@ -300,6 +312,7 @@ class Relay:
         self.queues = Queues(links)
         self.table = FlowTable()
         self.counters: Counter[str] = Counter()
+        self.use_onion_keys(onion_keys)
 
     @property
     def circuit_count(self) -> int:
@@ -313,6 +326,19 @@ class Relay:
 
     # -- creation
 
+    def use_onion_keys(self, keys: list[X25519PrivateKey]) -> None:
+        """Accept creations for these keys and no others. Circuits that stand, or are being made, go on.
+
+        Args:
+            keys: private keys, today's first. What was accepted with one that stays is remembered.
+        """
+        held, self._onions = self._onions, {}
+        for key in keys:
+            public = public_bytes(key)
+            self._onions[public] = held.get(public) or _Onion(
+                Responder(HOP_IDENTIFIER, key, secrets.token_bytes), ReplayMemory()
+            )
+
     def creation(self, link: Link, number: int, message: bytes) -> None:
         """Take a creation message from a link."""
         self._creating[link] += 1
@@ -320,12 +346,14 @@ class Relay:
 
     async def _create(self, link: Link, number: int, message: bytes) -> None:
         try:
-            asked = self._consume(message)
+            asked, full = self._consume(message)
             if asked is None:
-                # There is no key to answer with; the answer still has its one size.
+                # There is no key to answer with, or no reason to show that there is one. The size stays the same.
                 self._refuse(link, number, secrets.token_bytes(ANSWER_BYTES), Reason.PROTOCOL)
-                return
-            await self._extend(link, number, asked)
+            elif full:
+                self._turn_down(link, number, asked, Reason.BUSY)
+            else:
+                await self._extend(link, number, asked)
         finally:
             self._creating[link] -= 1
             if not self._creating[link]:
@@ -337,27 +365,35 @@ class Relay:
         if link.answer(number, answer, _NextOwner()):
             link.destroy(number, reason)
 
-    def _consume(self, message: bytes) -> Asked | None:
-        """Open a creation with one of the onion keys; None, and a count, for what is not for us, old or repeated."""
-        for responder in self._responders:
+    def _turn_down(
+        self, link: Link, number: int, asked: Asked, reason: Reason, next_answer: bytes | None = None
+    ) -> None:
+        """Answer with a reason that only the client can read, and keep nothing."""
+        self.counters[reason.word] += 1
+        answer, _ = asked.answer(secrets.randbits(32), reason, next_answer)
+        self._refuse(link, number, answer, Reason.CLOSED)
+
+    def _consume(self, message: bytes) -> tuple[Asked | None, bool]:
+        """Open a creation with one of the onion keys.
+
+        Returns:
+            What is asked, None (and a count) for what is not for us, out of time or repeated; and whether it must be
+            turned down because there is no room to remember it.
+        """
+        for onion in self._onions.values():
             try:
-                asked = consume_creation(message, responder)
+                asked = consume_creation(message, onion.responder)
             except DecodeError:
                 continue
-            if abs(asked.received.timestamp_s - time.time()) > CLOCK_SKEW_S:
-                self.counters["creation out of time"] += 1
-                return None
             # Of what is authenticated only: who passes a message on can make mac1 anew.
             mark = asked.received.state.hash[:16]
-            if mark in self._seen:
-                self.counters["creation repeated"] += 1
-                return None
-            self._seen[mark] = None
-            if len(self._seen) > MAX_REPLAY_MEMORY:
-                del self._seen[next(iter(self._seen))]
-            return asked
+            verdict = onion.memory.admit(mark, asked.received.timestamp_s, time.time())
+            if verdict is Verdict.FRESH:
+                return asked, False
+            self.counters[_UNACCEPTED[verdict]] += 1
+            return (asked, True) if verdict is Verdict.FULL else (None, False)
         self.counters["creation not readable"] += 1
-        return None
+        return None, False
 
     async def _extend(self, link: Link, number: int, asked: Asked) -> None:
         reason, next_answer, owner = Reason.DONE, None, _NextOwner()
@@ -372,13 +408,12 @@ class Relay:
                 reason = error.reason
         elif self._acceptor is None:
             reason = Reason.NOT_ALLOWED
+        if reason is not Reason.DONE:
+            self._turn_down(link, number, asked, reason, next_answer)
+            return
         index = self._index(self._circuits.get(link, {}))
         answer, keys = asked.answer(index, reason, next_answer)
         circuit = HopCircuit(self, link, number, Session(keys))
-        if reason is not Reason.DONE:
-            self.counters[reason.word] += 1
-            self._refuse(link, number, answer, Reason.CLOSED)
-            return
         if not link.answer(number, answer, circuit):
             if next_link is not None:
                 next_link.destroy(next_number, Reason.CLOSED)

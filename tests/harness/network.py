@@ -18,6 +18,8 @@ from tunnel.wireguard.primitives import private_key, public_bytes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
 
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from core.flow import Buffer, DatagramFlow, Flow, IncomingDatagrams, IncomingFlow
     from tunnel.engines.seam import Engine
     from tunnel.path import Path
@@ -116,6 +118,7 @@ class Network:
         self.hops: dict[PeerKey, Hop] = {}
         self.nodes: list[Tunnel] = []
         self.keys: list[PeerKey] = []
+        self.onion_privates: list[X25519PrivateKey] = []
         self.paths: list[list[int]] = []
 
     def choose(self, avoid: Collection[PeerKey], last: PeerKey | None = None) -> Path:
@@ -142,6 +145,7 @@ class Network:
             ),
         )
         port = await node.start(0, client=False)
+        self.onion_privates.append(onion_key)
         self.hops[peer] = Hop(peer, public_bytes(link_key), public_bytes(onion_key), (("127.0.0.1", port),))
         self.nodes.append(node)
         self.keys.append(peer)

@@ -28,8 +28,12 @@ def identity(number: int) -> Identity:
     return Identity(
         Ed25519PrivateKey.from_private_bytes(secret("signing")),
         X25519PrivateKey.from_private_bytes(secret("link")),
-        (X25519PrivateKey.from_private_bytes(secret("onion")),),
     )
+
+
+def onion_keys(number: int) -> tuple[bytes, ...]:
+    secret = hashlib.sha256(f"onion {number}".encode()).digest()
+    return (X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw(),)
 
 
 def host(number: int) -> str:
@@ -49,7 +53,13 @@ def signed(
     if addresses is None:
         addresses = ((host(number), 4433),)
     return Descriptor.sign(
-        identity(number), sequence=sequence, expiry=expiry, roles=roles, addresses=addresses, region=region
+        identity(number),
+        onion_keys(number),
+        sequence=sequence,
+        expiry=expiry,
+        roles=roles,
+        addresses=addresses,
+        region=region,
     )
 
 

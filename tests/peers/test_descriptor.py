@@ -24,7 +24,7 @@ from peers.descriptor import (
     digest,
 )
 from peers.identity import Identity
-from tests.peers.build import DAY_S, NOW, identity, signed
+from tests.peers.build import DAY_S, NOW, identity, onion_keys, signed
 from tests.peers.test_addresses import reachable
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "vectors" / "descriptor.json").read_text())
@@ -32,18 +32,17 @@ KEYS = {name: bytes.fromhex(value) for name, value in VECTORS["keys"].items()}
 CASES = VECTORS["descriptors"]
 FULL = bytes.fromhex(CASES[0]["hex"])
 ME = identity(1)
+ONION_KEYS = onion_keys(1)
 KEY = ME.link_key
 BASE = {1: bytes(8), 2: (NOW + DAY_S).to_bytes(8), 4: KEY, 5: KEY, 6: b"\x01"}
 """The fields that must be there."""
 
 
-def vector_identity(onion_keys: int) -> Identity:
-    onion = [KEYS["onion_private"], KEYS["last_onion_private"]][:onion_keys]
-    return Identity(
-        Ed25519PrivateKey.from_private_bytes(KEYS["signing_private"]),
-        X25519PrivateKey.from_private_bytes(KEYS["link_private"]),
-        tuple(X25519PrivateKey.from_private_bytes(key) for key in onion),
-    )
+VECTOR_IDENTITY = Identity(
+    Ed25519PrivateKey.from_private_bytes(KEYS["signing_private"]),
+    X25519PrivateKey.from_private_bytes(KEYS["link_private"]),
+)
+VECTOR_ONION_KEYS = (KEYS["onion_key"], KEYS["last_onion_key"])
 
 
 def seal(body: bytes) -> bytes:
@@ -74,11 +73,11 @@ def assert_refused(data: bytes, problem: str = ".", now: float = NOW) -> None:
 def test_vector_is_read(case: dict[str, Any]) -> None:
     data = bytes.fromhex(case["hex"])
     assert Descriptor.decode(data, NOW) == Descriptor(
-        peer=vector_identity(1).peer,
+        peer=VECTOR_IDENTITY.peer,
         sequence=case["sequence"],
         expiry=case["expiry"],
         link_key=KEYS["link_key"],
-        onion_keys=(KEYS["onion_key"], KEYS["last_onion_key"])[: case["onion_keys"]],
+        onion_keys=VECTOR_ONION_KEYS[: case["onion_keys"]],
         roles=Role(case["roles"]),
         addresses=tuple((host, port) for host, port in case["addresses"]),
         region=case["region"],
@@ -94,7 +93,8 @@ def test_vector_is_read(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_vector_is_made(case: dict[str, Any]) -> None:
     data = Descriptor.sign(
-        vector_identity(case["onion_keys"]),
+        VECTOR_IDENTITY,
+        VECTOR_ONION_KEYS[: case["onion_keys"]],
         sequence=case["sequence"],
         expiry=case["expiry"],
         roles=Role(case["roles"]),
@@ -252,11 +252,11 @@ def test_it_may_not_live_for_more_than_a_week() -> None:
 def test_the_largest_fits_and_one_more_byte_does_not() -> None:
     spare = MAX_DESCRIPTOR_BYTES - len(signed(1)) - 3
     everything = {"sequence": 1, "expiry": NOW + DAY_S, "roles": Role.RELAY, "addresses": (("20.1.0.1", 4433),)}
-    data = Descriptor.sign(ME, **everything, unknown=((255, bytes(spare)),))  # type: ignore[arg-type]
+    data = Descriptor.sign(ME, ONION_KEYS, **everything, unknown=((255, bytes(spare)),))  # type: ignore[arg-type]
     assert len(data) == 996
     assert Descriptor.decode(data, NOW).raw == data
     with pytest.raises(ConfigError, match="size"):
-        Descriptor.sign(ME, **everything, unknown=((255, bytes(spare + 1)),))  # type: ignore[arg-type]
+        Descriptor.sign(ME, ONION_KEYS, **everything, unknown=((255, bytes(spare + 1)),))  # type: ignore[arg-type]
     body = replace(Descriptor.decode(data, NOW), unknown=((255, bytes(spare + 1)),)).body()
     assert_refused(seal(body), "size")
 
@@ -289,7 +289,7 @@ def test_the_largest_fits_and_one_more_byte_does_not() -> None:
 )
 def test_what_would_be_refused_is_not_signed(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        Descriptor.sign(ME, **{"sequence": 1, "expiry": NOW + DAY_S, "roles": Role.RELAY, **wrong})
+        Descriptor.sign(ME, ONION_KEYS, **{"sequence": 1, "expiry": NOW + DAY_S, "roles": Role.RELAY, **wrong})
 
 
 def test_repr_shows_no_address_and_no_key() -> None:
@@ -318,10 +318,10 @@ contents = st.fixed_dictionaries(
 @settings(deadline=None)
 @given(contents)
 def test_round_trip(content: dict[str, Any]) -> None:
-    data = Descriptor.sign(ME, **content)
+    data = Descriptor.sign(ME, ONION_KEYS, **content)
     found = Descriptor.decode(data, NOW)
     assert {name: getattr(found, name) for name in content} == content
-    assert (found.peer, found.link_key, found.onion_keys) == (ME.peer, ME.link_key, ME.onion_keys)
+    assert (found.peer, found.link_key, found.onion_keys) == (ME.peer, ME.link_key, ONION_KEYS)
     assert found.raw == data
     assert found.body() == data[:-SIGNATURE_BYTES]
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from core.errors import DecodeError
 from peers.descriptor import Descriptor, ExpiryError, digest
 from peers.directory import Directory
-from tests.peers.build import DAY_S, NOW, host, identity, signed
+from tests.peers.build import DAY_S, NOW, host, identity, onion_keys, signed
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_a_verified_descriptor_is_kept() -> None:
 def test_a_hop_is_what_a_circuit_needs() -> None:
     directory = filled(Directory(), "a", 1)
     me = identity(1)
-    assert directory.hop(me.peer) == Hop(me.peer, me.link_key, me.onion_keys[0], ((host(1), 4433),))
+    assert directory.hop(me.peer) == Hop(me.peer, me.link_key, onion_keys(1)[0], ((host(1), 4433),))
     assert directory.hop(identity(2).peer) is None
     assert repr(directory.hop(me.peer)) == f"Hop({me.peer[:4].hex()})"
 

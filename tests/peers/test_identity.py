@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from core.errors import ConfigError, DecodeError
 from core.ids import PeerKey
-from peers.identity import LINK_FILE, ONION_FILE, SIGNING_FILE, Identity, parse_peer_id, peer_id
+from peers.identity import LINK_FILE, SIGNING_FILE, Identity, parse_peer_id, peer_id
+from peers.onion import OnionKeys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,13 +74,9 @@ def test_keys_are_made_once_and_read_again(tmp_path: Path) -> None:
     folder = tmp_path / "state" / "keys"
     first = Identity.load(folder)
     second = Identity.load(folder)
-    assert (first.peer, first.link_key, first.onion_keys) == (second.peer, second.link_key, second.onion_keys)
+    assert (first.peer, first.link_key) == (second.peer, second.link_key)
     assert mode(folder) == 0o700
-    assert {path.name: mode(path) for path in folder.iterdir()} == {
-        SIGNING_FILE: 0o600,
-        LINK_FILE: 0o600,
-        ONION_FILE: 0o600,
-    }
+    assert {path.name: mode(path) for path in folder.iterdir()} == {SIGNING_FILE: 0o600, LINK_FILE: 0o600}
 
 
 def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
@@ -100,8 +97,7 @@ def test_a_signature_is_made_with_the_peers_key() -> None:
 
 def test_ephemeral_keys_are_all_fresh() -> None:
     one, other = Identity.ephemeral(), Identity.ephemeral()
-    keys = {one.peer, one.link_key, *one.onion_keys, other.peer, other.link_key, *other.onion_keys}
-    assert len(keys) == 6
+    assert len({one.peer, one.link_key, other.peer, other.link_key}) == 4
 
 
 def test_repr_shows_no_key() -> None:
@@ -109,7 +105,7 @@ def test_repr_shows_no_key() -> None:
     assert repr(identity) == f"Identity({identity.peer[:4].hex()})"
 
 
-@pytest.mark.parametrize("name", [SIGNING_FILE, LINK_FILE, ONION_FILE])
+@pytest.mark.parametrize("name", [SIGNING_FILE, LINK_FILE])
 @pytest.mark.parametrize("bits", [0o640, 0o604, 0o620, 0o601])
 def test_a_key_file_open_to_others_is_refused(tmp_path: Path, name: str, bits: int) -> None:
     Identity.load(tmp_path / "keys")
@@ -158,16 +154,17 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_new_name_never_takes_old_keys(tmp_path: Path) -> None:
     before = Identity.load(tmp_path / "keys")
+    OnionKeys(tmp_path / "keys", 0, 0.0)
     (tmp_path / "keys" / SIGNING_FILE).unlink()
     after = Identity.load(tmp_path / "keys")
     assert after.peer != before.peer
     assert after.link_key != before.link_key
-    assert set(after.onion_keys).isdisjoint(before.onion_keys)
+    assert {path.name for path in (tmp_path / "keys").iterdir()} == {SIGNING_FILE, LINK_FILE}
 
 
 def test_an_old_name_gets_a_missing_key_anew(tmp_path: Path) -> None:
     before = Identity.load(tmp_path / "keys")
-    (tmp_path / "keys" / ONION_FILE).unlink()
+    (tmp_path / "keys" / LINK_FILE).unlink()
     after = Identity.load(tmp_path / "keys")
-    assert (after.peer, after.link_key) == (before.peer, before.link_key)
-    assert after.onion_keys != before.onion_keys
+    assert after.peer == before.peer
+    assert after.link_key != before.link_key

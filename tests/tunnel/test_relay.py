@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -23,14 +24,15 @@ from tunnel import link as link_module
 from tunnel import queues
 from tunnel import relay as relay_module
 from tunnel import terminal as terminal_module
-from tunnel.creation import CREATION_BYTES, Creation
+from tunnel.creation import ANSWER_BYTES, CREATION_BYTES, Creation
 from tunnel.engines.aiopquic import MAX_STREAMS
 from tunnel.frames import Frame, frame
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
+from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
     from tunnel.link import Link
-    from tunnel.path import Path
+    from tunnel.path import Hop, Path
     from tunnel.service import Tunnel
 
 # -- creation
@@ -80,12 +82,78 @@ async def test_a_creation_out_of_time_is_refused(off_s: float) -> None:
         assert network.nodes[0].relay.counters["creation out of time"] == 1
 
 
-async def test_the_memory_of_creations_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "MAX_REPLAY_MEMORY", 5)
+async def test_a_full_memory_refuses_so_that_the_client_can_read_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with chain(2, Board().engine) as (network, client, _):
+        path = path_of(network)
+        link = await client.links.to(path[0])
+        first = creation_for(path)
+        await link.create(first.message, Owner(), 1)
+        end = network.nodes[1].relay
+        for onion in end._onions.values():
+            monkeypatch.setattr(onion.memory, "_capacity", len(onion.memory))
+        assert await refused(network, client, path) == (1, Reason.BUSY)
+        assert end.counters["creation not remembered"] == 1
+        # What was accepted before is still known.
+        await link.create(first.message, Owner(), 1)
+        assert network.nodes[0].relay.counters["creation repeated"] == 1
+        await check_alive(client)
+
+
+# -- onion keys that change
+
+
+async def test_keys_change_and_circuits_go_on() -> None:
     async with chain(1, Board().engine) as (network, client, _):
-        for _ in range(20):
-            await bare(network, client)
-        assert len(network.nodes[0].relay._seen) == 5
+        (hop,) = path_of(network)
+        relay = network.nodes[0].relay
+        (old,) = network.onion_privates
+        today, tomorrow = (private_key(secrets.token_bytes(32)) for _ in range(2))
+        circuit = await bare(network, client)
+        relay.use_onion_keys([today, old])
+        for key in (today, old):
+            await created(client, replace(hop, onion_key=public_bytes(key)))
+        relay.use_onion_keys([tomorrow, today])
+        for key in (tomorrow, today):
+            await created(client, replace(hop, onion_key=public_bytes(key)))
+        _, _, receiver = circuit.open(7)
+        await until(lambda: receiver.messages)
+
+
+async def test_what_was_accepted_with_a_key_is_remembered_when_another_comes() -> None:
+    async with chain(1, Board().engine) as (network, client, _):
+        relay = network.nodes[0].relay
+        path = path_of(network)
+        link = await client.links.to(path[0])
+        creation = creation_for(path)
+        await link.create(creation.message, Owner(), 1)
+        relay.use_onion_keys([private_key(secrets.token_bytes(32)), *network.onion_privates])
+        await link.create(creation.message, Owner(), 1)
+        assert relay.counters["creation repeated"] == 1
+
+
+async def test_a_key_that_was_erased_looks_like_one_that_never_was() -> None:
+    async with chain(1, Board().engine) as (network, client, _):
+        path = path_of(network)
+        link = await client.links.to(path[0])
+        network.nodes[0].relay.use_onion_keys([private_key(secrets.token_bytes(32))])
+        stranger = replace(path[0], onion_key=public_bytes(private_key(secrets.token_bytes(32))))
+        junk = secrets.token_bytes(CREATION_BYTES)
+        owners, sizes = [], []
+        for message in (creation_for(path).message, creation_for((stranger,)).message, junk):
+            owners.append(Owner())
+            _, answer = await link.create(message, owners[-1], 1)
+            sizes.append(len(answer))
+        await turns()
+        assert sizes == [ANSWER_BYTES] * 3
+        assert [owner.reasons for owner in owners] == [[Reason.PROTOCOL]] * 3
+        assert network.nodes[0].relay.counters["creation not readable"] == 3
+
+
+async def created(client: Tunnel, hop: Hop) -> None:
+    link = await client.links.to(hop)
+    creation = creation_for((hop,))
+    _, answer = await link.create(creation.message, Owner(), 1)
+    creation.consume_answer(answer)
 
 
 async def test_garbage_is_answered_in_the_one_size_and_forgotten() -> None:
