@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from core.errors import DecodeError, LinkError
+from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
 from exits.addresses import AddressFilter
 from peers import store
@@ -25,15 +25,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
     from core.ids import PeerKey
     from node.settings import PeersSettings
     from peers.identity import Identity
+    from peers.onion import OnionKeys
     from tunnel.link import Link
     from tunnel.links import Links
     from tunnel.path import Hop
 
-DESCRIPTOR_LIFE_S: Final = 24 * 3600
+DESCRIPTOR_LIFE_S: Final = 20 * 3600
+"""Shorter than an onion key's overlap, by more than clocks and slow circuits take: who still has a descriptor can use
+the key in it. `tests/node/test_peering.py` holds that."""
+
 RENEW_S: Final = 6 * 3600
+CLOCK_S: Final = 60.0
+"""The clock is looked at so often: it may be set, and does not run on while a machine sleeps."""
+
 ANNOUNCE_S: Final = 60.0
 TIDY_S: Final = 300.0
 SETTLE_S: Final = 0.05
@@ -54,10 +63,12 @@ class Peering:
         settings: the `peers` section.
         home: folder in which known peers are remembered.
         identity: own keys; None at a client, which publishes nothing.
+        onion: own onion keys; None at a client.
         roles: what the descriptor offers.
         region: what it says about the place; may be empty.
         exit_policy: the policy's summary; may be empty.
         on_news: called when more peers became known.
+        on_onion_keys: called when the onion keys have changed, before the descriptor says so.
     """
 
     def __init__(
@@ -65,18 +76,22 @@ class Peering:
         settings: PeersSettings,
         home: Path,
         identity: Identity | None,
+        onion: OnionKeys | None,
         roles: Role,
         region: str,
         exit_policy: bytes,
         on_news: Callable[[], None],
+        on_onion_keys: Callable[[list[X25519PrivateKey]], None],
     ) -> None:
         self._settings = settings
         self._store = home / STORE_NAME
         self._identity = identity
+        self._onion = onion
         self._roles = roles
         self._region = region
         self._exit_policy = exit_policy
         self._on_news = on_news
+        self._on_onion_keys = on_onion_keys
         self._filter = AddressFilter(allow=[ipaddress.ip_network(text) for text in settings.allow_addresses])
         self._bootstrap = [parse_address(text) for text in settings.bootstrap]
         self._links: Links | None = None
@@ -84,6 +99,7 @@ class Peering:
         self._news = asyncio.Event()
         self._tasks = Tasks()
         self._own: bytes | None = None
+        self._published_at = 0
         self._sequence = 0
         self.directory = Directory(identity.peer if identity else None)
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
@@ -115,13 +131,15 @@ class Peering:
         Args:
             port: the UDP port that links come in on.
         """
-        if self._identity is None:
+        if self._identity is None or self._onion is None:
             return
         now = int(time.time())
+        self._published_at = now
         self._sequence = max(self._sequence + 1, now)
         address = self._settings.address
         self._own = Descriptor.sign(
             self._identity,
+            self._onion.publics,
             sequence=self._sequence,
             expiry=now + DESCRIPTOR_LIFE_S,
             roles=self._roles,
@@ -204,10 +222,26 @@ class Peering:
             self._save()
 
     async def _renew(self, port: int) -> None:
+        """Publish anew from time to time, and at once when the onion keys change."""
+        if self._onion is None:
+            return
         while True:
-            await asyncio.sleep(RENEW_S)
-            self.publish(port)
-            self._news.set()
+            due_s = self._onion.due_in(time.time())
+            await asyncio.sleep(min(CLOCK_S, due_s) if due_s > 0 else CLOCK_S)
+            # By the time of day, since that is what the descriptor's life goes by, also over a machine's sleep.
+            if self._advance_keys(self._onion) or abs(time.time() - self._published_at) >= RENEW_S:
+                self.publish(port)
+                self._news.set()
+
+    def _advance_keys(self, onion: OnionKeys) -> bool:
+        try:
+            if not onion.advance(time.time()):
+                return False
+        except ConfigError as error:
+            _log.warning("the onion key could not be changed, and stays: %s", error.problem)
+            return False
+        self._on_onion_keys(onion.privates)
+        return True
 
     # -- the first link
 

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
@@ -22,6 +23,7 @@ from pac.rules import Rule, RuleSet
 from peers.addresses import format_address
 from peers.descriptor import Role
 from peers.identity import Identity, peer_id
+from peers.onion import OnionKeys, phase_of
 from peers.paths import PathRules, choose_path, path_of
 from proxy.front import Front
 from tunnel.engines import load_engine
@@ -30,6 +32,8 @@ from tunnel.service import Tunnel, TunnelParts
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path as Folder
+
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from core.ids import PeerKey
     from node.settings import Settings
@@ -58,15 +62,18 @@ class RunningNode:
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
         self._identity = Identity.load(home / KEYS_NAME) if self._role else None
+        self._onion = _load_onion(home, self._identity) if self._identity else None
         self._policy = Policy.preset(settings.exit.policy)
         self._peering = Peering(
             settings.peers,
             home,
             self._identity,
+            self._onion,
             self._role,
             settings.node.region,
             self._policy.summary().encode() if Role.EXIT in self._role else b"",
             self._peers_changed,
+            self._onion_keys_changed,
         )
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
@@ -124,7 +131,7 @@ class RunningNode:
         return TunnelParts(
             address_ok=peering.address_ok,
             link_key=identity.link_private if identity else None,
-            onion_keys=list(identity.onion_privates) if identity else [],
+            onion_keys=self._onion.privates if self._onion else [],
             descriptor=peering.descriptor,
             locate=peering.locate,
             choose=self._choose,
@@ -174,6 +181,10 @@ class RunningNode:
     def _peers_changed(self) -> None:
         if self._tunnel is not None and self._is_client:
             self._tunnel.pool.paths_changed()
+
+    def _onion_keys_changed(self, keys: list[X25519PrivateKey]) -> None:
+        if self._tunnel is not None:
+            self._tunnel.relay.use_onion_keys(keys)
 
     # -- node.control.Controlled
 
@@ -277,6 +288,10 @@ class RunningNode:
 
     def request_stop(self) -> None:
         self.stopping.set()
+
+
+def _load_onion(home: Folder, identity: Identity) -> OnionKeys:
+    return OnionKeys(home / KEYS_NAME, phase_of(identity.peer), time.time())
 
 
 def _rules(settings: Settings) -> list[Rule]:
