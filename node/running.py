@@ -16,6 +16,7 @@ from exits.policy import Policy
 from exits.resolver import SystemResolver, UdpResolver
 from node.control import Control
 from node.files import KEYS_NAME
+from node.guards import KeptGuards
 from node.peering import Peering
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
@@ -24,7 +25,8 @@ from peers.addresses import format_address
 from peers.descriptor import Role
 from peers.identity import Identity, peer_id
 from peers.onion import OnionKeys, phase_of
-from peers.paths import PathRules, choose_path, path_of
+from peers.path_search import PathRules
+from peers.paths import choose_pinned_path, path_of
 from proxy.front import Front
 from tunnel.engines import load_engine
 from tunnel.service import Tunnel, TunnelParts
@@ -75,6 +77,7 @@ class RunningNode:
             self._peers_changed,
             self._onion_keys_changed,
         )
+        self._guards = KeptGuards(home)
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -135,6 +138,7 @@ class RunningNode:
             descriptor=peering.descriptor,
             locate=peering.locate,
             choose=self._choose,
+            tried=self._tried,
             relays=Role.RELAY in self._role,
             acceptor=self._egress,
             link_up=peering.link_up,
@@ -174,9 +178,18 @@ class RunningNode:
 
     def _choose(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
         rules = PathRules(self._settings.tunnel.path_hops, self._peering.address_ok, self._settings.peers.diversity)
-        own = {self._identity.peer} if self._identity else set()
-        chosen = choose_path(self._peering.directory, rules, _random, {*avoid, *own}, last)
+        try:
+            chosen = choose_pinned_path(
+                self._peering.directory, rules, _random, self._guards.pins, time.time(), avoid, last
+            )
+        finally:
+            self._guards.save()
         return path_of(chosen, self._peering.address_ok)
+
+    def _tried(self, path: Path, served: int, at_fault: bool) -> None:
+        online = self._tunnel is not None and any(True for _ in self._tunnel.links)
+        self._guards.pins.tried([hop.peer for hop in path], served, at_fault, time.time(), online)
+        self._guards.save()
 
     def _peers_changed(self) -> None:
         if self._tunnel is not None and self._is_client:

@@ -1,37 +1,27 @@
 """Draw a path at random among those that the rules allow.
 
-First comes the exit, the scarcest, then the others; a choice that leaves nothing for the rest is taken back. Every
-exit that can be had is as likely as any other, and where the others stand on the path is drawn last.
+First comes the exit, the scarcest, then the others. Every exit that can be had is as likely as any other, and where the
+others stand on the path is drawn last. A client's first two hops, though, come from the peers that it holds on to
+(`peers.guards`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
-from core.errors import CircuitError, ConfigError, Reason
-from peers.addresses import network_of
-from peers.descriptor import Role
+from core.errors import CircuitError, Reason
+from peers.path_search import STEPS, Search, Steps
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, MutableSequence
+    from collections.abc import Callable, Collection, Iterable
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+    from peers.guards import PinnedHops
+    from peers.path_search import Candidate, PathRules, Rng
     from tunnel.path import Path
-
-MAX_HOPS: Final = 5
-STEPS_PER_EXIT: Final = 100_000
-STEPS: Final = 1_000_000
-"""Comparisons before the search gives up. Only descriptors that claim many networks each come near it."""
-
-
-class Rng(Protocol):
-    """What is needed of `random.Random`. A node passes `random.SystemRandom`."""
-
-    def shuffle(self, x: MutableSequence[Any], /) -> None:
-        """Put a list into random order."""
 
 
 class DirectoryView(Protocol):
@@ -39,35 +29,6 @@ class DirectoryView(Protocol):
 
     def peers(self) -> Iterable[Descriptor]:
         """Return the descriptors to choose from."""
-
-
-@dataclass(frozen=True, slots=True)
-class PathRules:
-    """What a path must be.
-
-    Args:
-        hops: 1 to 5.
-        address_ok: says whether this node, or a relay, may dial a host; peers without such an address are left out.
-        diversity: no two hops have addresses in one network (IPv4 /16, IPv6 /32).
-
-    Raises:
-        ConfigError: wrong number of hops.
-    """
-
-    hops: int
-    address_ok: Callable[[str], bool]
-    diversity: bool = True
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.hops <= MAX_HOPS:
-            raise ConfigError("hops", f"a path has 1 to {MAX_HOPS} hops")
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    descriptor: Descriptor
-    marks: frozenset[bytes]
-    """No two hops of a path share a mark: their networks, or without diversity their own key."""
 
 
 def choose_path(
@@ -92,21 +53,119 @@ def choose_path(
     Raises:
         CircuitError: `Reason.NO_PATH`, no such path exists.
     """
-    candidates = list(_candidates(directory_view.peers(), rules, frozenset(avoid)))
-    rng.shuffle(candidates)
-    relays = _one_each(candidates, Role.RELAY)
-    steps_left = STEPS
-    exits = candidates if last is None else [found for found in candidates if found.descriptor.peer == last]
-    for end in _one_each(exits, Role.EXIT):
-        steps = _Steps(min(STEPS_PER_EXIT, steps_left))
-        before = _disjoint(relays, rules.hops - 1, end.marks, steps)
-        if before is not None:
-            rng.shuffle(before)
-            return (*(relay.descriptor for relay in before), end.descriptor)
-        steps_left -= steps.taken
-        if steps_left <= 0:
-            break
-    raise CircuitError(Reason.NO_PATH)
+    found = Search(directory_view.peers(), rules, rng, avoid, last, Steps(STEPS)).find(None, None)
+    if found is None:
+        raise CircuitError(Reason.NO_PATH)
+    return _descriptors(found)
+
+
+def choose_pinned_path(
+    directory_view: DirectoryView,
+    rules: PathRules,
+    rng: Rng,
+    pins: PinnedHops,
+    now: float,
+    avoid: Collection[PeerKey] = (),
+    last: PeerKey | None = None,
+) -> tuple[Descriptor, ...]:
+    """Draw a path whose first two hops are held on to. Without any to hold on to (one hop), it is `choose_path`.
+
+    To avoid a guard or a second hop is no reason to draw another one: as long as there is a path over those that can
+    be used, by whomever it goes, the answer is `NO_PATH`, and the caller must choose whom to forgive.
+
+    Args:
+        directory_view: as for `choose_path`.
+        rules: the same.
+        rng: the same.
+        pins: who is held on to; grows when needed.
+        now: Unix seconds.
+        avoid: as for `choose_path`.
+        last: the same.
+
+    Raises:
+        CircuitError: `Reason.NO_PATH`, no such path exists.
+    """
+    if rules.hops == 1:
+        return choose_path(directory_view, rules, rng, avoid, last)
+    peers = tuple(directory_view.peers())
+    known = {found.peer for found in peers}
+    searching = partial(Search, peers, rules, rng, last=last, steps=Steps(STEPS))
+    search = searching(avoid)
+    pins.begin(now)
+    _fill(pins, search, rules, now, rng)
+    found = _among_kept(pins, search, lambda: searching(()), known, now, rng)
+    if found is None and not pins.waits_for(known, now):
+        found = _beyond(pins, searching({*avoid, *pins.resting(now)}), *pins.awake(now))
+        found = found or _beyond(pins, search, pins.guards.peers, pins.seconds.peers)
+    if found is None:
+        raise CircuitError(Reason.NO_PATH)
+    _pin(pins, found, now, rng)
+    return _descriptors(found)
+
+
+def _among_kept(
+    pins: PinnedHops,
+    search: Search,
+    of_anyone: Callable[[], Search],
+    known: Collection[PeerKey],
+    now: float,
+    rng: Rng,
+) -> tuple[Candidate, ...] | None:
+    """Find a path over those that are held on to: the usual number of them if possible, else all.
+
+    Args:
+        pins: who is held on to.
+        search: leaves out whom the caller avoids.
+        of_anyone: makes a search that leaves out nobody.
+        known: peers in the directory.
+        now: Unix seconds.
+        rng: where chance comes from.
+
+    Returns:
+        A path; None if there is none, whoever is avoided.
+
+    Raises:
+        CircuitError: there is one, but none without a peer that the caller avoids.
+    """
+    for usual in (True, False):
+        guards, seconds = (kept.usable(now, known, usual) for kept in (pins.guards, pins.seconds))
+        rng.shuffle(seconds)
+        if (found := search.find(guards, seconds)) is not None:
+            return found
+        if of_anyone().find(guards, seconds) is not None:
+            raise CircuitError(Reason.NO_PATH)
+    return None
+
+
+def _fill(pins: PinnedHops, search: Search, rules: PathRules, now: float, rng: Rng) -> None:
+    """Draw those that are missing at the usual number."""
+    while pins.guards.missing and (guard := search.draw(pins.guards.peers)) is not None:
+        pins.pin_guard(guard, now, rng)
+    if rules.hops == 2:
+        return
+    while pins.seconds.missing and (second := search.draw(pins.seconds.peers, pins.guards.peers)) is not None:
+        pins.pin_second(second, now, rng)
+
+
+def _beyond(
+    pins: PinnedHops, search: Search, guards: Collection[PeerKey], seconds: Collection[PeerKey]
+) -> tuple[Candidate, ...] | None:
+    """Find a path over peers that are not held on to yet, over as few of them as possible and as many as may be."""
+    for firsts, nexts in ((guards, seconds), (guards, None), (None, seconds), (None, None)):
+        if (firsts is None and pins.guards.full) or (nexts is None and pins.seconds.full):
+            pins.counters["bound reached"] += 1
+        elif (found := search.find(firsts, nexts)) is not None:
+            return found
+    return None
+
+
+def _pin(pins: PinnedHops, path: tuple[Candidate, ...], now: float, rng: Rng) -> None:
+    """Hold on to the first two hops of a path."""
+    guard, *rest = (found.descriptor.peer for found in path[:-1])
+    if guard not in pins.guards.peers:
+        pins.pin_guard(guard, now, rng)
+    if rest and rest[0] not in pins.seconds.peers:
+        pins.pin_second(rest[0], now, rng)
 
 
 def path_of(descriptors: Iterable[Descriptor], address_ok: Callable[[str], bool] | None = None) -> Path:
@@ -127,50 +186,5 @@ def path_of(descriptors: Iterable[Descriptor], address_ok: Callable[[str], bool]
     )
 
 
-class _Steps:
-    """A bound on the work of one search."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.taken = 0
-
-    @property
-    def over(self) -> bool:
-        return self.taken > self._limit
-
-
-def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: frozenset[PeerKey]) -> Iterable[_Candidate]:
-    for found in descriptors:
-        hosts = [host for host, _ in found.addresses if rules.address_ok(host)]
-        if hosts and found.peer not in avoid:
-            yield _Candidate(found, frozenset(map(network_of, hosts) if rules.diversity else (found.peer,)))
-
-
-def _one_each(candidates: Iterable[_Candidate], role: Role) -> list[_Candidate]:
-    """Return the first candidate with the role for each set of marks.
-
-    Others with the same marks fit and clash wherever it does, so they need not be tried. Since the order is random,
-    no peer is preferred.
-    """
-    found: dict[frozenset[bytes], _Candidate] = {}
-    for candidate in candidates:
-        if candidate.descriptor.roles & role:
-            found.setdefault(candidate.marks, candidate)
-    return list(found.values())
-
-
-def _disjoint(
-    candidates: list[_Candidate], count: int, used: frozenset[bytes], steps: _Steps
-) -> list[_Candidate] | None:
-    """Return the first `count` candidates that share no mark with `used` or each other; None if there are none."""
-    if count == 0:
-        return []
-    steps.taken += len(candidates)
-    free = [candidate for candidate in candidates if used.isdisjoint(candidate.marks)]
-    for at in range(len(free) - count + 1):
-        rest = _disjoint(free[at + 1 :], count - 1, free[at].marks, steps)
-        if rest is not None:
-            return [free[at], *rest]
-        if steps.over:
-            break
-    return None
+def _descriptors(path: Iterable[Candidate]) -> tuple[Descriptor, ...]:
+    return tuple(found.descriptor for found in path)

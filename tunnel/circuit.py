@@ -399,6 +399,7 @@ async def build(path: Path, links: Links, retire_after_s: float, events: Circuit
     try:
         link = await links.to(path[0])
     except LinkError as error:
+        links.tried(path, 0, True)
         raise CircuitError(error.reason, -1) from error
     indices = [secrets.randbits(32) for _ in path]
     creation = Creation(path, indices, time.time(), secrets.token_bytes)
@@ -406,14 +407,27 @@ async def build(path: Path, links: Links, retire_after_s: float, events: Circuit
     try:
         number, answer = await link.create(creation.message, owner, BUILD_S)
     except CircuitError as error:
+        links.tried(path, 0, error.reason is Reason.NEXT_HOP)
         raise CircuitError(error.reason, -1) from error
     try:
         keys = creation.consume_answer(answer)
         if owner.reason is not None:
             raise CircuitError(owner.reason)
-    except CircuitError:
+    except CircuitError as error:
         link.destroy(number, Reason.CLOSED)
+        if error.hop is not None:
+            links.tried(path, *_verdict(error.hop, error.reason))
         raise
+    links.tried(path, len(path), False)
     retire_at = asyncio.get_running_loop().time() + retire_after_s
     owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory)
     return owner.circuit
+
+
+def _verdict(place: int, reason: Reason) -> tuple[int, bool]:
+    """Say what the answer of the hop at `place` tells, as `PathWitness` is told it."""
+    if reason in (Reason.NEXT_HOP, Reason.UNKNOWN_PEER):
+        return place + 1, True
+    if reason is Reason.TIMED_OUT:
+        return place + 1, False  # the next hop lives, and waited for somebody in turn
+    return place, True

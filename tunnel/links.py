@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from tunnel.engines.seam import Address, Connection, Engine
     from tunnel.link import LinkEvents
-    from tunnel.path import Hop
+    from tunnel.path import Hop, PathWitness
 
 
 class Links:
@@ -36,6 +36,9 @@ class Links:
         descriptor: returns the own signed descriptor, None at a client.
         events: whom every link tells.
         address_ok: whether a peer may be dialled at an IP literal.
+
+    Attributes:
+        tried: told how each creation of this node's own circuits went.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Links:
         self._all: set[Link] = set()
         self._tasks = Tasks()
         self.counters: Counter[str] = Counter()
+        self.tried: PathWitness = lambda path, served, at_fault: None
 
     async def listen(self, port: int) -> int:
         """Open the UDP port, 0 for any, and return it."""

@@ -38,3 +38,7 @@ type Path = tuple[Hop, ...]
 
 type PathChooser = Callable[[Collection[PeerKey], PeerKey | None], Path]
 """Names a path that avoids some peers and, if an exit is named, ends there; raises CircuitError when there is none."""
+
+type PathWitness = Callable[[Path, int, bool], None]
+"""Told of each creation: how many hops, from the guard on, did their part, and if it failed, whether the next one is at
+fault."""

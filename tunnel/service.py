@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Engine
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
-    from tunnel.path import Hop, Path, PathChooser
+    from tunnel.path import Hop, Path, PathChooser, PathWitness
     from tunnel.terminal import FlowAcceptor
 
 
@@ -40,6 +40,7 @@ class TunnelParts:
         locate: verified keys and addresses of a peer.
         choose: a path that avoids some peers, and ends at an exit if one is named; raises CircuitError. Nodes that
             only serve have none.
+        tried: told how each creation of this node's own circuits went.
         relays: whether to extend circuits to others.
         acceptor: who connects flows that end here; None at a node that is no exit.
         link_up: told of each new link.
@@ -53,6 +54,7 @@ class TunnelParts:
     descriptor: Callable[[], bytes | None] = lambda: None
     locate: Callable[[PeerKey], Hop | None] = lambda peer: None
     choose: PathChooser = _no_path
+    tried: PathWitness = lambda path, served, at_fault: None
     relays: bool = False
     acceptor: FlowAcceptor | None = None
     link_up: Callable[[Link], None] = lambda link: None
@@ -67,6 +69,7 @@ class Tunnel:
         self._parts = parts
         self.engine = engine
         self.links = Links(engine, parts.link_key, parts.descriptor, self, parts.address_ok)
+        self.links.tried = parts.tried
         self.memory = Memory()
         self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory)
         self.pool = CircuitPool(self.links, parts.choose, self.memory)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from core.errors import CircuitError, ConfigError, Reason
 from peers.addresses import network_of
 from peers.descriptor import Role
-from peers.paths import PathRules, _Candidate, _disjoint, _Steps, choose_path, path_of
+from peers.path_search import Candidate, PathRules, Steps, disjoint
+from peers.paths import choose_path, path_of
 from tests.peers.build import host, plain
 from tunnel.path import Hop
 
@@ -180,11 +181,11 @@ def test_an_impossible_large_network_is_given_up_in_time() -> None:
 
 def test_a_search_ends_soon_after_its_bound() -> None:
     candidates = [
-        _Candidate(plain(number, RELAY, ()), frozenset({bytes([number % 2]), number.to_bytes(2)}))
+        Candidate(plain(number, RELAY, ()), frozenset({bytes([number % 2]), number.to_bytes(2)}))
         for number in range(300)
     ]
-    steps = _Steps(1000)
-    assert _disjoint(candidates, 3, frozenset(), steps) is None
+    steps = Steps(1000)
+    assert disjoint(candidates, 3, frozenset(), steps) is None
     assert 1000 < steps.taken <= 1000 + 3 * len(candidates)
 
 

@@ -1,0 +1,218 @@
+"""Find hops that fit together, within a bound on the work.
+
+Two hops of a path must not share a network. So a choice that leaves nothing for the rest is taken back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from core.errors import ConfigError
+from peers.addresses import network_of
+from peers.descriptor import Role
+from peers.guards import LifeRng
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, MutableSequence
+
+    from core.ids import PeerKey
+    from peers.descriptor import Descriptor
+
+MAX_HOPS: Final = 5
+STEPS_PER_EXIT: Final = 100_000
+STEPS: Final = 1_000_000
+"""Comparisons before the search gives up. Only descriptors that claim many networks each come near it."""
+
+
+class Rng(LifeRng, Protocol):
+    """What is needed of `random.Random`. A node passes `random.SystemRandom`."""
+
+    def shuffle(self, x: MutableSequence[Any], /) -> None:
+        """Put a list into random order."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathRules:
+    """What a path must be.
+
+    Args:
+        hops: 1 to 5.
+        address_ok: says whether this node, or a relay, may dial a host; peers without such an address are left out.
+        diversity: no two hops have addresses in one network (IPv4 /16, IPv6 /32).
+
+    Raises:
+        ConfigError: wrong number of hops.
+    """
+
+    hops: int
+    address_ok: Callable[[str], bool]
+    diversity: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hops <= MAX_HOPS:
+            raise ConfigError("hops", f"a path has 1 to {MAX_HOPS} hops")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    descriptor: Descriptor
+    marks: frozenset[bytes]
+    """No two hops of a path share a mark: their networks, or without diversity their own key."""
+
+
+class Steps:
+    """A bound on the work of one search."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    @property
+    def over(self) -> bool:
+        return self.taken > self._limit
+
+    def share(self, limit: int) -> Steps:
+        """A bound on a part of the work."""
+        return Steps(min(limit, self._limit - self.taken))
+
+
+class Search:
+    """The peers that a path may be made of, in random order, and what is left of the work.
+
+    Args:
+        descriptors: all peers.
+        rules: what the path must be.
+        rng: where chance comes from.
+        avoid: peers not to use.
+        last: the exit, None for any.
+        steps: the bound on all searches for one path.
+    """
+
+    def __init__(
+        self,
+        descriptors: Iterable[Descriptor],
+        rules: PathRules,
+        rng: Rng,
+        avoid: Collection[PeerKey],
+        last: PeerKey | None,
+        steps: Steps,
+    ) -> None:
+        candidates = list(_candidates(descriptors, rules, frozenset(avoid)))
+        rng.shuffle(candidates)
+        self._rng = rng
+        self._before = rules.hops - 1
+        self._steps = steps
+        self._relays = _one_each(candidates, Role.RELAY)
+        self._named = {found.descriptor.peer: found for found in candidates if found.descriptor.roles & Role.RELAY}
+        exits = candidates if last is None else [found for found in candidates if found.descriptor.peer == last]
+        self._ends = _one_each(exits, Role.EXIT)
+
+    def draw(self, but: Collection[PeerKey], rather_not: Collection[PeerKey] = ()) -> PeerKey | None:
+        """Draw a relay to hold on to.
+
+        Args:
+            but: those that there are; one in another network than these is preferred.
+            rather_not: peers taken only if there are no others.
+        """
+        used = frozenset[bytes]().union(*(self._named[peer].marks for peer in but if peer in self._named))
+        free = [found for found in self._named.values() if found.descriptor.peer not in but]
+
+        def worse(found: Candidate) -> tuple[bool, bool]:
+            return found.descriptor.peer in rather_not, not used.isdisjoint(found.marks)
+
+        return min(free, key=worse).descriptor.peer if free else None
+
+    def find(
+        self, firsts: Collection[PeerKey] | None, seconds: Collection[PeerKey] | None
+    ) -> tuple[Candidate, ...] | None:
+        """Find a path.
+
+        Args:
+            firsts: who may stand first, the preferred first; None for anyone.
+            seconds: the same for the second place, if that is not the exit's.
+
+        Returns:
+            The hops, the guard first; None if there is no path, or the work is used up.
+        """
+        for end in self._ends:
+            steps = self._steps.share(STEPS_PER_EXIT)
+            before = self._find_before(end, firsts, seconds, steps)
+            self._steps.taken += steps.taken
+            if before is not None:
+                return (*before, end)
+            if self._steps.over:
+                break
+        return None
+
+    def _find_before(
+        self,
+        end: Candidate,
+        firsts: Collection[PeerKey] | None,
+        seconds: Collection[PeerKey] | None,
+        steps: Steps,
+    ) -> list[Candidate] | None:
+        for places in self._places(firsts, seconds):
+            fixed = [found for found in (*places, end) if found is not None]
+            used = frozenset[bytes]().union(*(found.marks for found in fixed))
+            steps.taken += 1
+            if len(used) == sum(len(found.marks) for found in fixed):
+                rest = disjoint(self._relays, self._before - len(fixed) + 1, used, steps)
+                if rest is not None:
+                    self._rng.shuffle(rest)
+                    return [rest.pop() if found is None else found for found in places] + rest
+            if steps.over:
+                break
+        return None
+
+    def _places(
+        self, firsts: Collection[PeerKey] | None, seconds: Collection[PeerKey] | None
+    ) -> Iterator[tuple[Candidate | None, ...]]:
+        """Who may stand on the first places, the exit's aside; None stands for anyone."""
+        if self._before == 0:
+            yield ()
+            return
+        for first in self._those(firsts):
+            if self._before == 1:
+                yield (first,)
+                continue
+            for second in self._those(seconds):
+                yield (first, second)
+
+    def _those(self, peers: Collection[PeerKey] | None) -> list[Candidate | None]:
+        return [None] if peers is None else [self._named[peer] for peer in peers if peer in self._named]
+
+
+def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: frozenset[PeerKey]) -> Iterable[Candidate]:
+    for found in descriptors:
+        hosts = [host for host, _ in found.addresses if rules.address_ok(host)]
+        if hosts and found.peer not in avoid:
+            yield Candidate(found, frozenset(map(network_of, hosts) if rules.diversity else (found.peer,)))
+
+
+def _one_each(candidates: Iterable[Candidate], role: Role) -> list[Candidate]:
+    """Return the first candidate with the role for each set of marks.
+
+    Others with the same marks fit and clash wherever it does, so they need not be tried. Since the order is random,
+    no peer is preferred.
+    """
+    found: dict[frozenset[bytes], Candidate] = {}
+    for candidate in candidates:
+        if candidate.descriptor.roles & role:
+            found.setdefault(candidate.marks, candidate)
+    return list(found.values())
+
+
+def disjoint(candidates: list[Candidate], count: int, used: frozenset[bytes], steps: Steps) -> list[Candidate] | None:
+    """Return the first `count` candidates that share no mark with `used` or each other; None if there are none."""
+    if count == 0:
+        return []
+    steps.taken += len(candidates)
+    free = [candidate for candidate in candidates if used.isdisjoint(candidate.marks)]
+    for at in range(len(free) - count + 1):
+        rest = disjoint(free[at + 1 :], count - 1, free[at].marks, steps)
+        if rest is not None:
+            return [free[at], *rest]
+        if steps.over:
+            break
+    return None
