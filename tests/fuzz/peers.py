@@ -74,6 +74,7 @@ def read_store(data: bytes) -> None:
 
 _FULL = Descriptor.sign(
     identity(1),
+    (bytes([9]) * 32, bytes([10]) * 32),
     sequence=7,
     expiry=NOW + 3600,
     roles=Role.RELAY | Role.EXIT,

@@ -32,7 +32,7 @@ async def told(client: Tunnel, path: Path) -> list[tuple[Sequence[PeerKey], int,
 
     client.links.tried = tried
     try:
-        await build(path, client.links, 600, Mock())
+        await build(path, client.links, 600, Mock(), client.memory)
     except CircuitError:
         pass
     finally:
