@@ -10,6 +10,7 @@ import struct
 import subprocess
 import time
 from base64 import b64encode
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, Self
 
 from tests.harness.entropy import seeded
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
     from tunnel.wireguard.device import Output
 
-OUR_HOST: Final = "198.18.99.1"
-THEIR_HOST: Final = "198.18.99.2"
+BENCHMARK_NETWORK: Final = int(IPv4Address("198.18.0.0"))
+"""Addresses that are used nowhere. Source: RFC 2544, appendix C.2.2; it has 17 bits for hosts."""
+
 OUR_INNER: Final = "10.99.0.2"
 THEIR_INNER: Final = "10.99.0.1"
 THEIR_PORT: Final = 51820
@@ -85,6 +87,9 @@ class Beside:
         self.name = f"mv{os.getpid() % 100000}n{number}"
         # Its control socket has the interface's name and lies outside the namespace, so the name must be unique.
         self.interface = f"w{self.name}"[:15]
+        # Several may live at once, so each has a network of four addresses to itself.
+        first = BENCHMARK_NETWORK + 4 * ((os.getpid() * 31 + number) % (1 << 15))
+        self.our_host, self.their_host = str(IPv4Address(first + 1)), str(IPv4Address(first + 2))
         self.shift_s = 0.0
         self.packets: list[bytes] = []
         self.seen: list[tuple[str, bytes]] = []
@@ -95,7 +100,9 @@ class Beside:
         self._our_static = public_bytes(ours)
         self._their_private = theirs.private_bytes_raw()
         self.device = Device(ours, entropy, time.time() - time.monotonic())
-        self.peer = self.device.add_peer(self.their_static, PSK, None if they_know_us else (THEIR_HOST, THEIR_PORT))
+        self.peer = self.device.add_peer(
+            self.their_static, PSK, None if they_know_us else (self.their_host, THEIR_PORT)
+        )
         self._they_know_us = they_know_us
         self._deadline_s: float | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,11 +127,11 @@ class Beside:
     def _set_up(self) -> None:
         run("ip", "netns", "add", self.name)
         run("ip", "link", "add", self.name, "type", "veth", "peer", "name", "up0", "netns", self.name)
-        run("ip", "address", "add", f"{OUR_HOST}/30", "dev", self.name)
+        run("ip", "address", "add", f"{self.our_host}/30", "dev", self.name)
         run("ip", "link", "set", self.name, "up")
-        run("ip", "-n", self.name, "address", "add", f"{THEIR_HOST}/30", "dev", "up0")
+        run("ip", "-n", self.name, "address", "add", f"{self.their_host}/30", "dev", "up0")
         run("ip", "-n", self.name, "link", "set", "up0", "up")
-        self.socket.bind((OUR_HOST, 0))
+        self.socket.bind((self.our_host, 0))
         self._process = subprocess.Popen(
             self.inside("wireguard-go", self.interface),
             env={**os.environ, "WG_PROCESS_FOREGROUND": "1", "GOMAXPROCS": "2"},
@@ -150,7 +157,7 @@ class Beside:
             f"AllowedIPs = {OUR_INNER}/32",
         ]
         if self._they_know_us:
-            lines.append(f"Endpoint = {OUR_HOST}:{self.socket.getsockname()[1]}")
+            lines.append(f"Endpoint = {self.our_host}:{self.socket.getsockname()[1]}")
         run(*self.inside("wg", "setconf", self.interface, "/dev/stdin"), text="\n".join(lines) + "\n")
         run("ip", "-n", self.name, "address", "add", f"{THEIR_INNER}/24", "dev", self.interface)
         run("ip", "-n", self.name, "link", "set", self.interface, "up")

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interop.namespace import (
-    OUR_HOST,
     OUR_INNER,
-    THEIR_HOST,
     THEIR_INNER,
     THEIR_PORT,
     Beside,
@@ -92,7 +90,7 @@ def test_they_begin_and_data_goes_both_ways(they_begin: Beside) -> None:
     assert they_begin.kinds("in")[:2] == [1, 4]
     assert they_begin.kinds("out")[:2] == [2, 4]
     they_begin.echo(1)
-    assert they_begin.peer.endpoint == (THEIR_HOST, THEIR_PORT)
+    assert they_begin.peer.endpoint == (they_begin.their_host, THEIR_PORT)
     assert not they_begin.device.dropped
 
 
@@ -135,7 +133,7 @@ def test_they_follow_us_to_another_port(we_begin: Beside) -> None:
     old = we_begin.socket
     we_begin.socket = type(old)(old.family, old.type)
     old.close()
-    we_begin.socket.bind((OUR_HOST, 0))
+    we_begin.socket.bind((we_begin.our_host, 0))
     we_begin.echo(2)
     assert we_begin.kinds("out").count(1) == 1
 
@@ -153,7 +151,7 @@ def test_a_cookie_is_taken_and_brought_back(we_begin: Beside) -> None:
     we_begin.send(b"")
     (_, initiation), *_ = we_begin.seen
     for _ in range(20_000):
-        we_begin.socket.sendto(initiation, (THEIR_HOST, THEIR_PORT))
+        we_begin.socket.sendto(initiation, (we_begin.their_host, THEIR_PORT))
     we_begin.until(lambda: cookies)
     we_begin.shift_s += 6
     we_begin.until(lambda: we_begin.peer.current is not None, limit_s=30)
@@ -167,6 +165,6 @@ def test_we_follow_them_to_another_port(we_begin: Beside) -> None:
     we_begin.echo(1)
     run(*we_begin.inside("wg", "set", we_begin.interface, "listen-port", str(THEIR_PORT + 1)))
     assert " 0% packet loss" in ping(we_begin)
-    assert we_begin.peer.endpoint == (THEIR_HOST, THEIR_PORT + 1)
+    assert we_begin.peer.endpoint == (we_begin.their_host, THEIR_PORT + 1)
     we_begin.echo(2)
     assert we_begin.kinds("out").count(1) == 1
