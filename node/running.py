@@ -244,10 +244,14 @@ class RunningNode:
             "counters": self._counters(tunnel) if tunnel is not None else {},
         }
 
-    @staticmethod
-    def _counters(tunnel: Tunnel) -> dict[str, dict[str, int]]:
+    def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
-        kept = {"circuits": tunnel.pool.counters, "links": tunnel.links.counters, "relay": tunnel.relay.counters}
+        kept = {
+            "circuits": tunnel.pool.counters,
+            "guards": self._guards.pins.counters,
+            "links": tunnel.links.counters,
+            "relay": tunnel.relay.counters,
+        }
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
     def _address(self) -> str:

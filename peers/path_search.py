@@ -6,6 +6,7 @@ Two hops of a path must not share a network. So a choice that leaves nothing for
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from core.errors import ConfigError
@@ -23,6 +24,9 @@ MAX_HOPS: Final = 5
 STEPS_PER_EXIT: Final = 100_000
 STEPS: Final = 1_000_000
 """Comparisons before the search gives up. Only descriptors that claim many networks each come near it."""
+
+
+_network_of = lru_cache(maxsize=1 << 14)(network_of)
 
 
 class Rng(LifeRng, Protocol):
@@ -187,7 +191,7 @@ def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: froz
     for found in descriptors:
         hosts = [host for host, _ in found.addresses if rules.address_ok(host)]
         if hosts and found.peer not in avoid:
-            yield Candidate(found, frozenset(map(network_of, hosts) if rules.diversity else (found.peer,)))
+            yield Candidate(found, frozenset(map(_network_of, hosts) if rules.diversity else (found.peer,)))
 
 
 def _one_each(candidates: Iterable[Candidate], role: Role) -> list[Candidate]:

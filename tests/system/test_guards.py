@@ -38,6 +38,8 @@ def test_a_client_that_starts_again_keeps_its_guards(demo: Demo, tmp_path: Path)
                 command("hop", home=home)
                 until("circuits", lambda: len(_first_hops(home)) > 0)
                 guards |= _first_hops(home)
+            counters = command("status", home=home)["counters"]["guards"]
+            assert not any(word.endswith("beyond") for word in counters), counters
         finally:
             command("down", home=home)
     assert len(guards) <= 2

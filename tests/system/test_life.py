@@ -58,7 +58,7 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
             assert entry["address"].startswith("/ip4/127.")
     status = demo.status()
     assert {"state", "reason", "exit_region", "hops", "flows"} <= status.keys()
-    assert status["counters"].keys() == {"circuits", "links", "memory", "relay"}
+    assert status["counters"].keys() == {"circuits", "guards", "links", "memory", "relay"}
 
 
 def test_another_node_joins_by_one_address(demo: Demo, origin: Origin, tmp_path: Path) -> None:
