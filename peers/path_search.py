@@ -108,7 +108,7 @@ class Search:
         self._before = rules.hops - 1
         self._steps = steps
         self._relays = _one_each(candidates, Role.RELAY)
-        self._named = {found.descriptor.peer: found for found in candidates if found.descriptor.roles & Role.RELAY}
+        self._named = {found.descriptor.peer: found for found in candidates if _serves(found, Role.RELAY)}
         exits = candidates if last is None else [found for found in candidates if found.descriptor.peer == last]
         self._ends = _one_each(exits, Role.EXIT)
 
@@ -194,6 +194,11 @@ def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: froz
             yield Candidate(found, frozenset(map(_network_of, hosts) if rules.diversity else (found.peer,)))
 
 
+def _serves(candidate: Candidate, role: Role) -> bool:
+    # As plain numbers: an enum's `&` makes an enum, and takes as long as all the rest of a search.
+    return int(candidate.descriptor.roles) & int(role) != 0
+
+
 def _one_each(candidates: Iterable[Candidate], role: Role) -> list[Candidate]:
     """Return the first candidate with the role for each set of marks.
 
@@ -202,7 +207,7 @@ def _one_each(candidates: Iterable[Candidate], role: Role) -> list[Candidate]:
     """
     found: dict[frozenset[bytes], Candidate] = {}
     for candidate in candidates:
-        if candidate.descriptor.roles & role:
+        if _serves(candidate, role):
             found.setdefault(candidate.marks, candidate)
     return list(found.values())
 
