@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import struct
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,17 @@ from tunnel.frames import (
     Position,
     Resume,
     decode_credit,
+    decode_datagram,
     decode_open,
+    decode_open_datagrams,
     decode_reset,
     decode_resume,
     decode_resumed,
     decode_token,
     encode_credit,
+    encode_datagram,
     encode_open,
+    encode_open_datagrams,
     encode_reset,
     encode_resume,
     encode_resumed,
@@ -52,6 +57,7 @@ from tunnel.wireguard.transport import padded, unpadded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from core.flow import Buffer
     from tunnel.link_stream import StreamReceiver
 
 ID = bytes(range(16))
@@ -118,6 +124,8 @@ FRAMES = (
     encode_open(ID, "a.example", 443),
     encode_resume(Resume(ID, ID, 1, _POSITION)),
     encode_resumed(True, _POSITION),
+    encode_open_datagrams(ID),
+    encode_datagram("a.example", 53, b"payload"),
 )
 """One frame of each kind."""
 
@@ -131,6 +139,10 @@ def _bodies() -> Iterator[Target]:
     resume = Resume(ID, ID, 1, _POSITION)
     yield Target("frame-resume", _body(decode_resume, encode_resume, many=False), (encode_resume(resume)[4:],))
     resumed = encode_resumed(True, _POSITION)[4:]
+    datagram = encode_datagram("a.example", 53, b"payload")[4:]
+    yield Target("frame-datagram", _body(decode_datagram, encode_datagram, many=True), (datagram,))
+    association = _body(decode_open_datagrams, encode_open_datagrams, many=False)
+    yield Target("frame-open-datagrams", association, (encode_open_datagrams(ID)[4:],))
     yield Target("frame-resumed", _body(decode_resumed, encode_resumed, many=True), (resumed,))
 
 
@@ -158,6 +170,10 @@ class _Stream(JoinedStream):
 
     receiver: StreamReceiver
 
+    def send_datagram(self, message: Buffer) -> bool:
+        """Lose it."""
+        return True
+
 
 async def _read_exit(data: bytes) -> None:
     table, echo, memory = FlowTable(), Echo(), Memory()
@@ -173,8 +189,11 @@ async def _read_exit(data: bytes) -> None:
         stream, layers = streams[number]
         if stream.cut or stream.end_delivered:
             continue
-        if operation < 0xE0:
+        if operation < 0xC0:
             stream.receiver.message(memoryview(layers.seal(plaintext))[2:-16])
+        elif operation < 0xE0:
+            with suppress(DecodeError):
+                stream.receiver.datagram(memoryview(layers.seal_datagram(plaintext)))
         elif operation < 0xF0:
             stream.end_delivered = True
             stream.receiver.ended()
@@ -296,6 +315,10 @@ async def _read_link(data: bytes) -> None:
                 far.stream_received(operation, memoryview(rest), bool(operation & 8))
             case 5:
                 far.stream_drained(operation)
+            case 6 if operation & 8:
+                far.datagram_received(memoryview(rest))
+            case 6:
+                near.connection.send_datagram(near.datagram_tags.seal(stream.id, rest))
             case _:
                 await _turn()
     await _turn()
@@ -417,6 +440,7 @@ TARGETS = (
         (
             joined(b"\0" + FRAMES[5], b"\1" + FRAMES[8] + FRAMES[1], b"\1" + FRAMES[2], b"\xe1"),
             joined(b"\1" + FRAMES[8] + FRAMES[1], b"\xf0", b"\1" + FRAMES[9], b"\2" + FRAMES[8]),
+            joined(b"\1" + FRAMES[11], b"\xc1" + FRAMES[12], b"\1" + FRAMES[2]),
         ),
     ),
     Target("control-clear", read_clear, _first_records()),
@@ -429,8 +453,11 @@ TARGETS = (
         "link",
         read_link,
         (
-            b"\0" + joined(b"\1one", b"\1two", b"\x11three", b"\6", b"\3", b"\2\5gossip", b"\x08end"),
-            b"\xff" + joined(b"\1one", b"\6", b"\1two", b"\0\0\4junk", b"\2\4\0\0\0\0\1", b"\2\3\0\0\0\1"),
+            b"\0" + joined(b"\1one", b"\1two", b"\x11three", b"\7", b"\3", b"\2\5gossip", b"\x08end"),
+            b"\xff"
+            + joined(
+                b"\1one", b"\7", b"\6four", b"\x0efive", b"\1two", b"\0\0\4junk", b"\2\4\0\0\0\0\1", b"\2\3\0\0\0\1"
+            ),
         ),
     ),
     Target("slot", read_slot, (Slot(None, 1, 2).encode(), b"\1" + bytes(range(32)) + bytes(15))),
