@@ -80,10 +80,23 @@ class StreamCarrier:
         self.credit = credit
 
     def send(self, frames: Buffer, *, last: bool = False) -> bool:
-        return self._stream.send(self._layers.seal(frames), last=last)
+        try:
+            record = self._layers.seal(frames)
+        except DecodeError as error:
+            # Nothing can be sealed here any more; over another circuit the flow begins at 0 again.
+            self._stream.link.counters[str(error)] += 1
+            self.cut()
+            self._flow.path_broke()
+            return True
+        return self._stream.send(record, last=last)
 
     def send_datagram(self, frames: Buffer) -> None:
-        self._stream.send_datagram(self._layers.seal_datagram(frames))
+        try:
+            message = self._layers.seal_datagram(frames)
+        except DecodeError as error:
+            self._stream.link.counters[str(error)] += 1
+        else:
+            self._stream.send_datagram(message)
 
     def finish(self) -> None:
         self._stream.finish()

@@ -10,18 +10,27 @@ import logging
 import secrets
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.assembler import PREFIX_BYTES
 from tunnel.creation import ANSWER_BYTES, consume_creation
-from tunnel.layers import DATAGRAM, RECORD_BYTES, SEQUENCE_BITS, DatagramWindow, FlowNumbers, flow_number
+from tunnel.layers import (
+    DATAGRAM,
+    MAX_SEQUENCE,
+    RECORD_BYTES,
+    SEQUENCE_BITS,
+    DatagramWindow,
+    FlowNumbers,
+    flow_number,
+)
 from tunnel.limits import (
     CREATION_S,
     MAX_CIRCUITS_PER_LINK,
     MAX_CREATIONS_PER_LINK,
     MAX_FLOWS_PER_CIRCUIT,
+    MAX_MESSAGE,
 )
 from tunnel.queues import CircuitQueue, Queues
 from tunnel.replay_memory import ReplayMemory, Verdict
@@ -44,6 +53,9 @@ if TYPE_CHECKING:
     from tunnel.memory import Memory
     from tunnel.path import Hop
     from tunnel.terminal import FlowAcceptor
+
+LONGEST_BACKWARD: Final = MAX_MESSAGE - OVERHEAD_BYTES
+"""A message from the next hop that, with this hop's layer, is none that the hop before must drop the link for."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +120,7 @@ class RelayFlow:
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""
         size = len(body) - OVERHEAD_BYTES
-        if size < OVERHEAD_BYTES:
+        if size < OVERHEAD_BYTES or self._opened > MAX_SEQUENCE:
             self._refuse()
             return
         record = bytearray(size + RECORD_BYTES)
@@ -128,6 +140,10 @@ class RelayFlow:
 
     def backward(self, body: memoryview) -> None:
         """From the exit's side: add this hop's layer."""
+        if self._sealed > MAX_SEQUENCE or len(body) > LONGEST_BACKWARD:
+            self._circuit.refused("message cannot be sealed")
+            self.cut()
+            return
         record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
         self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
         self._sealed += 1
@@ -143,7 +159,15 @@ class RelayFlow:
             self._circuit.queue.queued(self._far, len(inner))
 
     def backward_datagram(self, body: memoryview) -> None:
-        """From the exit's side, unreliable."""
+        """From the exit's side, unreliable.
+
+        Raises:
+            DecodeError: it is too long, or the sequence is used up.
+        """
+        if len(body) > LONGEST_BACKWARD:
+            raise DecodeError("datagram", "too long")
+        if self._datagrams_sealed > MAX_SEQUENCE:
+            raise DecodeError("datagram", "sequence used up")
         out = bytearray(len(body) + OVERHEAD_BYTES)
         self._session.seal_into(DATAGRAM | self._base | self._datagrams_sealed, body, memoryview(out))
         self._datagrams_sealed += 1
