@@ -10,18 +10,13 @@ import logging
 import secrets
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
-from tunnel.assembler import PREFIX_BYTES
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.layers import (
-    DATAGRAM,
-    MAX_SEQUENCE,
-    RECORD_BYTES,
     SEQUENCE_BITS,
-    DatagramWindow,
     FlowNumbers,
     flow_number,
 )
@@ -30,12 +25,12 @@ from tunnel.limits import (
     MAX_CIRCUITS_PER_LINK,
     MAX_CREATIONS_PER_LINK,
     MAX_FLOWS_PER_CIRCUIT,
-    MAX_MESSAGE,
 )
 from tunnel.queues import CircuitQueue, Queues
+from tunnel.relay_flow import RelayFlow
 from tunnel.replay_memory import ReplayMemory, Verdict
 from tunnel.terminal import FlowTable, Terminal
-from tunnel.wireguard.constants import HOP_IDENTIFIER, TAG_BYTES
+from tunnel.wireguard.constants import HOP_IDENTIFIER
 from tunnel.wireguard.handshake import Responder
 from tunnel.wireguard.primitives import public_bytes
 from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
@@ -54,9 +49,6 @@ if TYPE_CHECKING:
     from tunnel.path import Hop
     from tunnel.terminal import FlowAcceptor
 
-LONGEST_BACKWARD: Final = MAX_MESSAGE - OVERHEAD_BYTES
-"""A message from the next hop that, with this hop's layer, is none that the hop before must drop the link for."""
-
 _log = logging.getLogger(__name__)
 
 _UNACCEPTED = {
@@ -64,152 +56,6 @@ _UNACCEPTED = {
     Verdict.REPEATED: "creation repeated",
     Verdict.FULL: "creation not remembered",
 }
-
-
-class _Backward:
-    """The far side of a relayed flow: what comes from the next hop."""
-
-    __slots__ = ("_flow",)
-
-    def __init__(self, flow: RelayFlow) -> None:
-        self._flow = flow
-
-    def message(self, body: memoryview) -> None:
-        self._flow.backward(body)
-
-    def datagram(self, body: memoryview) -> None:
-        self._flow.backward_datagram(body)
-
-    def ended(self) -> None:
-        self._flow.far_ended()
-
-    def writable(self) -> None:
-        self._flow.far_writable()
-
-
-class RelayFlow:
-    """One flow through this hop; receiver of the near stream."""
-
-    __slots__ = (
-        "_base",
-        "_circuit",
-        "_datagrams",
-        "_datagrams_sealed",
-        "_far",
-        "_far_over",
-        "_near",
-        "_near_over",
-        "_opened",
-        "_sealed",
-        "_session",
-    )
-
-    def __init__(self, circuit: HopCircuit, number: int, near: LinkStream, far_link: Link) -> None:
-        self._circuit = circuit
-        self._session = circuit.session
-        self._base = number << SEQUENCE_BITS
-        self._datagrams = DatagramWindow(circuit.session, self._base)
-        self._datagrams_sealed = 0
-        self._opened = 0
-        self._sealed = 0
-        self._near = near
-        self._near_over = False
-        self._far = far_link.open_stream(_Backward(self))
-        self._far_over = False
-
-    def message(self, body: memoryview) -> None:
-        """From the client's side: open this hop's layer and pass on what is inside."""
-        size = len(body) - OVERHEAD_BYTES
-        if size < OVERHEAD_BYTES or self._opened > MAX_SEQUENCE:
-            self._refuse()
-            return
-        record = bytearray(size + RECORD_BYTES)
-        try:
-            self._session.open_into(self._base + self._opened, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
-        except DecodeError:
-            self._refuse()
-            return
-        self._opened += 1
-        if not self._far_over and not self._far.send(record):
-            self._circuit.queue.queued(self._far, len(record))
-
-    def _refuse(self) -> None:
-        """The client, or a hop between, sent what this hop's key does not open."""
-        self._circuit.refused("message does not open")
-        self.cut()
-
-    def backward(self, body: memoryview) -> None:
-        """From the exit's side: add this hop's layer."""
-        if self._sealed > MAX_SEQUENCE or len(body) > LONGEST_BACKWARD:
-            self._circuit.refused("message cannot be sealed")
-            self.cut()
-            return
-        record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
-        self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
-        self._sealed += 1
-        if not self._near_over and not self._near.send(record):
-            self._circuit.queue.queued(self._near, len(record))
-
-    def datagram(self, body: memoryview) -> None:
-        """From the client's side, unreliable."""
-        inner = self._datagrams.open(body)
-        if len(inner) < OVERHEAD_BYTES:
-            raise DecodeError("datagram", "too short")
-        if not self._far_over and not self._far.send_datagram(inner):
-            self._circuit.queue.queued(self._far, len(inner))
-
-    def backward_datagram(self, body: memoryview) -> None:
-        """From the exit's side, unreliable.
-
-        Raises:
-            DecodeError: it is too long, or the sequence is used up.
-        """
-        if len(body) > LONGEST_BACKWARD:
-            raise DecodeError("datagram", "too long")
-        if self._datagrams_sealed > MAX_SEQUENCE:
-            raise DecodeError("datagram", "sequence used up")
-        out = bytearray(len(body) + OVERHEAD_BYTES)
-        self._session.seal_into(DATAGRAM | self._base | self._datagrams_sealed, body, memoryview(out))
-        self._datagrams_sealed += 1
-        if not self._near_over and not self._near.send_datagram(out):
-            self._circuit.queue.queued(self._near, len(out))
-
-    def ended(self) -> None:
-        if not self._near_over:
-            self._near_over = True
-            self._far.finish()
-            self._forget()
-
-    def far_ended(self) -> None:
-        if not self._far_over:
-            self._far_over = True
-            self._near.finish()
-            self._forget()
-
-    def writable(self) -> None:
-        self._circuit.queue.drained(self._near)
-
-    def far_writable(self) -> None:
-        """The far stream takes bytes again."""
-        self._circuit.queue.drained(self._far)
-
-    def _forget(self) -> None:
-        if self._near_over and self._far_over:
-            self._near.link.forget_stream(self._near)
-            self._far.link.forget_stream(self._far)
-            self._over()
-
-    def _over(self) -> None:
-        self._circuit.queue.drained(self._near)
-        self._circuit.queue.drained(self._far)
-        self._circuit.flows.discard(self)
-
-    def cut(self) -> None:
-        """End both streams at once."""
-        self._near_over = self._far_over = True
-        self._near.reset()
-        self._far.reset()
-        self._over()
 
 
 class HopCircuit:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.harness.network import Network
     from tunnel.circuit import ClientFlow
     from tunnel.link import Link
-    from tunnel.relay import RelayFlow
+    from tunnel.relay_flow import RelayFlow
     from tunnel.service import Tunnel
     from tunnel.terminal import ExitFlow
 
