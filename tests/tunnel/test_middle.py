@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from tests.harness.entropy import flipped
 from tests.harness.linked import Receiver
 from tests.harness.linked import record as record_of
 from tests.harness.middle import DATAGRAM, Attack, Middle, Seen, Way, framed
-from tests.harness.network import Collect, chain, real_engine
+from tests.harness.network import Came, Collect, chain, real_engine
 from tests.harness.waiting import until
 from tunnel.link_stream import LinkStream
 from tunnel.service import Tunnel, TunnelParts
@@ -435,3 +435,57 @@ async def test_datagrams_of_his_own(monkeypatch: pytest.MonkeyPatch, way: Way) -
         await until(lambda: sum(counted(scene.hears(way)).values()) >= before + 2 * len(JUNK_DATAGRAMS[1:]))
         assert link.is_up
         assert len(scene.asked) == 1
+
+
+def is_datagram(stream: int, record: bytes) -> bool:
+    return stream == DATAGRAM
+
+
+def to_another_stream(seen: Seen) -> list[bytes]:
+    """Which stream a datagram belongs to stands before it, and is the nonce of its tag."""
+    number = int.from_bytes(seen.record[:4]) ^ 4
+    return [number.to_bytes(4) + seen.record[4:]]
+
+
+def send_back(seen: Seen) -> list[bytes]:
+    seen.tap.send_datagram(seen.way.back, seen.record)
+    return [seen.record]
+
+
+ON_DATAGRAMS: dict[str, Act] = {
+    "drop": lambda seen: [],
+    "repeat": repeat,
+    "swap": swap,
+    "inject": inject(os.urandom(300)),
+    "flip the first bit": flip(0),
+    "flip a bit inside": flip(8 * 60),
+    "flip the last bit": flip(-1),
+    "shorten": shorten,
+    "move to another stream": to_another_stream,
+    "send back": send_back,
+}
+
+
+@pytest.mark.parametrize("way", BOTH, ids=lambda way: way.value)
+@pytest.mark.parametrize("name", ON_DATAGRAMS)
+async def test_datagrams_of_an_association(monkeypatch: pytest.MonkeyPatch, name: str, way: Way) -> None:
+    """Each of the client's arrives as it was or not at all, and once; the next ones pass."""
+    act = ON_DATAGRAMS[name]
+    async with besieged(monkeypatch) as scene:
+        came = Came(await scene.victim.pool.dial_datagrams())
+        said = [bytes([number]) * 500 for number in range(40)]
+        link, attack = scene.link(way), Attack(way, is_datagram, act, 2 if act is swap else 1)
+        scene.middle.attacks.append(attack)
+        for data in said:
+            met = scene.middle.count(Way.TO_CLIENT)
+            came.flow.send("echo.example", 53, data)
+            with suppress(AssertionError):
+                await until(lambda met=met: scene.middle.count(Way.TO_CLIENT) > met, 0.2)  # type: ignore[misc]
+        await until(lambda: ("echo.example", 53, said[-1]) in came.datagrams)
+        assert attack.over
+        heard = [data for _, _, data in came.datagrams]
+        assert set(heard) <= set(said)
+        assert len(heard) == len(set(heard)) >= len(said) - 3
+        assert link.is_up
+        if name not in ("drop", "swap"):
+            assert sum(counted(scene.hears(way.back if act is send_back else way)).values()) >= 1
