@@ -28,7 +28,7 @@ from tunnel.frames import (
     split,
 )
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import BUILD_S
+from tunnel.limits import BUILD_S, OPEN_S
 from tunnel.pulse import Pulse
 from tunnel.terminal import ResumeKey
 from tunnel.wireguard.session import Session
@@ -55,6 +55,9 @@ _random = secrets.SystemRandom()
 class ClientFlow(FlowEnd):
     """A flow as the client holds it. `opened` is done when the exit has connected, or fails with FlowError.
 
+    It may be used before: what is written then follows OPEN at once. A flow that is used goes on with the same exit or
+    ends, opened or not; the exit may have passed on what it got.
+
     Attributes:
         lost_at: loop time since which it has no path that works; None while it has one.
     """
@@ -78,6 +81,11 @@ class ClientFlow(FlowEnd):
         """Send OPEN_DATAGRAMS."""
         self._send(encode_open_datagrams(self._flow_id))
 
+    def limit_opening(self) -> None:
+        """End the flow when it is not opened in time, for one that nobody waits for."""
+        timer = self._loop.call_later(OPEN_S, self._abort, Reason.TIMED_OUT)
+        self.opened.add_done_callback(lambda _: timer.cancel())
+
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
         self._circuit.pulse.silence.heard_at = self._loop.time()
         super().frames(frames)
@@ -85,11 +93,13 @@ class ClientFlow(FlowEnd):
     def _frame(self, kind: int, content: memoryview) -> None:
         if kind == Frame.OPENED:
             decode_nothing(content)
-            if self.opened.done():
-                raise DecodeError("OPENED", "twice")
+            if self.opened.done() or self._awaits_resumed:
+                raise DecodeError("OPENED", "not legal now")
             self.opened.set_result(None)
         elif kind == Frame.RESUMED:
             self._resumed(*decode_resumed(content))
+        elif kind in (Frame.DATA, Frame.FIN) and not self.opened.done():
+            raise DecodeError("frame", "before OPENED")
         else:
             super()._frame(kind, content)
 
@@ -99,9 +109,10 @@ class ClientFlow(FlowEnd):
         """The circuit is over.
 
         Returns:
-            Whether the flow can go on over another one to the same exit; one that was not opened yet has ended.
+            Whether the flow can go on over another one to the same exit. One that was neither opened nor used has
+            ended, and may be opened elsewhere.
         """
-        if self.over or not self.opened.done():
+        if self.over or not (self.opened.done() or self.in_use):
             self._fail(Reason.CLOSED)
             return False
         if self.lost_at is None:
@@ -121,8 +132,10 @@ class ClientFlow(FlowEnd):
         self._next_secret = circuit.resume_key.secret(self._flow_id)
 
     def _resumed(self, opened: bool, position: Position) -> None:
-        if not self._awaits_resumed or not opened:
+        if not self._awaits_resumed or (self.opened.done() and not opened):
             raise DecodeError("RESUMED", "not legal now")
+        if not self.opened.done() and opened:
+            self.opened.set_result(None)
         self._awaits_resumed = False
         self._secret = self._next_secret
         self.lost_at = None

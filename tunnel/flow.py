@@ -318,6 +318,11 @@ class FlowEnd:
         return self._kept_bytes
 
     @property
+    def in_use(self) -> bool:
+        """Whether somebody listens, or has written or finished: the other end may have passed on what it got."""
+        return self._listener is not None or bool(self._sent or self._waiting) or self._finish_wanted
+
+    @property
     def over(self) -> bool:
         return self._reason is not None
 

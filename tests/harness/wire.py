@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from core.errors import LinkError, Reason
@@ -30,6 +31,7 @@ class WireConnection:
     `tamper`: sees the bytes of each write on their way and returns what shall arrive instead; a datagram's are shown
     with `DATAGRAM` for a stream number.
     `lose`: sees each datagram and says whether it gets lost.
+    `delay_s`: how long everything that is sent takes to arrive; not to be lowered.
     """
 
     other: WireConnection
@@ -40,6 +42,7 @@ class WireConnection:
         self.stalled = False
         self.deaf = False
         self.mute = False
+        self.delay_s = 0.0
         self.tamper: Tamper | None = None
         self.lose: Callable[[bytes], bool] = lambda data: False
         self.datagrams: list[bytes] = []
@@ -48,6 +51,7 @@ class WireConnection:
         self.resets: list[int] = []
         self._held: dict[int, deque[tuple[bytes, bool]]] = {}
         self._held_datagrams: deque[bytes] = deque()
+        self._under_way: deque[Callable[[], None]] = deque()
         self._next = 0 if dialled else 1
 
     @property
@@ -127,9 +131,16 @@ class WireConnection:
 
     # -- what arrives
 
-    @staticmethod
-    def _soon(call: Callable[..., None], *args: Any) -> None:
-        asyncio.get_running_loop().call_soon(call, *args)
+    def _soon(self, call: Callable[..., None], *args: Any) -> None:
+        loop = asyncio.get_running_loop()
+        if not self.delay_s:
+            loop.call_soon(call, *args)
+            return
+        self._under_way.append(partial(call, *args))  # timers of one moment come in any order
+        loop.call_later(self.delay_s, self._arrive)
+
+    def _arrive(self) -> None:
+        self._under_way.popleft()()
 
     def _received(self, stream: int, data: bytes, end: bool) -> None:
         if self.handler is not None and not self.over and not self.deaf:

@@ -148,6 +148,19 @@ async def test_what_an_exit_may_not_say_on_a_flow(kind: Frame) -> None:
         assert not circuit.over
 
 
+@pytest.mark.parametrize("kind", [Frame.DATA, Frame.FIN])
+async def test_what_an_exit_may_not_say_before_opened(kind: Frame) -> None:
+    async with chain(2, Board().engine) as (network, client, _):
+        circuit, _ = await built(network, client)
+        flow = circuit.open_flow(FlowRequest("silent.example", 80))
+        heard = Collect(flow)
+        flow.attach(heard)
+        await until(lambda: len(network.nodes[1].relay.table) == 1)
+        exit_flow(network)._send(frame(kind))
+        await until(lambda: heard.reason is Reason.PROTOCOL)
+        assert (len(heard.data), heard.eof) == (0, False)
+
+
 # -- pings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,9 @@ from core.flow import FlowRequest
 from tests.harness.bare import check_alive, circuit_of
 from tests.harness.network import Collect, Echo, Network, blamed, chain, three_hops
 from tests.harness.waiting import turns, until
-from tests.harness.wire import Board
+from tests.harness.wire import Board, WireEngine
 from tests.tunnel.test_circuit import hang
+from tunnel import circuit as circuit_module
 from tunnel import pool as pool_module
 from tunnel import pulse as pulse_module
 from tunnel.layers import MAX_FLOW_NUMBER
@@ -21,7 +23,7 @@ from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection
 
     from core.ids import PeerKey
     from tunnel.circuit import Circuit
@@ -234,6 +236,78 @@ async def test_a_closed_pool_has_no_circuits() -> None:
         await client.pool.close()
         assert (heard.reason, client.pool.circuits, client.pool.ready) == (Reason.CLOSED, [], 0)
         await until(lambda: [node.relay.circuit_count for node in network.nodes] == [0, 0, 0, 0])
+
+
+# -- without waiting for the exit's answer
+
+DELAY_S = 0.02
+
+
+async def _first_byte_s(client: Tunnel, *, early_from_s: float) -> float:
+    """How long a client waits for the first byte of an answer."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    flow = await client.pool.dial(ECHO, early_from_s=early_from_s)
+    heard = Collect(flow)
+    flow.attach(heard)
+    flow.write(b"request")
+    await until(lambda: heard.data)
+    return loop.time() - start
+
+
+@asynccontextmanager
+async def far_apart() -> AsyncIterator[tuple[Tunnel, float]]:
+    """Three hops with `DELAY_S` between neighbours, and the round trip of the chain."""
+    async with three_hops(Board().engine) as (network, client, _):
+        for node in network.nodes:
+            assert isinstance(node.engine, WireEngine)
+            for connection in node.engine.connections:
+                connection.delay_s = DELAY_S
+        client.pool.hop()
+        await until(lambda: client.pool.ready == 2)
+        await until(lambda: all(circuit.rtt_s is not None for circuit in client.pool.circuits))
+        yield client, 6 * DELAY_S
+
+
+async def test_the_first_byte_takes_one_trip_of_the_chain() -> None:
+    async with far_apart() as (client, trip_s):
+        assert trip_s <= await _first_byte_s(client, early_from_s=trip_s / 2) < 1.7 * trip_s
+
+
+async def test_whoever_waits_for_the_exit_waits_for_two() -> None:
+    async with far_apart() as (client, trip_s):
+        assert await _first_byte_s(client, early_from_s=4 * trip_s) >= 2 * trip_s
+
+
+async def test_an_unopened_flow_tells_its_reason() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow = await client.pool.dial(FlowRequest("refused.example", 80), early_from_s=0.0)
+        heard = Collect(flow)
+        flow.attach(heard)
+        flow.write(b"request")
+        await until(lambda: heard.reason is Reason.REFUSED)
+        await until(lambda: network.nodes[2].relay.flow_count == 0)
+
+
+async def test_an_unopened_flow_waits_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit_module, "OPEN_S", 0.1)
+    async with three_hops(Board().engine) as (network, client, _):
+        flow = await client.pool.dial(FlowRequest("silent.example", 80), early_from_s=0.0)
+        heard = Collect(flow)
+        flow.attach(heard)
+        await until(lambda: heard.reason is Reason.TIMED_OUT)
+        await until(lambda: network.nodes[2].relay.flow_count == 0)
+
+
+async def test_an_opened_flow_has_no_such_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuit_module, "OPEN_S", 0.1)
+    async with three_hops(Board().engine) as (_, client, _):
+        flow = await client.pool.dial(ECHO, early_from_s=0.0)
+        heard = Collect(flow)
+        flow.attach(heard)
+        await asyncio.sleep(0.2)
+        flow.write(b"still there")
+        await until(lambda: heard.data == b"still there")
 
 
 # -- another path

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.errors import DecodeError, Reason
+from core.errors import DecodeError, FlowError, Reason
 from core.flow import FlowRequest
+from tests.harness.bare import circuit_of
 from tests.harness.network import Collect, Network, three_hops
 from tests.harness.waiting import until
 from tests.harness.wire import Board
@@ -131,6 +132,94 @@ async def test_many_flows_survive_the_death_of_their_relay() -> None:
         await until(lambda: all(heard.reason is not None for _, heard in flows), 20)
         assert [heard.data == part for (_, heard), part in zip(flows, data, strict=True)] == [True] * 20
         assert {heard.reason for _, heard in flows} == {Reason.DONE}
+
+
+# -- flows that are used before the exit has connected
+
+
+async def _used_early(client: Tunnel, host: str = "echo.example") -> tuple[ClientFlow, Collect]:
+    """A flow whose dialler did not wait, with a listener, and with a request written to it."""
+    flow = await client.pool.dial(FlowRequest(host, 80), early_from_s=0.0)
+    heard = Collect(flow)
+    flow.attach(heard)
+    flow.write(POST)
+    return flow, heard
+
+
+POST = b"POST /order HTTP/1.1\r\n\r\nonce"
+
+
+def _next_of(client: Tunnel) -> Circuit:
+    """The circuit that the next flow takes."""
+    circuit = client.pool._pick("")
+    assert circuit is not None
+    return circuit
+
+
+async def test_a_lost_opened_does_not_send_a_post_twice() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        _lose(_next_of(client), answers=True)
+        flow, heard = await _used_early(client)
+        await until(lambda: echo.listeners and echo.listeners[0].data == POST)
+        assert not flow.opened.done()
+        circuit_of(client, flow).close(Reason.TIMED_OUT)
+        await until(lambda: heard.data == POST)
+        assert flow.opened.result() is None
+        assert (len(echo.asked), bytes(echo.listeners[0].data), _exit_flow(network).epoch) == (1, POST, 1)
+
+
+async def test_an_exit_that_was_never_asked_is_not_asked_for_a_post_later() -> None:
+    """Nobody can tell whether it was; so the flow ends."""
+    async with three_hops(Board().engine) as (_, client, echo):
+        _lose(_next_of(client), answers=False)
+        flow, heard = await _used_early(client)
+        circuit_of(client, flow).close(Reason.TIMED_OUT)
+        await until(lambda: heard.reason is not None)
+        assert (heard.reason, echo.asked) == (Reason.CLOSED, [])
+        assert isinstance(flow.opened.exception(), FlowError)
+
+
+@pytest.mark.parametrize("accepted", ["while it has no path", "afterwards"])
+async def test_an_exit_may_connect_after_the_path_was_lost(accepted: str) -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        flow, heard = await _used_early(client, "silent.example")
+        await until(lambda: len(network.nodes[2].relay.table) == 1)
+        theirs = _exit_flow(network)
+        await until(lambda: theirs._early == POST)
+        if accepted == "afterwards":
+            circuit_of(client, flow).close(Reason.TIMED_OUT)
+            await until(lambda: theirs.epoch == 1 and flow.lost_at is None)
+            assert not flow.opened.done()
+        else:
+            theirs.lose_path()
+        there = Collect(theirs, echo=True)
+        theirs.accept()
+        theirs.attach(there)
+        if accepted == "while it has no path":
+            circuit_of(client, flow).close(Reason.TIMED_OUT)
+        await until(lambda: heard.data == POST)
+        assert (bytes(there.data), flow.opened.result(), len(echo.asked)) == (POST, None, 1)
+
+
+async def test_an_exit_cannot_take_back_that_it_connected() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        flow, heard = await _talking(client)
+        _exit_flow(network)._accepted = False
+        circuit_of(client, flow).close(Reason.TIMED_OUT)
+        await until(lambda: heard.reason is Reason.PROTOCOL)
+
+
+async def test_a_flow_that_nobody_used_yet_may_be_opened_elsewhere() -> None:
+    async with three_hops(Board().engine) as (_, client, echo):
+        _lose(_next_of(client), answers=True)
+        dialling = asyncio.ensure_future(client.pool.dial(ECHO))
+        await until(lambda: echo.asked)
+        next(circuit for circuit in client.pool.circuits if circuit.flows).close(Reason.TIMED_OUT)
+        assert (await dialling).opened.done()
+        assert len(echo.asked) == 2
+
+
+# -- who may resume
 
 
 async def _first_frame(client: Tunnel, first: bytes) -> Collect:
