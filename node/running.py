@@ -118,6 +118,7 @@ class RunningNode:
             self._rules,
             password=self._settings.proxy.password or None,
             own_ports=[self._own_control()[1]],
+            early=self._settings.proxy.early,
         )
         try:
             await front.start(host, port)

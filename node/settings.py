@@ -131,6 +131,7 @@ _ENGINE: Final = Rule('one of "auto", "aiopquic" and "aioquic"')
 _REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches("([A-Z]{2}(-[A-Z0-9]{1,5})?)?"))
 _LISTEN: Final = Rule('an IP address and a port, such as "127.0.0.1:1080"', _is_endpoint)
 _PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
+_EARLY: Final = Rule('one of "auto", "always" and "never"')
 _MODE: Final = Rule('one of "speed", "balanced" and "privacy"')
 _HOPS: Final = Rule("a number of hops, 1 to 5, or 0 for the mode's own number", _between(0, 5))
 _PORT: Final = Rule("a port number, 0 to 65535 (0: any free one)", _between(0, 65535))
@@ -164,6 +165,7 @@ class ProxySettings(_Section, frozen=True):
 
     listen: Annotated[str, _LISTEN] = "127.0.0.1:1080"
     password: Annotated[str, _PASSWORD] = ""
+    early: Annotated[Literal["auto", "always", "never"], _EARLY] = "auto"
 
     @property
     def endpoint(self) -> tuple[str, int]:

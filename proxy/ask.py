@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from core.flow import Flow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from core.errors import Reason
-    from core.flow import Flow, FlowRequest
+    from core.flow import FlowRequest
 
 
 class Place(Enum):
@@ -21,6 +23,16 @@ class Place(Enum):
     NODE = "node"
 
 
+class Wrapped(Flow, Protocol):
+    """A flow behind something that speaks with the client for it.
+
+    Attributes:
+        failure: why the client was told of a failure; None if it was not.
+    """
+
+    failure: Reason | None
+
+
 @dataclass(slots=True, repr=False)
 class Ask:
     """A connection that a client wants.
@@ -28,7 +40,7 @@ class Ask:
     Args:
         request: where to.
         scheme: `http` or `https` when the words or the port tell; None otherwise.
-        granted: bytes to send to the client once the flow is open.
+        granted: bytes to send to the client once the flow is open; empty when nothing is promised before the answer.
         refusal: makes the bytes to send when it cannot be opened.
         early: bytes that were read with the request and belong into the flow.
         wrap: puts something between the client and the flow.
@@ -39,7 +51,7 @@ class Ask:
     granted: bytes
     refusal: Callable[[Reason, Place], bytes]
     early: bytes = b""
-    wrap: Callable[[Flow], Flow] | None = None
+    wrap: Callable[[Flow], Wrapped] | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -78,9 +78,12 @@ class Exchange:
     """Stand between the pump of a client and the flow to a site, as a flow for the one and a listener for the other.
 
     Args:
-        flow: open, to the site.
+        flow: to the site; it may still be on its way to be opened.
         client: the parser that has read the head of the request and nothing of its body.
         request: the request for the site.
+
+    Attributes:
+        failure: why the client got a page of this program, or a cut connection, instead of an answer.
     """
 
     def __init__(self, flow: Flow, *, client: h11.Connection, request: h11.Request) -> None:
@@ -98,6 +101,7 @@ class Exchange:
         self._taken = 0
         self._unread = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.failure: Reason | None = None
 
     # -- the flow that the pump sees
 
@@ -234,6 +238,7 @@ class Exchange:
     def _fail(self, reason: Reason, page: bytes) -> None:
         """Tell the client with a page when it has seen nothing yet; cut the connection when it has."""
         self._answered = True
+        self.failure = reason
         if not self._answering:
             self._deliver(page)
             reason = Reason.DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import socket
 from collections import Counter
@@ -12,15 +13,16 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, FlowError, Reason
-from core.pump import Pump
 from core.tasks import Tasks
 from pac.hosts import read_host
 from pac.pac import build_pac
 from pac.rules import Action, RuleSet
 from proxy import http, socks
 from proxy.answers import http_complaint
-from proxy.ask import Answer, Ask, Place
+from proxy.ask import Answer, Ask, Place, Wrapped
+from proxy.client_pump import ClientPump
 from proxy.direct import connect_direct, reaches_this_machine
+from proxy.early import Earliness, EarlyMode
 from proxy.intake import Intake
 from proxy.pac_server import PacSite
 from proxy.target import is_localhost
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Address, IPv6Address
 
-    from core.flow import Flow
+    from core.flow import Flow, FlowRequest
     from proxy.dialer import Dialer
 
 BACKLOG: Final = 1024
@@ -78,6 +80,7 @@ class Front:
         password: what every client must know; None when anyone on this machine may come.
         pac_token: the random part of the PAC script's address; None for a new one.
         own_ports: further ports of this node on this machine, which are refused as this one is.
+        early: whether to tell clients "granted" before the exit has connected; see `proxy.early`.
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `full`, `slow`,
@@ -94,6 +97,7 @@ class Front:
         password: str | None = None,
         pac_token: str | None = None,
         own_ports: Iterable[int] = (),
+        early: EarlyMode = "auto",
     ) -> None:
         self.rules = RuleSet() if rules is None else rules
         self.own_ports: Final = set(own_ports)
@@ -103,6 +107,7 @@ class Front:
         self._dialer = dialer
         self._limits = limits or FrontLimits()
         self._password = password
+        self._early = Earliness(early, secrets.token_bytes(16))
         self._token = pac_token or secrets.token_urlsafe(16)
         self._pac: tuple[RuleSet, str] | None = None
         self._server: asyncio.Server | None = None
@@ -237,23 +242,42 @@ class Front:
         """Open a flow and hand the connection over to it; or return the words of the refusal."""
         place = self._place(intake, ask)
         try:
-            if place is Place.NODE:
-                raise FlowError(Reason.NOT_ALLOWED)
-            async with asyncio.timeout(self._limits.dial_s):
-                if place is Place.DIRECT:
-                    flow: Flow = await connect_direct(ask.request.host, ask.request.port, self.own_ports)
-                else:
-                    flow = await self._dialer.dial(ask.request)
+            flow = await self._connect(ask, place)
         except FlowError as error:
+            if place is Place.TUNNEL:
+                self._early.refused(ask.request, asyncio.get_running_loop().time())
             return Answer(ask.refusal(error.reason, place), error.reason.word)
-        except TimeoutError:
-            return Answer(ask.refusal(Reason.TIMED_OUT, place), Reason.TIMED_OUT.word)
         try:
             await self._join(intake, ask, flow)
         except BaseException:
             flow.reset(Reason.LOCAL)
             raise
         return None
+
+    async def _connect(self, ask: Ask, place: Place) -> Flow:
+        """Open a flow, one way or the other.
+
+        Raises:
+            FlowError: it could not be opened in time.
+        """
+        request = ask.request
+        try:
+            async with asyncio.timeout(self._limits.dial_s):
+                if place is Place.NODE:
+                    raise FlowError(Reason.NOT_ALLOWED)
+                if place is Place.DIRECT:
+                    return await connect_direct(request.host, request.port, self.own_ports)
+                return await self._dial(request, promises=bool(ask.granted))
+        except TimeoutError as error:
+            raise FlowError(Reason.TIMED_OUT) from error
+
+    async def _dial(self, request: FlowRequest, *, promises: bool) -> Flow:
+        """Open a flow through the tunnel. Where nothing is promised before an answer, there is nothing to wait for."""
+        early_from_s = self._early.from_s(request, asyncio.get_running_loop().time()) if promises else 0.0
+        flow = await self._dialer.dial(request, early_from_s=early_from_s)
+        if early_from_s == math.inf:
+            self._early.opened(request)
+        return flow
 
     def _place(self, intake: Intake, ask: Ask) -> Place:
         """Decide which way a request goes. Clients on other machines get no bypass: it would lend them this one."""
@@ -276,11 +300,24 @@ class Front:
         intake.write(ask.granted)
         self._state.intakes.pop(intake, None)
         self._state.flows[transport] = None
-        pump = Pump(ask.wrap(flow) if ask.wrap else flow, partial(self._ended, transport))
+        wrapped = ask.wrap(flow) if ask.wrap else None
+        pump = ClientPump(wrapped or flow, partial(self._ended, transport, ask.request, wrapped))
         pump.join(transport, early, intake.eof)
 
-    def _ended(self, transport: asyncio.Transport, reason: Reason, sent_bytes: int, received_bytes: int) -> None:
+    def _ended(
+        self,
+        transport: asyncio.Transport,
+        request: FlowRequest,
+        wrapped: Wrapped | None,
+        reason: Reason,
+        sent_bytes: int,
+        received_bytes: int,
+    ) -> None:
         self._state.flows.pop(transport, None)
+        if wrapped is not None:
+            reason = wrapped.failure or reason
+        elif not received_bytes:
+            self._early.ended(request, reason, asyncio.get_running_loop().time())
         self.counters[reason.word] += 1
         if self._server is not None and transport.get_write_buffer_size():
             timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flushed, transport)

@@ -45,6 +45,7 @@ SANS_IO: Final = (
     "exits/addresses.py",
     "exits/policy.py",
     "exits/names.py",
+    "proxy/early.py",
 )
 """Modules that are bytes in, events out: time and randomness come in as arguments."""
 IO: Final = frozenset({"asyncio", "socket", "ssl", "time", "random", "secrets"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core.errors import CircuitError, Reason
 from core.ids import PeerKey
 from tests.harness.waiting import until
+from tests.harness.wire import Board, WireEngine
 from tunnel.engines import load_engine
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
@@ -191,3 +192,20 @@ async def three_hops(
     """Guard, relay, exit and a client with circuits ready."""
     async with chain(3, engine) as parts:
         yield parts
+
+
+@asynccontextmanager
+async def far_apart(delay_s: float = 0.02) -> AsyncIterator[tuple[Tunnel, float]]:
+    """A client of three hops in memory with so many seconds from neighbour to neighbour, and the round trip of the
+    chain in seconds."""
+    async with three_hops(Board().engine) as (network, client, _):
+        for node in network.nodes:
+            assert isinstance(node.engine, WireEngine)
+            for connection in node.engine.connections:
+                connection.delay_s = delay_s
+        near = set(client.pool.circuits)
+        client.pool.hop()
+        await until(lambda: client.pool.ready == 2)
+        await until(lambda: all(circuit.rtt_s is not None for circuit in client.pool.circuits))
+        assert not near & set(client.pool.circuits)
+        yield client, 6 * delay_s

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from core.flow import Buffer, Flow, FlowListener, FlowRequest
     from pac.rules import RuleSet
+    from proxy.dialer import Dialer
+    from proxy.early import EarlyMode
 
 LIMIT_S = 10.0
 
@@ -62,9 +64,11 @@ class LoopbackDialer:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.requests: list[FlowRequest] = []
+        self.early_from_s: list[float] = []
 
-    async def dial(self, request: FlowRequest) -> Flow:
+    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
         self.requests.append(request)
+        self.early_from_s.append(early_from_s)
         _, flow = await asyncio.get_running_loop().create_connection(DirectFlow, "127.0.0.1", self.port)
         return flow
 
@@ -75,8 +79,23 @@ class FailingDialer:
     def __init__(self, reason: Reason) -> None:
         self.reason = reason
 
-    async def dial(self, request: FlowRequest) -> Flow:
+    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
         raise FlowError(self.reason)
+
+
+class FarDialer:
+    """Plays an exit so many seconds away that refuses for a reason, or connects when there is none."""
+
+    def __init__(self, rtt_s: float, reason: Reason | None = None) -> None:
+        self.rtt_s = rtt_s
+        self.reason = reason
+        self.flows: list[MemoryFlow] = []
+
+    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+        if self.rtt_s < early_from_s and self.reason is not None:
+            raise FlowError(self.reason)
+        self.flows.append(MemoryFlow())
+        return self.flows[-1]
 
 
 class SilentDialer:
@@ -86,7 +105,7 @@ class SilentDialer:
         self.dialing = 0
         self.cancelled = asyncio.Event()
 
-    async def dial(self, request: FlowRequest) -> Flow:
+    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
         self.dialing += 1
         try:
             await asyncio.Event().wait()
@@ -121,6 +140,12 @@ class MemoryFlow:
 
     def consumed(self, count: int) -> None:
         self.credit += count
+
+    @property
+    def heard(self) -> FlowListener:
+        """The listener, for a test to tell something."""
+        assert self.listener is not None
+        return self.listener
 
 
 class Client:
@@ -189,12 +214,13 @@ class Stage:
 
     async def front(
         self,
-        dialer: LoopbackDialer | FailingDialer | SilentDialer,
+        dialer: Dialer,
         rules: RuleSet | None = None,
         limits: FrontLimits | None = None,
         password: str | None = None,
+        early: EarlyMode = "auto",
     ) -> Front:
-        front = Front(dialer, rules, limits, password=password)
+        front = Front(dialer, rules, limits, password=password, early=early)
         await front.start("127.0.0.1", 0)
         self._stack.push_async_callback(front.stop)
         return front

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +10,9 @@ import pytest
 from core.errors import CircuitError, FlowError, Reason
 from core.flow import FlowRequest
 from tests.harness.bare import check_alive, circuit_of
-from tests.harness.network import Collect, Echo, Network, blamed, chain, three_hops
+from tests.harness.network import Collect, Echo, Network, blamed, chain, far_apart, three_hops
 from tests.harness.waiting import turns, until
-from tests.harness.wire import Board, WireEngine
+from tests.harness.wire import Board
 from tests.tunnel.test_circuit import hang
 from tunnel import circuit as circuit_module
 from tunnel import pool as pool_module
@@ -23,7 +22,7 @@ from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import Collection
 
     from core.ids import PeerKey
     from tunnel.circuit import Circuit
@@ -240,8 +239,6 @@ async def test_a_closed_pool_has_no_circuits() -> None:
 
 # -- without waiting for the exit's answer
 
-DELAY_S = 0.02
-
 
 async def _first_byte_s(client: Tunnel, *, early_from_s: float) -> float:
     """How long a client waits for the first byte of an answer."""
@@ -253,20 +250,6 @@ async def _first_byte_s(client: Tunnel, *, early_from_s: float) -> float:
     flow.write(b"request")
     await until(lambda: heard.data)
     return loop.time() - start
-
-
-@asynccontextmanager
-async def far_apart() -> AsyncIterator[tuple[Tunnel, float]]:
-    """Three hops with `DELAY_S` between neighbours, and the round trip of the chain."""
-    async with three_hops(Board().engine) as (network, client, _):
-        for node in network.nodes:
-            assert isinstance(node.engine, WireEngine)
-            for connection in node.engine.connections:
-                connection.delay_s = DELAY_S
-        client.pool.hop()
-        await until(lambda: client.pool.ready == 2)
-        await until(lambda: all(circuit.rtt_s is not None for circuit in client.pool.circuits))
-        yield client, 6 * DELAY_S
 
 
 async def test_the_first_byte_takes_one_trip_of_the_chain() -> None:
