@@ -195,7 +195,7 @@ async def three_hops(
 
 
 @asynccontextmanager
-async def far_apart(delay_s: float = 0.02) -> AsyncIterator[tuple[Tunnel, float]]:
+async def far_apart(delay_s: float = 0.06) -> AsyncIterator[tuple[Tunnel, float]]:
     """A client of three hops in memory with so many seconds from neighbour to neighbour, and the round trip of the
     chain in seconds."""
     async with three_hops(Board().engine) as (network, client, _):

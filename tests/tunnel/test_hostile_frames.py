@@ -49,7 +49,7 @@ FRAMES: Final[dict[str, bytes]] = {
     "DATA": frame(Frame.DATA, b"data"),
     "FIN": frame(Frame.FIN),
     "RESET": encode_reset(Reason.LOCAL),
-    "CREDIT": encode_credit(0, FLOW_WINDOW),
+    "CREDIT": encode_credit(0, CIRCUIT_WINDOW - 1),
     "PING": encode_token(Frame.PING, 1),
     "PONG": encode_token(Frame.PONG, 1),
     "PAD": frame(Frame.PAD, bytes(100)),
@@ -203,7 +203,7 @@ async def at_client(state: str, network: Network, circuit: Circuit, other: Circu
 
 
 CLIENT: Final[dict[str, dict[str, str]]] = {
-    "asked": _RUNNING | {"OPENED": ALIVE},
+    "asked": {name: what for name, what in _RUNNING.items() if name not in ("DATA", "FIN")} | {"OPENED": ALIVE},
     "open": _RUNNING,
     "moved": _RUNNING,
     "FIN came": {name: what for name, what in _RUNNING.items() if name not in ("DATA", "FIN")},
