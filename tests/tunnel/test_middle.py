@@ -452,17 +452,19 @@ def send_back(seen: Seen) -> list[bytes]:
     return [seen.record]
 
 
-ON_DATAGRAMS: dict[str, Act] = {
-    "drop": lambda seen: [],
-    "repeat": repeat,
-    "swap": swap,
-    "inject": inject(os.urandom(300)),
-    "flip the first bit": flip(0),
-    "flip a bit inside": flip(8 * 60),
-    "flip the last bit": flip(-1),
-    "shorten": shorten,
-    "move to another stream": to_another_stream,
-    "send back": send_back,
+DATAGRAM_TAG = "datagram: link tag does not verify"
+ON_DATAGRAMS: dict[str, tuple[Act, str]] = {
+    "drop": (lambda seen: [], ""),
+    "repeat": (repeat, "datagram: repeated or late"),
+    "swap": (swap, ""),
+    "inject the next number": (inject(bytes(12) + os.urandom(300)), DATAGRAM_TAG),
+    "inject a far number": (inject(bytes(4) + b"\0\0\1".ljust(8, b"\0") + os.urandom(300)), DATAGRAM_TAG),
+    "inject a short one": (inject(bytes(20)), "datagram: too short"),
+    "flip the first bit": (flip(0), DATAGRAM_TAG),
+    "flip a bit inside": (flip(8 * 60), DATAGRAM_TAG),
+    "flip the last bit": (flip(-1), DATAGRAM_TAG),
+    "shorten": (shorten, DATAGRAM_TAG),
+    "move to another stream": (to_another_stream, DATAGRAM_TAG),
 }
 
 
@@ -470,7 +472,7 @@ ON_DATAGRAMS: dict[str, Act] = {
 @pytest.mark.parametrize("name", ON_DATAGRAMS)
 async def test_datagrams_of_an_association(monkeypatch: pytest.MonkeyPatch, name: str, way: Way) -> None:
     """Each of the client's arrives as it was or not at all, and once; the next ones pass."""
-    act = ON_DATAGRAMS[name]
+    act, reason = ON_DATAGRAMS[name]
     async with besieged(monkeypatch) as scene:
         came = Came(await scene.victim.pool.dial_datagrams())
         said = [bytes([number]) * 500 for number in range(40)]
@@ -487,5 +489,18 @@ async def test_datagrams_of_an_association(monkeypatch: pytest.MonkeyPatch, name
         assert set(heard) <= set(said)
         assert len(heard) == len(set(heard)) >= len(said) - 3
         assert link.is_up
-        if name not in ("drop", "swap"):
-            assert sum(counted(scene.hears(way.back if act is send_back else way)).values()) >= 1
+        assert not reason or counted(scene.hears(way))[reason] == 1
+
+
+@pytest.mark.parametrize("way", BOTH, ids=lambda way: way.value)
+async def test_a_datagram_sent_back(monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    """The two directions have keys of their own."""
+    async with besieged(monkeypatch) as scene:
+        came = Came(await scene.victim.pool.dial_datagrams())
+        scene.middle.attacks.append(Attack(way, is_datagram, send_back))
+        came.flow.send("echo.example", 53, b"once")
+        await until(lambda: came.datagrams == [("echo.example", 53, b"once")])
+        hears = scene.hears(way.back)
+        refused = ("datagram: repeated or late", DATAGRAM_TAG)
+        await until(lambda: sum(counted(hears)[why] for why in refused) == 1)
+        assert scene.link(way).is_up
