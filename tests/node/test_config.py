@@ -112,6 +112,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ('[bypass]\nrules = ["a b"]\n', "config.toml, line 2: bypass.rules must be a list of rules"),
         ("[node]\nengine = \n", "config.toml, line 2: this is not TOML: Invalid value."),
         ("[node]\nengine = [\n", "config.toml, line 2: this is not TOML"),
+        ('[proxy]\nearly = "maybe"\n', 'config.toml, line 2: proxy.early must be one of "auto", "always" and "never"'),
         ('[proxy]\nlisten = "0.0.0.0:1080"\n', "config.toml, line 2: proxy.listen is not a loopback address"),
         ("tunnel.hops = 9\n", "config.toml, line 1: tunnel.hops must be"),
     ],

@@ -81,9 +81,13 @@ def test_failures_are_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
     early = Earliness("auto", KEY)
     hosts = [FlowRequest(f"{place}.example", 443) for place in range(4)]
-    for place in (0, 1, 2, 0, 3):
+    for place in (0, 1, 2, 0):
         early.refused(hosts[place], 0.0)
-    assert [early.from_s(host, 1.0) == math.inf for host in hosts] == [True, False, True, True]
+    for place in (2, 0):
+        early.refused(hosts[place], 1.0)
+    assert [early.from_s(host, 2.0) == math.inf for host in hosts] == [True, True, True, False]
+    early.refused(hosts[3], 2.0)
+    assert [early.from_s(host, 2.0) == math.inf for host in hosts] == [True, False, True, True]
 
 
 def test_no_name_is_held() -> None:
