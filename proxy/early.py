@@ -1,8 +1,9 @@
-"""When a client is told "granted" before the exit has connected.
+"""When a client's first bytes are sent before the exit has connected.
 
-It saves a trip of the chain, since the client's first bytes then travel behind the request. It costs the precise reply
-when the destination cannot be reached: the client sees a connection that opens and is reset. So it is done where it is
-worth something, and not for destinations that failed a short while ago: whoever tries again reads the reason.
+It saves a trip of the chain. It costs the other circuits: a flow that carries bytes is never opened elsewhere, should
+its exit be dead. Where the client must be told "granted" for it, it costs the precise reply as well: one whose
+destination cannot be reached sees a connection that opens and is reset. So it is done where it is worth something, and "granted"
+is not said early for a destination that failed a short while ago: whoever tries again reads the reason.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Earliness:
     They are kept as keyed hashes and only in memory, so that no list of hosts can be read out of it.
 
     Args:
-        mode: `auto` for the rule above; `always` asks neither for the port nor for the round trip; `never` waits.
+        mode: `auto` for the rule above; `always` asks neither for the port nor for the round trip; `never` says
+            "granted" only when the exit has connected.
         key: 16 random bytes, new for each process.
     """
 
@@ -48,18 +50,20 @@ class Earliness:
         self._key = key
         self._failures: dict[bytes, float] = {}
 
-    def from_s(self, request: FlowRequest, now: float) -> float:
-        """The round trip, in seconds, from which on "granted" may be said early; infinite when it may not.
+    def from_s(self, request: FlowRequest, now: float, *, promises: bool) -> float:
+        """The round trip, in seconds, from which on bytes may be sent early; infinite when they may not.
 
         Args:
             request: what the client asked for.
             now: seconds that only rise.
+            promises: the client must be told "granted" before it sends.
         """
+        least_s = 0.0 if self._mode == "always" else WORTH_S
+        if not promises:
+            return least_s
         if self._mode == "never" or self._failed_lately(request, now):
             return math.inf
-        if self._mode == "always":
-            return 0.0
-        return WORTH_S if request.port in CLIENT_FIRST_PORTS else math.inf
+        return least_s if self._mode == "always" or request.port in CLIENT_FIRST_PORTS else math.inf
 
     def refused(self, request: FlowRequest, now: float) -> None:
         """A flow was not opened."""

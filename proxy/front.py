@@ -272,8 +272,8 @@ class Front:
             raise FlowError(Reason.TIMED_OUT) from error
 
     async def _dial(self, request: FlowRequest, *, promises: bool) -> Flow:
-        """Open a flow through the tunnel. Where nothing is promised before an answer, there is nothing to wait for."""
-        early_from_s = self._early.from_s(request, asyncio.get_running_loop().time()) if promises else 0.0
+        """Open a flow through the tunnel."""
+        early_from_s = self._early.from_s(request, asyncio.get_running_loop().time(), promises=promises)
         flow = await self._dialer.dial(request, early_from_s=early_from_s)
         if early_from_s == math.inf:
             self._early.opened(request)

@@ -40,15 +40,22 @@ KEY = bytes(range(16))
     ],
 )
 def test_where_it_is_worth_something(mode: module.EarlyMode, port: int, from_s: float) -> None:
-    assert Earliness(mode, KEY).from_s(FlowRequest("site.example", port), 0.0) == from_s
+    assert Earliness(mode, KEY).from_s(FlowRequest("site.example", port), 0.0, promises=True) == from_s
+
+
+@pytest.mark.parametrize(("mode", "from_s"), [("auto", WORTH_S), ("always", 0.0), ("never", WORTH_S)])
+def test_without_a_promise_neither_port_nor_failure_matters(mode: module.EarlyMode, from_s: float) -> None:
+    early, request = Earliness(mode, KEY), FlowRequest("site.example", 22)
+    early.refused(request, 0.0)
+    assert early.from_s(request, 1.0, promises=False) == from_s
 
 
 @pytest.mark.parametrize("mode", ["auto", "always"])
 def test_what_failed_lately_is_waited_for(mode: module.EarlyMode) -> None:
     early = Earliness(mode, KEY)
     early.refused(SITE, 100.0)
-    assert early.from_s(SITE, 99.0 + REMEMBERED_S) == math.inf
-    assert early.from_s(SITE, 100.0 + REMEMBERED_S) < 1
+    assert early.from_s(SITE, 99.0 + REMEMBERED_S, promises=True) == math.inf
+    assert early.from_s(SITE, 100.0 + REMEMBERED_S, promises=True) < 1
 
 
 @pytest.mark.parametrize(
@@ -58,7 +65,7 @@ def test_what_failed_lately_is_waited_for(mode: module.EarlyMode) -> None:
 def test_a_failure_is_remembered_for_one_place(other: FlowRequest) -> None:
     early = Earliness("auto", KEY)
     early.refused(SITE, 0.0)
-    assert early.from_s(other, 1.0) == WORTH_S
+    assert early.from_s(other, 1.0, promises=True) == WORTH_S
 
 
 def test_what_was_opened_again_is_forgiven() -> None:
@@ -66,14 +73,14 @@ def test_what_was_opened_again_is_forgiven() -> None:
     early.refused(SITE, 0.0)
     early.opened(SITE)
     early.opened(SITE)
-    assert early.from_s(SITE, 1.0) == WORTH_S
+    assert early.from_s(SITE, 1.0, promises=True) == WORTH_S
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_which_ends_mean_that_it_was_not_opened(reason: Reason) -> None:
     early = Earliness("auto", KEY)
     early.ended(SITE, reason, 0.0)
-    failed = early.from_s(SITE, 1.0) == math.inf
+    failed = early.from_s(SITE, 1.0, promises=True) == math.inf
     assert failed is (reason not in (Reason.DONE, Reason.LOCAL, Reason.RESET))
 
 
@@ -85,9 +92,9 @@ def test_failures_are_bounded_and_the_newest_stay(monkeypatch: pytest.MonkeyPatc
         early.refused(hosts[place], 0.0)
     for place in (2, 0):
         early.refused(hosts[place], 1.0)
-    assert [early.from_s(host, 2.0) == math.inf for host in hosts] == [True, True, True, False]
+    assert [early.from_s(host, 2.0, promises=True) == math.inf for host in hosts] == [True, True, True, False]
     early.refused(hosts[3], 2.0)
-    assert [early.from_s(host, 2.0) == math.inf for host in hosts] == [True, False, True, True]
+    assert [early.from_s(host, 2.0, promises=True) == math.inf for host in hosts] == [True, False, True, True]
 
 
 def test_no_name_is_held() -> None:
@@ -172,8 +179,8 @@ async def test_never(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("reason", "status"), [(Reason.REFUSED, b"502"), (Reason.TIMED_OUT, b"504"), (Reason.CLOSED, b"503")]
 )
-async def test_plain_http_never_waits_and_always_names_the_reason(stage: Stage, reason: Reason, status: bytes) -> None:
-    dialer = FarDialer(0.0, reason)
+async def test_plain_http_is_early_and_always_names_the_reason(stage: Stage, reason: Reason, status: bytes) -> None:
+    dialer = FarDialer(0.05, reason)
     front = await stage.front(dialer, early="never")
     for _ in range(2):
         client = await stage.client(front)
