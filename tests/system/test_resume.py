@@ -147,6 +147,7 @@ def test_fifty_transfers_at_once_survive_death_and_hops(origin: Origin, tmp_path
         transfer = _curl(demo, *together, "-o", str(tmp_path / "#1"), urls)
         try:
             until("all connections", lambda: _connections(origin, before) == FLOWS)
+            until("first bytes of all", lambda: all((tmp_path / str(size)).exists() for size in sizes))
             trouble.deaths_and_hops()
             assert transfer.wait(60) == 0
         finally:
