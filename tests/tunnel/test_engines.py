@@ -1,164 +1,219 @@
-"""What every engine must do, on real UDP."""
+"""What every engine must do, on real UDP: each of the two alone, and each against the other."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+import sys
 import time
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from core.errors import ConfigError, LinkError
+from tests.harness.paired import HOST, PAIRS, Heard, pair
 from tests.harness.waiting import until
 from tunnel.engines import load_engine
 from tunnel.limits import MAX_DATAGRAM
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+ENGINES = ["aiopquic", "aioquic"]
 
-    from tunnel.engines.seam import Connection, Engine
-
-HOST = "127.0.0.1"
+type Names = tuple[str, str]
 
 
-class Heard:
-    """A handler that keeps what it is told, and echoes if asked to."""
-
-    def __init__(self, connection: Connection, echo: bool = False) -> None:
-        self.connection = connection
-        self.echo = echo
-        self.data: dict[int, bytearray] = {}
-        self.ended: set[int] = set()
-        self.reset: list[int] = []
-        self.datagrams: list[bytes] = []
-        self.drained = 0
-        self.closed = 0
-
-    def stream_received(self, stream: int, data: memoryview, end: bool) -> None:
-        self.data.setdefault(stream, bytearray()).extend(data)
-        if end:
-            self.ended.add(stream)
-        if self.echo:
-            self.connection.write(stream, bytes(data), end)
-
-    def stream_reset(self, stream: int) -> None:
-        self.reset.append(stream)
-
-    def stream_drained(self, stream: int) -> None:
-        self.drained += 1
-
-    def datagram_received(self, data: memoryview) -> None:
-        self.datagrams.append(bytes(data))
-        if self.echo:
-            self.connection.send_datagram(bytes(data))
-
-    def connection_closed(self) -> None:
-        self.closed += 1
+@pytest.fixture(params=PAIRS, ids="-".join)
+def names(request: pytest.FixtureRequest) -> Names:
+    found: Names = request.param
+    return found
 
 
-class Pair:
-    """Two engines that both listen."""
-
-    def __init__(self, first: Engine, second: Engine) -> None:
-        self.engines = (first, second)
-        self.accepted: list[Heard] = []
-        self.echo = True
-        self.ports: list[int] = []
-
-    def accept(self, connection: Connection) -> Heard:
-        self.accepted.append(Heard(connection, self.echo))
-        return self.accepted[-1]
-
-    async def dial(self, start: int = 0) -> tuple[Connection, Heard]:
-        made: list[Heard] = []
-
-        def handle(connection: Connection) -> Heard:
-            made.append(Heard(connection))
-            return made[0]
-
-        connection = await self.engines[start].dial((HOST, self.ports[1 - start]), handle, 5)
-        return connection, made[0]
-
-
-@asynccontextmanager
-async def pair() -> AsyncIterator[Pair]:
-    both = Pair(load_engine("auto"), load_engine("auto"))
-    try:
-        for engine in both.engines:
-            both.ports.append(await engine.listen(0, both.accept))
-        yield both
-    finally:
-        for engine in both.engines:
-            await engine.close()
-
-
-async def test_bytes_come_back_exactly_on_many_streams() -> None:
-    async with pair() as both:
+async def test_bytes_come_back_exactly_on_many_streams(names: Names) -> None:
+    async with pair(names) as both:
         connection, heard = await both.dial()
-        sent = {connection.open_stream(): os.urandom(200_000 + place) for place in range(20)}
+        sent = {connection.open_stream(): os.urandom(50_000 + place) for place in range(20)}
         for stream, data in sent.items():
             connection.write(stream, data, end=True)
         await until(lambda: heard.ended == sent.keys(), 15)
         assert {stream: bytes(data) for stream, data in heard.data.items()} == sent
+        assert not heard.reset
 
 
-async def test_both_sides_open_streams() -> None:
-    async with pair() as both:
+async def test_hundreds_of_streams_are_open_at_once(names: Names) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        streams = [connection.open_stream() for _ in range(500)]
+        for stream in streams:
+            connection.write(stream, b"%200d" % stream)
+        await until(lambda: len(heard.data) == 500, 15)
+        for stream in reversed(streams):
+            connection.write(stream, b"", end=True)
+        await until(lambda: len(heard.ended) == 500, 15)
+        assert all(heard.data[stream] == b"%200d" % stream for stream in streams)
+
+
+async def test_more_streams_one_after_the_other_than_may_be_open_at_once(names: Names) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        for _ in range(20):
+            streams = {connection.open_stream() for _ in range(50)}
+            for stream in streams:
+                connection.write(stream, b"x", end=True)
+            await until(lambda streams=streams: streams <= heard.ended)  # type: ignore[misc]
+
+
+async def test_both_sides_open_streams(names: Names) -> None:
+    async with pair(names) as both:
         connection, heard = await both.dial()
         first = connection.open_stream()
         connection.write(first, b"hello")
         await until(lambda: both.accepted and both.accepted[0].data)
         other = both.accepted[0].connection.open_stream()
-        assert other % 4 != first % 4
+        assert (first % 4, other % 4) == (0, 1)
         both.accepted[0].connection.write(other, b"back", end=True)
         await until(lambda: other in heard.ended)
         assert heard.data[other] == b"back"
 
 
-async def test_a_full_stream_says_so_and_then_says_when_it_is_empty() -> None:
-    async with pair() as both:
+async def test_streams_may_be_used_in_another_order_than_they_were_opened(names: Names) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        first, second, third = (connection.open_stream() for _ in range(3))
+        for stream in (third, first, second):
+            connection.write(stream, b"%d" % stream, end=True)
+        await until(lambda: heard.ended == {first, second, third})
+        assert heard.data == {stream: b"%d" % stream for stream in (first, second, third)}
+
+
+async def test_the_peer_address_is_where_packets_come_from(names: Names) -> None:
+    async with pair(names) as both:
+        connection, _ = await both.dial()
+        connection.write(connection.open_stream(), b"x")
+        await until(lambda: both.accepted and both.accepted[0].data)
+        assert connection.peer_address == (HOST, both.ports[1])
+        assert both.accepted[0].connection.peer_address == (HOST, both.ports[0])
+
+
+async def test_eight_streams_share_a_connection_evenly(names: Names) -> None:
+    async with pair(names) as both:
+        both.echo = False
+        connection, _ = await both.dial()
+        streams = [connection.open_stream() for _ in range(8)]
+        piece, size = bytes(32 * 1024), 6_000_000 if "aioquic" in names else 30_000_000
+        while not both.accepted or sum(len(data) for data in both.accepted[0].data.values()) < size:
+            for stream in streams:
+                if connection.queued(stream) == 0:
+                    connection.write(stream, piece)
+            await asyncio.sleep(0)
+        got = sorted(len(both.accepted[0].data.get(stream, b"")) for stream in streams)
+        assert got[0] > 0.5 * got[-1], got
+
+
+async def test_a_full_stream_says_so_and_then_says_when_it_is_empty(names: Names) -> None:
+    async with pair(names) as both:
         both.echo = False
         connection, heard = await both.dial()
         stream, size = connection.open_stream(), 0
         while connection.write(stream, bytes(1 << 16)):
             size += 1 << 16
+            assert size <= 4 << 20
         size += 1 << 16
-        assert connection.queued(stream) > 0
+        connection.write(stream, b"more")
+        assert connection.queued(stream) == connection.queued_bytes > 0
         await until(lambda: heard.drained, 10)
-        assert connection.queued(stream) == 0
-        await until(lambda: len(both.accepted[0].data.get(stream, b"")) == size, 10)
+        assert heard.drained == [stream]
+        assert connection.queued(stream) == connection.queued_bytes == 0
+        await until(lambda: len(both.accepted[0].data.get(stream, b"")) == size + 4, 10)
 
 
-async def test_a_reset_is_heard_and_the_connection_goes_on() -> None:
-    async with pair() as both:
+async def test_queued_bytes_are_those_of_all_streams_and_go_with_a_reset(names: Names) -> None:
+    async with pair(names) as both:
+        both.echo = False
+        connection, _ = await both.dial()
+        streams = [connection.open_stream() for _ in range(3)]
+        for stream in streams:
+            while connection.write(stream, bytes(1 << 16)):
+                pass
+        assert connection.queued_bytes == sum(connection.queued(stream) for stream in streams) > 0
+        for stream in streams:
+            connection.reset(stream)
+        assert connection.queued_bytes == 0
+
+
+async def test_datagrams_pass_up_to_their_limit_and_an_oversized_one_stops_none(names: Names) -> None:
+    async with pair(names) as both:
+        both.echo = False
+        connection, _ = await both.dial()
+        largest = os.urandom(MAX_DATAGRAM)
+        await until(lambda: connection.send_datagram(largest))
+        for size in (MAX_DATAGRAM + 1, 1500, 70_000):
+            assert not connection.send_datagram(bytes(size))
+        await until(lambda: both.accepted[0].datagrams == [largest])
+        small = [b"%d" % number for number in range(20)]
+        assert all(connection.send_datagram(data) for data in small)
+        await until(lambda: both.accepted[0].datagrams == [largest, *small])
+        connection.close()
+        assert not connection.send_datagram(b"late")
+
+
+async def test_a_small_datagram_passes_at_once(names: Names) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        assert connection.send_datagram(bytes(1100))
+        await until(lambda: heard.datagrams == [bytes(1100)])
+
+
+async def test_datagrams_that_cannot_go_out_are_refused_in_the_end(names: Names) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        sent = 0
+        while connection.send_datagram(b"%1000d" % sent):
+            sent += 1
+            assert sent < 10_000
+        await until(lambda: connection.send_datagram(b"again"))
+        await until(lambda: b"again" in heard.datagrams)
+
+
+async def test_a_reset_is_heard_once_and_the_connection_goes_on(names: Names) -> None:
+    async with pair(names) as both:
         connection, heard = await both.dial()
         stream, other = connection.open_stream(), connection.open_stream()
         connection.write(stream, b"first")
         await until(lambda: stream in heard.data)
         connection.reset(stream)
-        await until(lambda: stream in both.accepted[0].reset)
+        connection.reset(stream)
+        connection.write(stream, b"into the void")
+        await until(lambda: both.accepted[0].reset == [stream])
         connection.write(other, b"second", end=True)
         await until(lambda: other in heard.ended)
+        assert both.accepted[0].reset == [stream]
 
 
-async def test_datagrams_pass_up_to_their_limit_and_no_further() -> None:
-    async with pair() as both:
+async def test_a_reset_by_the_one_who_answers_is_heard_too(names: Names) -> None:
+    async with pair(names) as both:
+        both.echo = False
         connection, heard = await both.dial()
-        largest = os.urandom(MAX_DATAGRAM)
-        assert not connection.send_datagram(largest + b"x")
-        assert connection.send_datagram(largest)
-        await until(lambda: heard.datagrams == [largest])
-        assert connection.send_datagram(b"small")
-        await until(lambda: heard.datagrams == [largest, b"small"])
-        connection.close()
-        assert not connection.send_datagram(b"late")
+        stream = connection.open_stream()
+        connection.write(stream, b"first")
+        await until(lambda: both.accepted and both.accepted[0].data)
+        both.accepted[0].connection.reset(stream)
+        await until(lambda: heard.reset == [stream])
 
 
-async def test_a_close_is_heard_once_on_each_side() -> None:
-    async with pair() as both:
+async def test_a_reset_after_the_end_is_heard_by_one_who_still_sends(names: Names) -> None:
+    async with pair(names) as both:
+        both.echo = False
+        connection, heard = await both.dial()
+        stream = connection.open_stream()
+        connection.write(stream, b"all", end=True)
+        await until(lambda: both.accepted and stream in both.accepted[0].ended)
+        both.accepted[0].connection.write(stream, b"some")
+        await until(lambda: stream in heard.data)
+        connection.reset(stream)
+        await until(lambda: both.accepted[0].reset == [stream])
+
+
+async def test_a_close_is_heard_once_on_each_side(names: Names) -> None:
+    async with pair(names) as both:
         connection, heard = await both.dial()
         connection.write(connection.open_stream(), b"x")
         await until(lambda: both.accepted)
@@ -166,11 +221,14 @@ async def test_a_close_is_heard_once_on_each_side() -> None:
         connection.close()
         await until(lambda: both.accepted[0].closed)
         assert (heard.closed, both.accepted[0].closed) == (1, 1)
-        assert connection.write(connection.open_stream(), b"late") in (True, False)
+        late = connection.open_stream()
+        assert connection.write(late, b"late") in (True, False)
+        connection.reset(late)
+        assert connection.queued(late) == connection.queued_bytes == 0
 
 
-async def test_nobody_there_is_a_link_error_in_time() -> None:
-    async with pair() as both:
+async def test_nobody_there_is_a_link_error_in_time(names: Names) -> None:
+    async with pair(names) as both:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind((HOST, 0))
             started = time.monotonic()
@@ -180,9 +238,9 @@ async def test_nobody_there_is_a_link_error_in_time() -> None:
         await both.dial()
 
 
-async def test_a_dial_is_known_as_one_although_the_loop_is_late() -> None:
+async def test_a_dial_is_known_as_one_although_the_loop_is_late(names: Names) -> None:
     """The handshake may be over before the loop hears that the connection exists."""
-    async with pair() as both:
+    async with pair(names) as both:
         for _ in range(3):
             dialling = asyncio.create_task(both.dial())
             for _ in range(3):
@@ -195,8 +253,8 @@ async def test_a_dial_is_known_as_one_although_the_loop_is_late() -> None:
         assert len(both.accepted) == 3
 
 
-async def test_both_dial_each_other_at_once() -> None:
-    async with pair() as both:
+async def test_both_dial_each_other_at_once(names: Names) -> None:
+    async with pair(names) as both:
         for connection, heard in await asyncio.gather(both.dial(0), both.dial(1), both.dial(0), both.dial(1)):
             stream = connection.open_stream()
             connection.write(stream, b"x", end=True)
@@ -204,11 +262,53 @@ async def test_both_dial_each_other_at_once() -> None:
         assert len(both.accepted) == 4
 
 
-async def test_a_taken_port_is_said() -> None:
-    async with pair() as both:
-        engine = load_engine("auto")
-        with pytest.raises(ConfigError, match="is taken"):
-            await engine.listen(both.ports[0], both.accept)
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_taken_port_is_said(name: str) -> None:
+    async with pair(("aiopquic", "aioquic")) as both:
+        for port in both.ports:
+            with pytest.raises(ConfigError, match="is taken"):
+                await load_engine(name).listen(port, both.accept)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_an_engine_that_does_not_listen_does_not_dial(name: str) -> None:
+    engine = load_engine(name)
+    with pytest.raises(LinkError):
+        await engine.dial((HOST, 9), Heard, 1)
+    await engine.close()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_packets_that_are_no_quic_get_no_answer(name: str) -> None:
+    async with pair((name, name)) as both:
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind((HOST, 0))
+            stranger.setblocking(False)
+            for first in (b"", b"\0", b"\x40", b"\x80", b"\xff", b"\xc0\0\0\0\1"):
+                for size in (0, 7, 30, 1200):
+                    stranger.sendto(first + os.urandom(size), (HOST, both.ports[1]))
+            connection, heard = await both.dial()
+            stream = connection.open_stream()
+            connection.write(stream, b"x", end=True)
+            await until(lambda: stream in heard.ended)
+            assert len(both.accepted) == 1
+            if name == "aioquic":
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(loop.sock_recv(stranger, 2000), 0.1)
+
+
+@pytest.mark.parametrize("name", ["auto", *ENGINES])
+def test_engines_are_chosen_by_name(name: str) -> None:
+    assert load_engine(name).name == ("aiopquic" if name == "auto" else name)
+
+
+def test_without_the_fast_engine_auto_takes_the_portable_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tunnel.engines.aiopquic", raising=False)
+    monkeypatch.setitem(sys.modules, "aiopquic.quic.configuration", None)
+    assert load_engine("auto").name == "aioquic"
+    with pytest.raises(ConfigError, match="not installed"):
+        load_engine("aiopquic")
 
 
 def test_an_unknown_engine_is_said() -> None:

@@ -25,7 +25,7 @@ from tunnel import queues
 from tunnel import relay as relay_module
 from tunnel import terminal as terminal_module
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES, Creation
-from tunnel.engines.aiopquic import MAX_STREAMS
+from tunnel.engines.seam import MAX_STREAMS
 from tunnel.frames import Frame, frame
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
 from tunnel.wireguard.primitives import private_key, public_bytes

@@ -17,15 +17,21 @@ def load_engine(name: str) -> Engine:
     """Make an engine.
 
     Args:
-        name: `auto` or `aiopquic`.
+        name: `aiopquic`, `aioquic`, or `auto`: the first where it is installed, else the second.
 
     Raises:
         ConfigError: there is no such engine, or it is not installed.
     """
-    if name not in ("auto", "aiopquic"):
-        raise ConfigError("engine", f"there is no engine {name!r}; use auto or aiopquic")
-    try:
-        from tunnel.engines.aiopquic import AiopquicEngine
-    except ImportError as error:
-        raise ConfigError("engine", "the package aiopquic is not installed for this Python") from error
-    return AiopquicEngine()
+    if name not in ("auto", "aiopquic", "aioquic"):
+        raise ConfigError("engine", f"there is no engine {name!r}; use auto, aiopquic or aioquic")
+    if name != "aioquic":
+        try:
+            from tunnel.engines.aiopquic import AiopquicEngine
+        except ImportError as error:
+            if name != "auto":
+                raise ConfigError("engine", "the package aiopquic is not installed for this Python") from error
+        else:
+            return AiopquicEngine()
+    from tunnel.engines.aioquic import AioquicEngine
+
+    return AioquicEngine()

@@ -34,6 +34,7 @@ from aiopquic.quic.events import (
     ConnectionTerminated,
     DatagramFrameReceived,
     HandshakeCompleted,
+    StopSendingReceived,
     StreamDataReceived,
     StreamReset,
 )
@@ -41,7 +42,8 @@ from aiopquic.quic.events import (
 from core.errors import ConfigError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.engines.certificate import self_signed
-from tunnel.engines.seam import ALPN
+from tunnel.engines.resets import Resets
+from tunnel.engines.seam import ALPN, MAX_STREAMS
 from tunnel.limits import LINK_IDLE_S, LINK_KEEPALIVE_S, MAX_DATAGRAM, MAX_LINKS
 
 if TYPE_CHECKING:
@@ -57,7 +59,6 @@ SEND_RING: Final = 1 << 20
 MAX_PIECE: Final = SEND_RING // 2
 """The library refuses a write that is larger than its ring."""
 
-MAX_STREAMS: Final = 8192
 CREATED_S: Final = 1.0
 """Until the network thread has made a connection object that was asked for."""
 DATAGRAM_OVERHEAD: Final = 8
@@ -123,6 +124,7 @@ class AiopquicConnection:
         self._queued: dict[int, int] = {}
         self.queued_bytes = 0
         self._datagrams = Datagrams(quic)
+        self._resets = Resets(quic._stream_ctxs)
         self._handler: ConnectionHandler | None = None
         self._over = False
         self.established: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
@@ -219,11 +221,14 @@ class AiopquicConnection:
             elif isinstance(event, HandshakeCompleted):
                 if not self.established.done():
                     self.established.set_result(None)
-            elif isinstance(event, StreamReset):
-                if self._handler is not None and not self._over:
-                    self._handler.stream_reset(event.stream_id)
+            elif isinstance(event, StreamReset | StopSendingReceived):
+                self._tell_reset(event.stream_id)
             elif isinstance(event, ConnectionTerminated):
                 self._terminated()
+
+    def _tell_reset(self, stream: int) -> None:
+        if self._handler is not None and not self._over and self._resets.is_news(stream):
+            self._handler.stream_reset(stream)
 
     def _terminated(self) -> None:
         if self._over:

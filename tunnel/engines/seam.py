@@ -6,7 +6,7 @@ TLS is only a carrier here: certificates are self-signed and not verified, links
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 type Address = tuple[str, int]
 """IP literal and UDP port."""
 
-ALPN = "h3"
+ALPN: Final = "h3"
+MAX_STREAMS: Final = 8192
+"""Streams that the other side of a connection may have open at once."""
 
 
 class ConnectionHandler(Protocol):
