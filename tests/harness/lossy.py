@@ -38,6 +38,7 @@ class LossyPath:
         jitter_s: at most this much more for each packet, so that packets overtake each other.
         largest: larger packets get lost, as where a tunnel is narrower than its ends know.
         frozen: everything gets lost, as with a machine that hangs.
+        port: where packets go in.
         passed, lost: packets counted.
     """
 
@@ -50,14 +51,14 @@ class LossyPath:
         self.loss = self.twice = self.delay_s = self.jitter_s = 0.0
         self.largest = 65535
         self.frozen = False
-        self.passed = self.lost = 0
+        self.passed = self.lost = self.port = 0
 
     async def open(self) -> Target:
         """Open the near side; packets to the address that is returned go through."""
         self._near = await _open(self._from_client)
         await self.rebind()
-        port: int = self._near.get_extra_info("sockname")[1]
-        return HOST, port
+        self.port = self._near.get_extra_info("sockname")[1]
+        return HOST, self.port
 
     async def rebind(self) -> None:
         """Go on from another port, as when an address translator forgets."""
