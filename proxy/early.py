@@ -2,8 +2,8 @@
 
 It saves a trip of the chain. It costs the other circuits: a flow that carries bytes is never opened elsewhere, should
 its exit be dead. Where the client must be told "granted" for it, it costs the precise reply as well: one whose
-destination cannot be reached sees a connection that opens and is reset. So it is done where it is worth something, and "granted"
-is not said early for a destination that failed a short while ago: whoever tries again reads the reason.
+destination cannot be reached sees a connection that opens and is reset. So it is done where it is worth something, and
+"granted" is not said early for a destination that failed a short while ago: whoever tries again reads the reason.
 """
 
 from __future__ import annotations
