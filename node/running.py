@@ -29,6 +29,7 @@ from peers.path_search import PathRules
 from peers.paths import choose_pinned_path, path_of
 from proxy.front import Front
 from tunnel.engines import load_engine
+from tunnel.padding import SHAPES
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class RunningNode:
             locate=peering.locate,
             choose=self._choose,
             tried=self._tried,
+            shape=SHAPES[self._settings.tunnel.mode],
             relays=Role.RELAY in self._role,
             acceptor=self._egress,
             link_up=peering.link_up,

@@ -33,6 +33,9 @@ MAY_IMPORT: Final = {
 SANS_IO: Final = (
     "tunnel/wireguard/*.py",
     "tunnel/frames.py",
+    "tunnel/padding.py",
+    "tunnel/cover.py",
+    "tunnel/lane_frames.py",
     "tunnel/creation.py",
     "tunnel/assembler.py",
     "tunnel/replay_memory.py",

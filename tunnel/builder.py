@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tunnel.circuit import Circuit, CircuitEvents
     from tunnel.links import Links
     from tunnel.memory import Memory
+    from tunnel.padding import Shape
     from tunnel.path import Path, PathChooser
 
 DRAWS: Final = 4
@@ -51,6 +52,7 @@ class Builder:
         events: whom the circuits tell.
         on_silent: told of a peer that does not answer a hop before it, or this node.
         memory: the node's.
+        shape: how flows look to relays.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Builder:
         events: CircuitEvents,
         on_silent: Callable[[PeerKey], None],
         memory: Memory,
+        shape: Shape,
     ) -> None:
         self._links = links
         self._choose = choose
         self._events = events
         self._on_silent = on_silent
         self._memory = memory
+        self._shape = shape
         self._budget: Rate | None = None
         self.blame = Blame()
         self.tolerance = Tolerance()
@@ -132,7 +136,7 @@ class Builder:
             self.counters["build over budget"] += 1
             raise CircuitError(Reason.BUSY)
         try:
-            return await build(path, self._links, _random_age_s(), self._events, self._memory)
+            return await build(path, self._links, _random_age_s(), self._events, self._memory, self._shape)
         except CircuitError as error:
             self._failed(path, error)
             raise

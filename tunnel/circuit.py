@@ -29,6 +29,7 @@ from tunnel.frames import (
 )
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
 from tunnel.limits import BUILD_S, OPEN_S
+from tunnel.padding import Shape
 from tunnel.pulse import Pulse
 from tunnel.terminal import ResumeKey
 from tunnel.wireguard.session import Session
@@ -178,6 +179,7 @@ class Circuit:
         retire_at: loop time from which it takes no more new flows.
         events: whom to tell.
         memory: the node's.
+        shape: how its flows look to relays.
     """
 
     def __init__(
@@ -189,6 +191,7 @@ class Circuit:
         retire_at: float,
         events: CircuitEvents,
         memory: Memory,
+        shape: Shape,
     ) -> None:
         self.path = path
         self.link = link
@@ -199,6 +202,7 @@ class Circuit:
         self.moving = False
         self.resume_key = ResumeKey(keys[-1])
         self._events = events
+        self._shape = shape
         self._sessions = [Session(own) for own in keys]
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
@@ -263,7 +267,7 @@ class Circuit:
 
     def _carrier_for(self, flow: ClientFlow) -> StreamCarrier:
         stream, layers = self._open_stream()
-        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow)
+        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow, self._shape, tell=True)
         return carrier
 
     def _open_stream(self) -> tuple[LinkStream, Layers]:
@@ -403,7 +407,14 @@ class _Owner:
             self.circuit.destroyed(reason)
 
 
-async def build(path: Path, links: Links, retire_after_s: float, events: CircuitEvents, memory: Memory) -> Circuit:
+async def build(
+    path: Path,
+    links: Links,
+    retire_after_s: float,
+    events: CircuitEvents,
+    memory: Memory,
+    shape: Shape = Shape.STEPS,
+) -> Circuit:
     """Build a circuit in one pass.
 
     Raises:
@@ -433,7 +444,7 @@ async def build(path: Path, links: Links, retire_after_s: float, events: Circuit
         raise
     links.tried(path, len(path), False)
     retire_at = asyncio.get_running_loop().time() + retire_after_s
-    owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory)
+    owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory, shape)
     return owner.circuit
 
 

@@ -16,6 +16,9 @@ A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-end
     OPEN_DATAGRAMS flow id (16)                                           instead of OPEN: a UDP association
     BLOCKED -                                                             has more to send; asks for CREDIT
     DATAGRAM port (2), length (1), host, payload                          on such a flow only; unreliable
+    SHAPE   shape (1)                                                     client to exit, first frame of a stream
+    SELECT  number (4)                                                    on lanes: of which flow the next frames are
+    END     -                                                             on lanes: what a stream's end is elsewhere
 
 A position is: DATA bytes received (8), bytes dealt with (8), window (4), FIN received (1).
 
@@ -64,6 +67,9 @@ class Frame(IntEnum):
     OPEN_DATAGRAMS = 12
     DATAGRAM = 13
     BLOCKED = 14
+    SHAPE = 15
+    SELECT = 16
+    END = 17
 
 
 class Open(NamedTuple):

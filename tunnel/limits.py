@@ -34,6 +34,16 @@ CIRCUIT_WINDOW: Final = 1024 * 1024
 MAX_CIRCUIT_WINDOW: Final = 16 * 1024 * 1024
 """What one end ever sends on a circuit, in DATA, ahead of what has arrived. So much may wait at a hop."""
 
+STEP_BYTES: Final = 1024
+STEPPED_BYTES: Final = 64 * 1024
+"""Messages of a padded stream have multiples of this much plaintext, until so much was sent in their direction."""
+
+LANE_BYTES: Final = 8 * 1024
+"""Plaintext of each message on a lane."""
+
+MAX_LANES: Final = 8
+"""Lanes that a circuit may have."""
+
 # -- how this implementation gives credit
 
 CIRCUIT_GROWTH: Final = 16 * 1024 * 1024
@@ -56,6 +66,19 @@ GUESSED_RATE: Final = 6_000_000
 
 NODE_BYTES: Final = 256 * 1024 * 1024
 """Bytes that a node holds for flows that end there; beyond, the one that holds most is ended."""
+
+# -- how this implementation uses lanes
+
+LANES: Final = 4
+"""Lanes of a circuit."""
+
+LANE_QUEUE: Final = 64 * 1024
+"""Bytes of one flow that may wait for its lane before the flow is stopped."""
+
+COVER_SHARE: Final = 0.1
+COVER_RATE: Final = 4000
+"""Messages of padding, in each direction of a circuit that carries flows: this share of what its lanes carry, and so
+many bytes per second."""
 
 # -- what this implementation accepts
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tunnel.circuit import Circuit, ClientFlow
     from tunnel.links import Links
     from tunnel.memory import Memory
+    from tunnel.padding import Shape
     from tunnel.path import Path, PathChooser
     from tunnel.race import Built
 
@@ -43,9 +44,10 @@ class CircuitPool:
         choose: names a path that avoids some peers, and ends at a certain exit if one is named; raises CircuitError
             when there is none.
         memory: the node's.
+        shape: how flows look to relays.
     """
 
-    def __init__(self, links: Links, choose: PathChooser, memory: Memory) -> None:
+    def __init__(self, links: Links, choose: PathChooser, memory: Memory, shape: Shape) -> None:
         self._circuits: list[Circuit] = []
         self._under_way: list[Path] = []
         self._changed = asyncio.Event()
@@ -53,7 +55,7 @@ class CircuitPool:
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None
-        self.builder = Builder(links, choose, self, self._peer_silent, memory)
+        self.builder = Builder(links, choose, self, self._peer_silent, memory, shape)
         self._rescue = Rescue(self.builder, self, self._tasks)
         self.counters: Counter[str] = self.builder.counters
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.errors import CircuitError, Reason
 from tunnel.links import Links
 from tunnel.memory import Memory
+from tunnel.padding import Shape
 from tunnel.pool import CircuitPool
 from tunnel.relay import Relay
 
@@ -41,6 +42,7 @@ class TunnelParts:
         choose: a path that avoids some peers, and ends at an exit if one is named; raises CircuitError. Nodes that
             only serve have none.
         tried: told how each creation of this node's own circuits went.
+        shape: how this node's own flows look to relays.
         relays: whether to extend circuits to others.
         acceptor: who connects flows that end here; None at a node that is no exit.
         link_up: told of each new link.
@@ -55,6 +57,7 @@ class TunnelParts:
     locate: Callable[[PeerKey], Hop | None] = lambda peer: None
     choose: PathChooser = _no_path
     tried: PathWitness = lambda path, served, at_fault: None
+    shape: Shape = Shape.STEPS
     relays: bool = False
     acceptor: FlowAcceptor | None = None
     link_up: Callable[[Link], None] = lambda link: None
@@ -72,7 +75,7 @@ class Tunnel:
         self.links.tried = parts.tried
         self.memory = Memory()
         self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory)
-        self.pool = CircuitPool(self.links, parts.choose, self.memory)
+        self.pool = CircuitPool(self.links, parts.choose, self.memory, parts.shape)
 
     async def start(self, port: int, *, client: bool) -> int:
         """Open the UDP port, 0 for any, and begin to build circuits if this node is a client.

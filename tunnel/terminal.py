@@ -13,7 +13,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import DecodeError, Reason
-from tunnel.carrier import StreamCarrier
+from tunnel.arrival import Arrival
 from tunnel.credit import CircuitCredit
 from tunnel.datagrams import Datagrams
 from tunnel.flow import FlowEnd
@@ -25,7 +25,6 @@ from tunnel.frames import (
     decode_open_datagrams,
     decode_resume,
     decode_token,
-    encode_reset,
     encode_resumed,
     encode_token,
     frame,
@@ -37,7 +36,7 @@ from tunnel.wireguard.primitives import mac
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections import Counter
 
     from core.flow import IncomingDatagrams, IncomingFlow
     from tunnel.carrier import Carrier
@@ -268,74 +267,15 @@ class ExitDatagrams(Datagrams[ExitFlow]):
         self.flow.accept()
 
 
-class _Arrival:
-    """Receiver of a new stream until its first frame says what flow it is of."""
+class Entry(Protocol):
+    """Where a flow of a client comes in."""
 
-    def __init__(self, stream: LinkStream, layers: Layers, terminal: Terminal) -> None:
-        self._stream = stream
-        self._layers = layers
-        self._terminal = terminal
+    @property
+    def counters(self) -> Counter[str]:
+        """Why something was refused."""
 
-    def message(self, body: memoryview) -> None:
-        try:
-            frames = split(self._layers.open(body))
-            kind, content = next(frames, (0, memoryview(b"")))
-            flow: ExitFlow | None
-            if kind == Frame.OPEN:
-                flow = self._terminal.opened(self._stream, self._layers, decode_open(content))
-            elif kind == Frame.OPEN_DATAGRAMS:
-                flow = self._terminal.opened_datagrams(self._stream, self._layers, decode_open_datagrams(content))
-            elif kind == Frame.RESUME:
-                flow = self._terminal.resumed(self._stream, self._layers, decode_resume(content))
-            else:
-                raise DecodeError("frame", "OPEN comes first")
-        except DecodeError as error:
-            self._stream.link.counters[str(error)] += 1
-            self._refuse(Reason.PROTOCOL)
-            return
-        if flow is None:
-            self._stream.link.counters["RESUME: no such flow"] += 1
-            self._refuse(Reason.CLOSED)
-        else:
-            self._rest(flow, frames)
-
-    def _rest(self, flow: ExitFlow, frames: Iterator[tuple[int, memoryview]]) -> None:
-        try:
-            flow.frames(frames)
-        except DecodeError as error:
-            self._stream.link.counters[str(error)] += 1
-            flow.break_off()
-
-    def _refuse(self, reason: Reason) -> None:
-        self._stream.send(self._layers.seal(encode_reset(reason)), last=True)
-        self._stream.receiver = _Refused(self._stream)
-
-    def datagram(self, body: memoryview) -> None:
-        """Means nothing here."""
-
-    def ended(self) -> None:
-        self._stream.finish()
-        self._stream.link.forget_stream(self._stream)
-
-    def writable(self) -> None:
-        """Nothing waits here."""
-
-
-class _Refused:
-    """Receiver of a stream whose flow was refused: what still comes means nothing."""
-
-    def __init__(self, stream: LinkStream) -> None:
-        self._stream = stream
-
-    def message(self, body: memoryview) -> None: ...
-
-    def datagram(self, body: memoryview) -> None:
-        """Means nothing here."""
-
-    def ended(self) -> None:
-        self._stream.link.forget_stream(self._stream)
-
-    def writable(self) -> None: ...
+    def carrier_for(self, flow: ExitFlow) -> Carrier:
+        """Bind what carries frames between the client and `flow`."""
 
 
 class Terminal:
@@ -367,58 +307,75 @@ class Terminal:
     def open(self, stream: LinkStream, number: int) -> StreamReceiver:
         """A receiver for the stream of flow `number`, which the client just opened."""
         layers = Layers([self._session], [number])
-        return _Arrival(stream, layers, self) if number else CircuitFrames(stream, layers, self.credit)
+        return Arrival(stream, layers, self) if number else CircuitFrames(stream, layers, self.credit)
 
-    def opened(self, stream: LinkStream, layers: Layers, asked: Open) -> ExitFlow:
+    # -- flows that come
+
+    def admit(self, kind: int, content: memoryview, entry: Entry) -> ExitFlow | Reason:
+        """Act on a flow's first frame; returns the flow, or why it is refused."""
+        try:
+            flow = self._first_frame(kind, content, entry)
+        except DecodeError as error:
+            entry.counters[str(error)] += 1
+            return Reason.PROTOCOL
+        if flow is None:
+            entry.counters["RESUME: no such flow"] += 1
+            return Reason.CLOSED
+        return flow
+
+    def _first_frame(self, kind: int, content: memoryview, entry: Entry) -> ExitFlow | None:
+        match kind:
+            case Frame.OPEN:
+                return self._opened(decode_open(content), entry)
+            case Frame.OPEN_DATAGRAMS:
+                return self._opened_datagrams(decode_open_datagrams(content), entry)
+            case Frame.RESUME:
+                return self._resumed(decode_resume(content), entry)
+            case _:
+                raise DecodeError("frame", "OPEN comes first")
+
+    def _opened(self, asked: Open, entry: Entry) -> ExitFlow:
         """Begin a flow, and pass the request on, within the limit.
 
         Raises:
             DecodeError: its id is used.
         """
-        flow = self._begin(stream, layers, asked.flow_id)
+        flow = self._begin(asked.flow_id, entry)
         if self._acceptor is not None and not flow.over:
             self._acceptor.flow_requested(flow, asked.host, asked.port)
         return flow
 
-    def opened_datagrams(self, stream: LinkStream, layers: Layers, flow_id: bytes) -> ExitFlow:
+    def _opened_datagrams(self, flow_id: bytes, entry: Entry) -> ExitFlow:
         """Begin a UDP association likewise.
 
         Raises:
             DecodeError: its id is used.
         """
-        flow = self._begin(stream, layers, flow_id)
+        flow = self._begin(flow_id, entry)
         if self._acceptor is not None and not flow.over:
             self._acceptor.datagrams_requested(ExitDatagrams(flow))
         return flow
 
-    def _begin(self, stream: LinkStream, layers: Layers, flow_id: bytes) -> ExitFlow:
+    def _begin(self, flow_id: bytes, entry: Entry) -> ExitFlow:
         flow = ExitFlow(self, flow_id)
         self.table.add(flow)
-        flow.start(self._carrier_for(flow, stream, layers))
+        flow.start(entry.carrier_for(flow))
         if self._acceptor is None:
             flow.reset(Reason.NOT_ALLOWED)
         elif self.flow_count > MAX_FLOWS_PER_CIRCUIT:
             flow.reset(Reason.BUSY)
         return flow
 
-    def resumed(self, stream: LinkStream, layers: Layers, asked: Resume) -> ExitFlow | None:
-        """Go on with a flow, if the client proves that it is its own.
-
-        Raises:
-            DecodeError: the client's position is impossible; the flow is over.
-        """
+    def _resumed(self, asked: Resume, entry: Entry) -> ExitFlow | None:
+        """Go on with a flow, if the client proves that it is its own."""
         flow = self.table.claim(asked)
         if flow is not None:
             try:
-                flow.resume(self._carrier_for(flow, stream, layers), self, asked)
+                flow.resume(entry.carrier_for(flow), self, asked)
             except DecodeError as error:
-                stream.link.counters[str(error)] += 1
+                entry.counters[str(error)] += 1
                 flow.break_off()
         return flow
-
-    def _carrier_for(self, flow: ExitFlow, stream: LinkStream, layers: Layers) -> StreamCarrier:
-        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow)
-        return carrier
 
     def close(self) -> None:
         """The circuit is over; its flows wait for another one."""

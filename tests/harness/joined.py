@@ -12,6 +12,7 @@ from tunnel.flow import FlowEnd
 from tunnel.frames import decode_credit, split
 from tunnel.layers import Layers
 from tunnel.memory import Memory
+from tunnel.padding import Shape
 from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
@@ -142,12 +143,12 @@ class Clock:
 class End:
     """One end with its circuit's credit, its stream, its layers and its listener."""
 
-    def __init__(self, session: Session, clock: Clock, **options: Any) -> None:
+    def __init__(self, session: Session, clock: Clock, shape: Shape, **options: Any) -> None:
         self.stream = JoinedStream()
         self.layers = Layers([session], [7])
         self.credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock)
         self.flow = Counted(self.credit)
-        self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow)
+        self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow, shape)
         self.flow.start(self.carrier)
         self.heard = Listener(self.flow, **options)
 
@@ -167,10 +168,10 @@ def _tell(credit: CircuitCredit[FlowEnd], told: bytes) -> None:
 class Ends:
     """Both ends of one flow."""
 
-    def __init__(self, *, attach: bool = True, **options: Any) -> None:
+    def __init__(self, *, attach: bool = True, shape: Shape = Shape.BARE, **options: Any) -> None:
         self.clock = Clock()
-        self.near = End(Session(Keys(ONE, TWO, 1, 2, b"", b"")), self.clock, **options)
-        self.far = End(Session(Keys(TWO, ONE, 2, 1, b"", b"")), self.clock, **options)
+        self.near = End(Session(Keys(ONE, TWO, 1, 2, b"", b"")), self.clock, shape, **options)
+        self.far = End(Session(Keys(TWO, ONE, 2, 1, b"", b"")), self.clock, shape, **options)
         self.near.credit.tell_with(partial(_tell, self.far.credit))
         self.far.credit.tell_with(partial(_tell, self.near.credit))
         if attach:

@@ -12,6 +12,7 @@ from core.ids import PeerKey
 from tests.harness.waiting import until
 from tests.harness.wire import Board, WireEngine
 from tunnel.engines import load_engine
+from tunnel.padding import Shape
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
 from tunnel.wireguard.primitives import private_key, public_bytes
@@ -112,10 +113,12 @@ class Network:
 
     Args:
         engine: makes each node's engine.
+        shape: how the client's flows look to relays.
     """
 
-    def __init__(self, engine: Callable[[], Engine] = real_engine) -> None:
+    def __init__(self, engine: Callable[[], Engine] = real_engine, shape: Shape = Shape.STEPS) -> None:
         self._engine = engine
+        self._shape = shape
         self.hops: dict[PeerKey, Hop] = {}
         self.nodes: list[Tunnel] = []
         self.keys: list[PeerKey] = []
@@ -154,7 +157,7 @@ class Network:
 
     def client(self) -> Tunnel:
         """Make a client; start it when the paths are set."""
-        node = Tunnel(self._engine(), TunnelParts(address_ok=lambda host: True, choose=self.choose))
+        node = Tunnel(self._engine(), TunnelParts(address_ok=lambda host: True, choose=self.choose, shape=self._shape))
         self.nodes.append(node)
         return node
 
@@ -170,9 +173,11 @@ def blamed(network: Network, client: Tunnel) -> list[int]:
 
 
 @asynccontextmanager
-async def chain(count: int, engine: Callable[[], Engine] = real_engine) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
+async def chain(
+    count: int, engine: Callable[[], Engine] = real_engine, shape: Shape = Shape.STEPS
+) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
     """A path of `count` hops that ends at an echo, and a client with circuits ready."""
-    network, echo = Network(engine), Echo()
+    network, echo = Network(engine, shape), Echo()
     try:
         for place in range(count):
             await network.add(echo if place == count - 1 else None)
@@ -188,9 +193,10 @@ async def chain(count: int, engine: Callable[[], Engine] = real_engine) -> Async
 @asynccontextmanager
 async def three_hops(
     engine: Callable[[], Engine] = real_engine,
+    shape: Shape = Shape.STEPS,
 ) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
     """Guard, relay, exit and a client with circuits ready."""
-    async with chain(3, engine) as parts:
+    async with chain(3, engine, shape) as parts:
         yield parts
 
 

@@ -15,7 +15,7 @@ from tests.harness.bare import ECHO, check_alive
 from tests.harness.entropy import flipped
 from tests.harness.joined import ONE, TWO
 from tests.harness.linked import Linked, Receiver
-from tests.harness.network import Came, Network, chain, three_hops
+from tests.harness.network import Came, Network, chain, real_engine, three_hops
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireConnection, WireEngine
 from tunnel.datagram_tags import DatagramTags
@@ -171,7 +171,7 @@ async def test_a_full_stream_drops_datagrams() -> None:
 
 @pytest.mark.parametrize("real", [False, True], ids=["in memory", "real engine"])
 async def test_1200_bytes_pass_three_hops_and_come_back(real: bool) -> None:
-    async with three_hops(*([] if real else [Board().engine])) as (_, client, echo):
+    async with three_hops(real_engine if real else Board().engine) as (_, client, echo):
         flow, heard = await association(client)
         for number in range(10):
             assert flow.send(*WHERE, bytes([number]) * 1200)
