@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import DecodeError, Reason
 from tunnel.carrier import StreamCarrier
-from tunnel.frames import Frame, encode_reset, split
+from tunnel.frames import HEAD_BYTES, Frame, encode_reset, split
 from tunnel.padding import Padder, Shape, decode_shape
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ class Arrival:
 
     def message(self, body: memoryview) -> None:
         try:
-            frames = split(self._layers.open(body))
+            plaintext = self._layers.open(body)
+            frames = split(plaintext)
             kind, content = next(frames, _NOTHING)
             if kind == Frame.SHAPE:
                 self._shape = decode_shape(content)
+                if self._shape is Shape.LANES:
+                    self._lane(plaintext, HEAD_BYTES + len(content))
+                    return
                 kind, content = next(frames, _NOTHING)
         except DecodeError as error:
             self.counters[str(error)] += 1
@@ -53,6 +57,15 @@ class Arrival:
             self._refuse(flow)
         else:
             self._rest(flow, frames)
+
+    def _lane(self, plaintext: memoryview, at: int) -> None:
+        """The stream is a lane; read its first message from behind SHAPE on.
+
+        Raises:
+            DecodeError: the circuit has too many lanes.
+        """
+        lane = self._terminal.lane_arrived(self._stream, self._layers)
+        lane.first_message(plaintext, at)
 
     def _rest(self, flow: ExitFlow, frames: Iterator[tuple[int, memoryview]]) -> None:
         try:

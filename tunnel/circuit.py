@@ -27,6 +27,7 @@ from tunnel.frames import (
     encode_token,
     split,
 )
+from tunnel.lanes import Lanes
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
 from tunnel.limits import BUILD_S, OPEN_S
 from tunnel.padding import Shape
@@ -207,6 +208,7 @@ class Circuit:
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
+        self._lanes = Lanes(self.credit)
         self.made_at = self._loop.time()
         self._frames_full = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
@@ -265,7 +267,9 @@ class Circuit:
         if self.over:
             raise FlowError(Reason.CLOSED)
 
-    def _carrier_for(self, flow: ClientFlow) -> StreamCarrier:
+    def _carrier_for(self, flow: ClientFlow) -> Carrier:
+        if self._shape is Shape.LANES:
+            return self._lanes.carrier_for(flow, self._open_stream)
         stream, layers = self._open_stream()
         stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow, self._shape, tell=True)
         return carrier
@@ -347,6 +351,7 @@ class Circuit:
         self.over = True
         self.pulse.stop()
         lost = [flow for flow in list(self.flows) if flow.lose_path()]
+        self._lanes.close()
         self._frames.reset()
         self._events.circuit_over(self, reason)
         if lost:

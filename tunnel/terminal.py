@@ -25,11 +25,13 @@ from tunnel.frames import (
     decode_open_datagrams,
     decode_resume,
     decode_token,
+    encode_reset,
     encode_resumed,
     encode_token,
     frame,
     split,
 )
+from tunnel.lanes import Lanes
 from tunnel.layers import Layers
 from tunnel.limits import MAX_FLOWS_PER_CIRCUIT, MAX_ORPHANS, ORPHAN_BYTES, ORPHAN_S
 from tunnel.wireguard.primitives import mac
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from core.flow import IncomingDatagrams, IncomingFlow
     from tunnel.carrier import Carrier
     from tunnel.frames import Open, Resume
+    from tunnel.lane import Lane, LaneCarrier
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.memory import Memory
     from tunnel.wireguard.handshake import Keys
@@ -294,6 +297,7 @@ class Terminal:
         self.resume_key = ResumeKey(keys)
         self.table = table
         self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, asyncio.get_running_loop().time)
+        self._lanes = Lanes(self.credit)
 
     @property
     def flows(self) -> set[ExitFlow]:
@@ -310,6 +314,19 @@ class Terminal:
         return Arrival(stream, layers, self) if number else CircuitFrames(stream, layers, self.credit)
 
     # -- flows that come
+
+    def lane_arrived(self, stream: LinkStream, layers: Layers) -> Lane:
+        """Take in a lane, on which flows will come.
+
+        Raises:
+            DecodeError: the circuit has too many.
+        """
+        return self._lanes.arrived(stream, layers, self._begin_on_lane)
+
+    def _begin_on_lane(self, kind: int, content: memoryview, carrier: LaneCarrier) -> None:
+        refused = self.admit(kind, content, carrier)
+        if isinstance(refused, Reason):
+            carrier.send(encode_reset(refused), last=True)
 
     def admit(self, kind: int, content: memoryview, entry: Entry) -> ExitFlow | Reason:
         """Act on a flow's first frame; returns the flow, or why it is refused."""
@@ -381,3 +398,4 @@ class Terminal:
         """The circuit is over; its flows wait for another one."""
         for flow in list(self.flows):
             flow.lose_path()
+        self._lanes.close()

@@ -10,6 +10,7 @@ from tunnel.carrier import StreamCarrier
 from tunnel.credit import CircuitCredit
 from tunnel.flow import FlowEnd
 from tunnel.frames import decode_credit, split
+from tunnel.lane import Lane
 from tunnel.layers import Layers
 from tunnel.memory import Memory
 from tunnel.padding import Shape
@@ -17,6 +18,8 @@ from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core.errors import Reason
     from core.flow import Buffer, Flow
     from tunnel.link_stream import LinkStream, StreamReceiver
@@ -148,9 +151,27 @@ class End:
         self.layers = Layers([session], [7])
         self.credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock)
         self.flow = Counted(self.credit)
-        self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow, shape)
-        self.flow.start(self.carrier)
+        self.later: list[Callable[[], None]] = []
+        self.carried: list[int] = []
+        self.carrier: StreamCarrier | Lane
+        if shape is Shape.LANES:
+            self.carrier = self.lane = self._lane()
+            self.flow.start(self.lane.carrier_for(self.flow))
+        else:
+            self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow, shape)
+            self.flow.start(self.carrier)
         self.heard = Listener(self.flow, **options)
+
+    def _lane(self) -> Lane:
+        lane = Lane(self.stream.as_stream, self.layers, self.credit, self.later.append, self.carried.append)
+        lane._out.clear()  # both ends make the same flow, so neither has to tell
+        return lane
+
+    def turn(self) -> None:
+        """Let what waits for the end of a loop turn happen."""
+        later, self.later[:] = list(self.later), []
+        for call in later:
+            call()
 
     def attach(self) -> None:
         self.flow.attach(self.heard)
@@ -180,8 +201,14 @@ class Ends:
 
     def run(self) -> None:
         """Deliver everything until nothing is on its way."""
-        while self.near.stream.deliver(self.far.carrier) or self.far.stream.deliver(self.near.carrier):
+        while self._turn() or self.near.stream.deliver(self.far.carrier) or self.far.stream.deliver(self.near.carrier):
             pass
+
+    def _turn(self) -> bool:
+        due = bool(self.near.later or self.far.later)
+        self.near.turn()
+        self.far.turn()
+        return due
 
     def unstop(self, end: End) -> None:
         """The link takes bytes again."""

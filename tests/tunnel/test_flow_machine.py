@@ -15,6 +15,7 @@ import tunnel.credit
 import tunnel.flow
 from core.errors import Reason
 from tests.harness.joined import End, Ends
+from tunnel.padding import Shape
 
 FLOW_WINDOW = 4096
 MAX_DATA = 700
@@ -28,6 +29,8 @@ PATTERN = bytes(range(251)) * (20 * FLOW_WINDOW // 251)
 class FlowMachine(RuleBasedStateMachine):
     """Both ends, moved by hand."""
 
+    shape = Shape.STEPS
+
     @initialize(attached=st.sets(SIDES))
     def begin(self, attached: set[str]) -> None:
         self.limits = pytest.MonkeyPatch()
@@ -36,7 +39,7 @@ class FlowMachine(RuleBasedStateMachine):
         self.limits.setattr(tunnel.credit, "CIRCUIT_WINDOW", 2 * FLOW_WINDOW)
         self.limits.setattr(tunnel.credit, "GUESSED_RATE", 0)
         self.limits.setattr(tunnel.flow, "MAX_DATA", MAX_DATA)
-        self.ends = Ends(attach=False, hungry=False)
+        self.ends = Ends(attach=False, hungry=False, shape=self.shape)
         self.attached: set[str] = set()
         self.reset_before: set[str] = set()
         self.written = {"near": 0, "far": 0}
@@ -96,6 +99,7 @@ class FlowMachine(RuleBasedStateMachine):
 
     @rule(side=SIDES, count=st.integers(1, 100))
     def deliver(self, side: str, count: int) -> None:
+        self.end(side).turn()
         for _ in range(count):
             if not self.end(side).stream.deliver(self.end(self.other(side)).carrier):
                 break
@@ -170,7 +174,14 @@ class FlowMachine(RuleBasedStateMachine):
             assert self.ends.near.heard.closed == self.ends.far.heard.closed == [Reason.DONE]
 
 
+class LaneMachine(FlowMachine):
+    """The same on a lane."""
+
+    shape = Shape.LANES
+
+
 TestFlowMachine = FlowMachine.TestCase
-TestFlowMachine.settings = settings(
+TestLaneMachine = LaneMachine.TestCase
+TestFlowMachine.settings = TestLaneMachine.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

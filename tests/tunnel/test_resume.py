@@ -27,6 +27,7 @@ from tunnel.frames import (
 )
 from tunnel.limits import FLOW_WINDOW
 from tunnel.link_stream import LinkStream
+from tunnel.padding import Shape
 
 if TYPE_CHECKING:
     from tunnel.circuit import Circuit, ClientFlow
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tunnel.terminal import ExitFlow
 
 ECHO = FlowRequest("echo.example", 80)
+SHAPED = pytest.mark.parametrize("shape", [Shape.STEPS, Shape.LANES], ids=lambda shape: shape.name.lower())
 START = Position(0, 0, 0, False)
 
 
@@ -78,8 +80,9 @@ def _exit_flow(network: Network) -> ExitFlow:
     return flow
 
 
-async def test_bytes_stay_exact_while_the_route_changes_again_and_again() -> None:
-    async with three_hops() as (network, client, _):
+@SHAPED
+async def test_bytes_stay_exact_while_the_route_changes_again_and_again(shape: Shape) -> None:
+    async with three_hops(shape=shape) as (network, client, _):
         await network.add()
         network.paths.append([0, 3, 2])
         flow, heard = await _talking(client)
@@ -96,9 +99,10 @@ async def test_bytes_stay_exact_while_the_route_changes_again_and_again() -> Non
         await until(lambda: len(network.nodes[2].relay.table) == 0)
 
 
-async def test_a_claim_gives_credit_as_credit_does() -> None:
+@SHAPED
+async def test_a_claim_gives_credit_as_credit_does(shape: Shape) -> None:
     """What was dealt with and not yet credited when the route changed may be filled by the other end at once."""
-    async with three_hops(Board().engine) as (network, client, echo):
+    async with three_hops(Board().engine, shape) as (network, client, echo):
         flow, heard = await _talking(client)
         heard.hungry = False
         exit_side = echo.listeners[0].flow
@@ -115,8 +119,9 @@ async def test_a_claim_gives_credit_as_credit_does() -> None:
         assert _exit_flow(network).epoch == 1
 
 
-async def test_many_flows_survive_the_death_of_their_relay() -> None:
-    async with three_hops() as (network, client, _):
+@SHAPED
+async def test_many_flows_survive_the_death_of_their_relay(shape: Shape) -> None:
+    async with three_hops(shape=shape) as (network, client, _):
         await network.add()
         network.paths.append([0, 3, 2])
         flows = [await _talking(client) for _ in range(20)]
@@ -269,8 +274,9 @@ async def test_nobody_takes_a_flow_without_its_secret(wrong: str) -> None:
         await until(lambda: heard.data == b"before after")
 
 
-async def test_a_secret_is_worth_nothing_after_the_next_one_was_used() -> None:
-    async with three_hops(Board().engine) as (network, client, _):
+@SHAPED
+async def test_a_secret_is_worth_nothing_after_the_next_one_was_used(shape: Shape) -> None:
+    async with three_hops(Board().engine, shape) as (network, client, _):
         flow, heard = await _talking(client)
         old = _exit_flow(network).secret
         for epoch in (1, 2):
