@@ -68,7 +68,7 @@ def test_flows_of_one_turn_share_a_message() -> None:
     ends.near.turn()
     assert len(ends.near.stream.sent) == 1
     ends.run()
-    assert (ends.far.heard.data, far_heard.data) == (b"one", b"two")
+    assert (bytes(ends.far.heard.data), bytes(far_heard.data)) == (b"one", b"two")
 
 
 def test_flows_take_turns() -> None:
