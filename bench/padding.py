@@ -151,7 +151,7 @@ def _counted(client: Tunnel, guard: Tunnel) -> Iterator[dict[str, int]]:
             counts["back"] += len(record)
         return send(stream, record, last=last)
 
-    LinkStream.send = counting  # type: ignore[method-assign]
+    LinkStream.send = counting  # type: ignore[assignment, method-assign]
     try:
         yield counts
     finally:

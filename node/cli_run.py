@@ -35,7 +35,7 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home"})
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @_BOOTSTRAP
-@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="How paths are chosen.")
+@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
 @click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
 @click.option("--port", type=_PORT, help="Port of the proxy; 0: any free one.")
 @_ENGINE

@@ -233,6 +233,7 @@ class RunningNode:
             "state": state,
             "reason": reason,
             "exit_region": self._region(current.path[-1].peer) if current else "",
+            "mode": self._settings.tunnel.mode if self._is_client else "",
             "hops": len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0,
             "flows": flows,
             "peers": len(self._peering.directory),

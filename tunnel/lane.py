@@ -226,7 +226,12 @@ class Lane:
         self._seal(part.ljust(LANE_BYTES, b"\0"))
 
     def _seal(self, plaintext: Buffer) -> None:
-        self._full = not self._stream.send(self._layers.seal(plaintext))
+        try:
+            record = self._layers.seal(plaintext)
+        except DecodeError as error:
+            self._wrong(error)
+        else:
+            self._full = not self._stream.send(record)
 
     def cover(self) -> None:
         """Send a message that carries nothing, unless others wait."""

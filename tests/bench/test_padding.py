@@ -21,10 +21,8 @@ def test_overhead_is_against_what_was_carried_and_against_speed() -> None:
 def test_a_short_run() -> None:
     parser = argparse.ArgumentParser()
     add_options(parser)
-    told = run(
-        parser.parse_args(["--pages", "1", "--requests", "5", "--page-s", "0", "--size", "300000", "--idle-s", "0.1"]),
-        [],
-    )
+    short = "--pages 1 --requests 5 --page-s 0 --size 300000 --idle-s 0.1"
+    told = run(parser.parse_args(short.split()), [])
     padding = [told[mode]["web"]["padding_percent"] for mode in ("speed", "balanced", "privacy")]
     assert padding[0] == 0
     assert 0 < padding[1] < padding[2]

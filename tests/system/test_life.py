@@ -57,7 +57,7 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
             assert entry["peer_id"].startswith("12D3Koo")
             assert entry["address"].startswith("/ip4/127.")
     status = demo.status()
-    assert {"state", "reason", "exit_region", "hops", "flows"} <= status.keys()
+    assert {"state", "reason", "exit_region", "mode", "hops", "flows"} <= status.keys()
     assert status["counters"].keys() == {"circuits", "guards", "links", "memory", "relay"}
 
 
