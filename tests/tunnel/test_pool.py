@@ -10,7 +10,7 @@ import pytest
 from core.errors import CircuitError, FlowError, Reason
 from core.flow import FlowRequest
 from tests.harness.bare import check_alive, circuit_of
-from tests.harness.network import Collect, Echo, Network, blamed, chain, far_apart, three_hops
+from tests.harness.network import Collect, Echo, Network, blamed, chain, three_hops
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tests.tunnel.test_circuit import hang
@@ -238,28 +238,6 @@ async def test_a_closed_pool_has_no_circuits() -> None:
 
 
 # -- without waiting for the exit's answer
-
-
-async def _first_byte_s(client: Tunnel, *, early_from_s: float) -> float:
-    """How long a client waits for the first byte of an answer."""
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    flow = await client.pool.dial(ECHO, early_from_s=early_from_s)
-    heard = Collect(flow)
-    flow.attach(heard)
-    flow.write(b"request")
-    await until(lambda: heard.data)
-    return loop.time() - start
-
-
-async def test_the_first_byte_takes_one_trip_of_the_chain() -> None:
-    async with far_apart() as (client, trip_s):
-        assert trip_s <= await _first_byte_s(client, early_from_s=trip_s / 2) < 1.7 * trip_s
-
-
-async def test_whoever_waits_for_the_exit_waits_for_two() -> None:
-    async with far_apart() as (client, trip_s):
-        assert await _first_byte_s(client, early_from_s=4 * trip_s) >= 2 * trip_s
 
 
 async def test_an_unopened_flow_tells_its_reason() -> None:

@@ -11,7 +11,7 @@ import pytest
 from core.errors import FlowError, Reason
 from core.flow import FlowRequest
 from tests.harness.bare import check_alive, counts
-from tests.harness.network import Collect, Network, chain, three_hops
+from tests.harness.network import Collect, Network, chain, far_apart, three_hops
 from tests.harness.waiting import until
 from tunnel.engines.aiopquic import AiopquicEngine
 from tunnel.limits import FLOW_WINDOW, PING_EVERY_S, SUSPECT_S
@@ -124,6 +124,28 @@ async def test_other_numbers_of_hops(hops: int) -> None:
         await check_alive(client)
         assert echo.asked == [("echo.example", 80)]
         await until(lambda: [node.relay.circuit_count for node in network.nodes[:-1]] == [3] * hops)
+
+
+async def first_byte_s(client: Tunnel, *, early_from_s: float) -> float:
+    """How long a client waits for the first byte of an answer."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    flow = await client.pool.dial(ECHO, early_from_s=early_from_s)
+    heard = Collect(flow)
+    flow.attach(heard)
+    flow.write(b"request")
+    await until(lambda: heard.data)
+    return loop.time() - start
+
+
+async def test_the_first_byte_takes_one_trip_of_the_chain() -> None:
+    async with far_apart() as (client, trip_s):
+        assert trip_s <= await first_byte_s(client, early_from_s=trip_s / 2) < 1.7 * trip_s
+
+
+async def test_whoever_waits_for_the_exit_waits_for_two() -> None:
+    async with far_apart() as (client, trip_s):
+        assert await first_byte_s(client, early_from_s=4 * trip_s) >= 2 * trip_s
 
 
 async def test_an_answer_after_the_half_close() -> None:
