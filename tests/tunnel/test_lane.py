@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import FlowError, Reason
 from core.flow import FlowRequest
-from tests.harness.bare import bare, check_alive
+from tests.harness.bare import bare, check_alive, counts
 from tests.harness.joined import End, Ends, Listener
 from tests.harness.network import Collect, chain, three_hops
 from tests.harness.waiting import turns, until
@@ -255,7 +255,7 @@ async def test_what_ends_a_lane_at_the_exit(plaintext: bytes, monkeypatch: pytes
         circuit = await bare(network, client)
         stream, layers, receiver = circuit.stream([9])
         stream.send(layers.seal(plaintext))
-        await until(lambda: receiver.ended)
+        await until(lambda: receiver.ends)
         assert not echo.asked
         await check_alive(client)
 
@@ -271,6 +271,17 @@ async def test_a_circuit_has_a_few_lanes_at_most() -> None:
         stream, layers, receiver = circuit.stream([MAX_LANES + 1])
         stream.send(layers.seal(_message(LANE)))
         await until(lambda: receiver.messages)
+
+
+async def test_lanes_end_with_their_circuit() -> None:
+    async with chain(1, Board().engine) as (network, client, _):
+        circuit = await bare(network, client)
+        stream, layers, receiver = circuit.stream([9])
+        stream.send(layers.seal(_message(LANE, encode_select(5), OPEN)))
+        await until(lambda: receiver.messages)
+        assert not receiver.ends
+        circuit.link.destroy(circuit.number, Reason.DONE)
+        await until(lambda: receiver.ends)
 
 
 # -- through a network
@@ -317,6 +328,19 @@ async def _refused(client: object) -> None:
 
 def _exit_lanes_flows(network: Network) -> int:
     return network.nodes[2].relay.flow_count
+
+
+async def test_nothing_is_left_of_lanes_whose_circuit_is_over() -> None:
+    async with three_hops(Board().engine, Shape.LANES) as (network, client, _):
+        before = _streams(network)
+        await check_alive(client)
+        assert _streams(network) >= before + LANES
+        client.pool.hop()
+        await until(lambda: _streams(network) == before)
+
+
+def _streams(network: Network) -> int:
+    return sum(streams for _, _, links in counts(network) for streams in links)
 
 
 async def test_padding_goes_both_ways_while_a_flow_idles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,10 +14,11 @@ from tests.harness.network import Collect, three_hops
 from tests.harness.waiting import until
 from tunnel.flow import MAX_DATA
 from tunnel.frames import Frame, frame, split
+from tunnel.layers import flow_number
 from tunnel.limits import MAX_PLAINTEXT, STEP_BYTES, STEPPED_BYTES
 from tunnel.link_stream import LinkStream
 from tunnel.padding import SHAPES, Padder, Shape, decode_shape, encode_shape, stepped
-from tunnel.wireguard.session import OVERHEAD_BYTES
+from tunnel.wireguard.session import OVERHEAD_BYTES, read_header
 
 
 def test_every_mode_has_a_shape() -> None:
@@ -89,15 +90,16 @@ def test_a_large_message_stays_one_message() -> None:
 
 
 async def _sizes_of_a_request(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Plaintext sizes of all messages between the relay and the exit that belong to flows, while one echoes."""
+    """Plaintext sizes of all messages of a flow that echoes, at the exit and at the client."""
     sizes: list[int] = []
 
     async with three_hops(shape=shape) as (network, client, _):
         seen = LinkStream._deliver
 
         def deliver(stream: LinkStream, body: memoryview) -> None:
-            if stream.id > 4 and len(body) > 64 and stream.link in network.nodes[2].links:
-                sizes.append(len(body) - OVERHEAD_BYTES)
+            for node, layers in ((network.nodes[2], 1), (client, 3)):
+                if stream.link in node.links and flow_number(read_header(body)[1]):
+                    sizes.append(len(body) - layers * OVERHEAD_BYTES)
             seen(stream, body)
 
         monkeypatch.setattr(LinkStream, "_deliver", deliver)
