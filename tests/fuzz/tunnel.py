@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import struct
 from contextlib import suppress
@@ -44,9 +45,11 @@ from tunnel.frames import (
     frame,
     split,
 )
+from tunnel.lane_frames import decode_select, encode_select
 from tunnel.layers import Layers, flow_number
-from tunnel.limits import FLOW_WINDOW
+from tunnel.limits import FLOW_WINDOW, LANE_BYTES
 from tunnel.memory import Memory
+from tunnel.padding import Shape, decode_shape, encode_shape
 from tunnel.terminal import FlowTable, Terminal
 from tunnel.wireguard.cookies import CookieTaker
 from tunnel.wireguard.handshake import Keys
@@ -111,6 +114,7 @@ def read_reset(data: bytes) -> None:
     assert encode_reset(reason)[4:] == data or reason is Reason.PROTOCOL
 
 
+_LANE, _SELECT = encode_shape(Shape.LANES), encode_select(1)
 _POSITION = Position(5, 3, 1 << 20, True)
 FRAMES = (
     frame(Frame.OPENED),
@@ -139,6 +143,8 @@ def _bodies() -> Iterator[Target]:
     resume = Resume(ID, ID, 1, _POSITION)
     yield Target("frame-resume", _body(decode_resume, encode_resume, many=False), (encode_resume(resume)[4:],))
     resumed = encode_resumed(True, _POSITION)[4:]
+    yield Target("frame-shape", _body(decode_shape, encode_shape, many=False), (_LANE[4:],))
+    yield Target("frame-select", _body(decode_select, encode_select, many=False), (_SELECT[4:],))
     datagram = encode_datagram("a.example", 53, b"payload")[4:]
     yield Target("frame-datagram", _body(decode_datagram, encode_datagram, many=True), (datagram,))
     association = _body(decode_open_datagrams, encode_open_datagrams, many=False)
@@ -189,6 +195,8 @@ async def _read_exit(data: bytes) -> None:
         stream, layers = streams[number]
         if stream.cut or stream.end_delivered:
             continue
+        if operation & 8:
+            plaintext = plaintext.ljust(LANE_BYTES, b"\0")  # as lanes want it
         if operation < 0xC0:
             stream.receiver.message(memoryview(layers.seal(plaintext))[2:-16])
         elif operation < 0xE0:
@@ -200,12 +208,14 @@ async def _read_exit(data: bytes) -> None:
         else:
             terminal.close()
             terminal, streams = Terminal(_EXIT_KEYS, echo, table, memory), {}
+        await asyncio.sleep(0)
     held = len(table)
     assert held == sum(not flow.over for flow in table._flows.values())
     assert held == table.orphan_count + terminal.flow_count
     assert memory.held_bytes == sum(flow.held_bytes for flow in terminal.flows)
     table.close()
     assert (len(table), memory.held_bytes) == (0, 0)
+    terminal.close()
 
 
 _EXIT_KEYS = Keys(bytes(32), bytes([1] * 32), 1, 2, bytes(32), bytes(32))
@@ -440,6 +450,12 @@ TARGETS = (
         (
             joined(b"\0" + FRAMES[5], b"\1" + FRAMES[8] + FRAMES[1], b"\1" + FRAMES[2], b"\xe1"),
             joined(b"\1" + FRAMES[8] + FRAMES[1], b"\xf0", b"\1" + FRAMES[9], b"\2" + FRAMES[8]),
+            joined(
+                b"\x09" + _LANE + _SELECT + FRAMES[8] + FRAMES[1] + _SELECT[:-1] + b"\2" + FRAMES[10],
+                b"\x09" + _SELECT + FRAMES[2] + frame(Frame.END),
+                b"\xe1",
+            ),
+            joined(b"\x0a" + _LANE + _SELECT + FRAMES[8], b"\xf0", b"\x09" + _LANE + _SELECT + FRAMES[9]),
             joined(b"\1" + FRAMES[11], b"\xc1" + FRAMES[12], b"\1" + FRAMES[2]),
         ),
     ),
