@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tunnel import link, pulse, rescue, terminal, watch
+from tunnel import credit, link, pulse, rescue, terminal, watch
 
 
 @pytest.fixture
@@ -24,3 +24,9 @@ def quick_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "PING_EVERY_S", 0.05)
     monkeypatch.setattr(pulse, "UNEASY_S", 0.06)
     monkeypatch.setattr(pulse, "SUSPECT_S", 0.2)
+
+
+@pytest.fixture
+def first_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows begin with the same window however slow the machine makes the path look."""
+    monkeypatch.setattr(credit, "GUESSED_RATE", 0)

@@ -167,6 +167,7 @@ async def test_junk_through_honest_hops_costs_only_its_flows(place: int) -> None
         await check_alive(client)
 
 
+@pytest.mark.usefixtures("first_windows")
 async def test_a_client_that_ignores_the_credit_loses_the_flow() -> None:
     async with three_hops() as (network, client, echo):
         flow = await client.pool.dial(FlowRequest("full.example", 80))

@@ -100,6 +100,7 @@ async def test_bytes_stay_exact_while_the_route_changes_again_and_again(shape: S
 
 
 @SHAPED
+@pytest.mark.usefixtures("first_windows")
 async def test_a_claim_gives_credit_as_credit_does(shape: Shape) -> None:
     """What was dealt with and not yet credited when the route changed may be filled by the other end at once."""
     async with three_hops(Board().engine, shape) as (network, client, echo):

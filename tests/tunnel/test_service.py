@@ -259,13 +259,14 @@ async def test_eight_flows_get_equal_shares() -> None:
         flows = [await client.pool.dial(ECHO) for _ in range(8)]
         counted = [Count(flow) for flow in flows]
         await until(lambda: any(one.eof for one in counted), 20)
-        assert min(one.bytes for one in counted) > 3 * MB
+        assert min(one.bytes for one in counted) > 2 * MB
         await until(lambda: all(one.reason is Reason.DONE for one in counted), 20)
         assert {one.bytes for one in counted} == {6 * MB}
     finally:
         await network.close()
 
 
+@pytest.mark.usefixtures("first_windows")
 async def test_a_reader_that_never_reads_holds_up_only_itself() -> None:
     source = Source(8 * MB)
     network = Network()
