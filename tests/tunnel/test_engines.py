@@ -93,6 +93,16 @@ async def test_the_peer_address_is_where_packets_come_from(names: Names) -> None
         assert both.accepted[0].connection.peer_address == (HOST, both.ports[0])
 
 
+@pytest.mark.parametrize("host", ["127.9.8.7", "::1"])
+async def test_whichever_address_of_a_host_is_dialled_answers(names: Names, host: str) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial(to=(host, both.ports[1]))
+        stream = connection.open_stream()
+        connection.write(stream, b"x", end=True)
+        await until(lambda: stream in heard.ended)
+        assert connection.peer_address == (host, both.ports[1])
+
+
 async def test_eight_streams_share_a_connection_evenly(names: Names) -> None:
     async with pair(names) as both:
         both.echo = False

@@ -18,6 +18,7 @@ from tests.harness.waiting import until
 from tunnel.engines import admission, aioquic, bounded
 from tunnel.engines.admission import Admission, Admitted
 from tunnel.engines.aioquic import AioquicEngine
+from tunnel.engines.aioquic_connection import AioquicConnection
 from tunnel.limits import MAX_LINKS
 
 if TYPE_CHECKING:
@@ -271,7 +272,7 @@ async def test_a_beginning_that_was_not_genuine_leaves_nothing() -> None:
         assert isinstance(engine, AioquicEngine)
         spoiled = bytearray(initial())
         spoiled[100] ^= 1
-        engine.datagram_received(bytes(spoiled), NEWCOMER)
+        engine._received(bytes(spoiled), NEWCOMER, b"")
         assert not engine._connections
         assert not engine._by_cid
         assert not both.accepted
@@ -282,7 +283,7 @@ async def test_a_handshake_that_takes_too_long_is_given_up(monkeypatch: pytest.M
     async with pair(("aioquic", "aioquic")) as both:
         engine = both.engines[1]
         assert isinstance(engine, AioquicEngine)
-        engine.datagram_received(initial(), (HOST, 9))
+        engine._received(initial(), ("::ffff:127.0.0.1", 9, 0, 0), b"")
         assert len(engine._handshakes) == 1
         await until(lambda: not engine._handshakes)
         assert not engine._by_cid
@@ -307,7 +308,7 @@ async def test_an_error_inside_the_library_costs_one_connection(monkeypatch: pyt
     async with pair(("aioquic", "aioquic")) as both:
         connection, heard = await both.dial()
         other, _ = await both.dial()
-        assert isinstance(connection, aioquic.AioquicConnection)
+        assert isinstance(connection, AioquicConnection)
 
         def broken(*args: object, **kwargs: object) -> None:
             raise AssertionError("secret.example")

@@ -10,7 +10,7 @@ import pytest
 from tests.harness.lossy import lossy
 from tests.harness.paired import HOST, PAIRS, pair
 from tests.harness.waiting import until
-from tunnel.engines import aiopquic, aioquic
+from tunnel.engines import aiopquic, aioquic, aioquic_connection
 from tunnel.limits import MAX_DATAGRAM
 
 if TYPE_CHECKING:
@@ -130,9 +130,10 @@ async def test_an_address_that_changes_under_way_costs_nothing(joined: Joined) -
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
-    for engine in (aiopquic, aioquic):
-        monkeypatch.setattr(engine, "LINK_IDLE_S", 1.0)
-        monkeypatch.setattr(engine, "LINK_KEEPALIVE_S", 0.25)
+    for module in (aiopquic, aioquic):
+        monkeypatch.setattr(module, "LINK_IDLE_S", 1.0)
+    for module in (aiopquic, aioquic_connection):
+        monkeypatch.setattr(module, "LINK_KEEPALIVE_S", 0.25)
     return 1.0
 
 
