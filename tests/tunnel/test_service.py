@@ -246,7 +246,7 @@ async def test_hop_and_isolation() -> None:
 
 
 async def test_eight_flows_get_equal_shares() -> None:
-    source = Source(6 * MB)
+    source = Source(12 * MB)
     network = Network()
     try:
         await network.add()
@@ -259,9 +259,9 @@ async def test_eight_flows_get_equal_shares() -> None:
         flows = [await client.pool.dial(ECHO) for _ in range(8)]
         counted = [Count(flow) for flow in flows]
         await until(lambda: any(one.eof for one in counted), 20)
-        assert min(one.bytes for one in counted) > 2 * MB
+        assert min(one.bytes for one in counted) > 6 * MB
         await until(lambda: all(one.reason is Reason.DONE for one in counted), 20)
-        assert {one.bytes for one in counted} == {6 * MB}
+        assert {one.bytes for one in counted} == {12 * MB}
     finally:
         await network.close()
 
