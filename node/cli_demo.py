@@ -24,7 +24,13 @@ _MAX_NODES = 200
 @click.option("--exits", type=click.IntRange(1, _MAX_NODES), default=2, show_default=True)
 @click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), default="balanced", show_default=True)
 @click.option("--hops", type=click.IntRange(0, 5), default=0, help="Hops of a path; 0: the mode's number.")
-@click.option("--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), default="auto", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "aiopquic", "aioquic", "mixed"]),
+    default="auto",
+    show_default=True,
+    help="What carries the links; mixed: the two by turns.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the proxy; 0: any free one.")
 @click.option(
     "--resolver", type=SettingType("exit.resolver", "HOST:PORT"), default="", help="Name server of the exits."

@@ -139,7 +139,7 @@ class Demo:
             "control": control.url,
             "token_file": control.token_file,
             "home": str(client.home),
-            "engine": client.status.get("engine") or self._options.engine,
+            "engine": "mixed" if self._options.engine == "mixed" else client.status.get("engine") or client.engine,
             "processes": [
                 {
                     "role": member.role,
@@ -147,6 +147,7 @@ class Demo:
                     "peer_id": member.status.get("peer_id", ""),
                     "address": member.multiaddr,
                     "home": str(member.home),
+                    "engine": member.status.get("engine") or member.engine,
                 }
                 for member in self._members
             ],

@@ -22,6 +22,7 @@ FIRST_ADDRESS: Final = "127.20.0.1"
 _NETWORK: Final = "127.0.0.0/8"
 _FIRST_NET: Final = 20
 _EGRESS_NET: Final = 22
+_MIXED: Final = ("aiopquic", "aioquic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class DemoOptions:
         exits: how many exits; relays and exits together at most 200.
         mode: how the client chooses paths.
         hops: hops of its paths, 1 to 5; 0 for the mode's number.
-        engine: what carries the links.
+        engine: what carries the links; `mixed`: one engine at every other node, the second at those between.
         port: TCP port of the client's proxy; 0 for any free one.
         resolver: name server of the exits, `HOST:PORT`; empty for the system's.
         allow_destinations: networks that the exits reach although exits refuse them otherwise.
@@ -70,6 +71,7 @@ class Member:
         address: the loopback address that it announces; empty for the client.
         port: its UDP port; 0 for the client.
         egress: the address that an exit connects from; empty for others.
+        engine: what carries its links.
     """
 
     role: Literal["relay", "exit", "client"]
@@ -78,6 +80,7 @@ class Member:
     address: str = ""
     port: int = 0
     egress: str = ""
+    engine: str = "auto"
     child: Child | None = None
     status: dict[str, Any] = field(default_factory=dict)
 
@@ -104,6 +107,8 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
         egress = f"127.{_EGRESS_NET}.0.{number}" if role == "exit" else ""
         members.append(Member(role, name, folder / name, f"127.{nets[index]}.0.1", port, egress))
     members.append(Member("client", "client", folder))
+    for index, member in enumerate(members):
+        member.engine = _MIXED[index % len(_MIXED)] if options.engine == "mixed" else options.engine
     return members
 
 
@@ -117,7 +122,7 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str) -> str:
     """
     peers = {"port": member.port, "bootstrap": [bootstrap] if bootstrap else [], "allow_addresses": [_NETWORK]}
     tables: dict[str, dict[str, Any]] = {
-        "node": {"roles": [member.role], "engine": options.engine},
+        "node": {"roles": [member.role], "engine": member.engine},
         "peers": peers | {"address": member.address},
         "control": {"port": 0},
     }

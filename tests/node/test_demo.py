@@ -46,6 +46,18 @@ def test_the_largest_plan_has_addresses_of_their_own() -> None:
     assert "127.22.0.1" not in {member.address for member in members}
 
 
+def test_engines_of_members() -> None:
+    def engines(engine: str) -> list[str]:
+        options = DemoOptions(relays=3, exits=1, engine=engine)
+        members = plan(options, Path("/d"), [1, 2, 3, 4])
+        read = [tomllib.loads(settings_text(member, options, "")) for member in members]
+        return [settings["node"]["engine"] for settings in read]
+
+    assert engines("auto") == ["auto"] * 5
+    assert engines("aioquic") == ["aioquic"] * 5
+    assert engines("mixed") == ["aiopquic", "aioquic", "aiopquic", "aioquic", "aiopquic"]
+
+
 def test_settings_of_members() -> None:
     options = DemoOptions(
         1,
@@ -156,7 +168,7 @@ def test_ready_line_and_clean_end(tmp_path: Path, number: signal.Signals) -> Non
         assert Path(facts["token_file"]).exists()
         assert [process["role"] for process in facts["processes"]] == ["relay", "relay", "exit", "client"]
         relay, second, _, client = facts["processes"]
-        assert set(relay) == {"role", "pid", "peer_id", "address", "home"}
+        assert set(relay) == {"role", "pid", "peer_id", "address", "home", "engine"}
         assert relay["peer_id"] == PEER_ID
         assert client["home"] == facts["home"]
         bootstrap = load(Path(second["home"]), environ={}).peers.bootstrap
