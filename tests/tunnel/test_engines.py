@@ -13,7 +13,7 @@ import pytest
 from core.errors import ConfigError, LinkError
 from tests.harness.paired import HOST, PAIRS, Heard, pair
 from tests.harness.waiting import until
-from tunnel.engines import load_engine
+from tunnel.engines import aiopquic, load_engine
 from tunnel.limits import MAX_DATAGRAM
 
 ENGINES = ["aiopquic", "aioquic"]
@@ -135,6 +135,18 @@ async def test_a_full_stream_says_so_and_then_says_when_it_is_empty(names: Names
         await until(lambda: len(both.accepted[0].data.get(stream, b"")) == size + 4, 10)
 
 
+async def test_a_write_of_several_megabytes_is_taken_and_arrives_whole(names: Names) -> None:
+    async with pair(names) as both:
+        both.echo = False
+        connection, heard = await both.dial()
+        stream, data = connection.open_stream(), os.urandom(3_000_000)
+        assert not connection.write(stream, data, end=True)
+        assert 0 < connection.queued(stream) < len(data)
+        await until(lambda: both.accepted and stream in both.accepted[0].ended, 10)
+        assert both.accepted[0].data[stream] == data
+        await until(lambda: heard.drained == [stream])
+
+
 async def test_queued_bytes_are_those_of_all_streams_and_go_with_a_reset(names: Names) -> None:
     async with pair(names) as both:
         both.echo = False
@@ -181,6 +193,22 @@ async def test_datagrams_that_cannot_go_out_are_refused_in_the_end(names: Names)
             assert sent < 10_000
         await until(lambda: connection.send_datagram(b"again"))
         await until(lambda: b"again" in heard.datagrams)
+
+
+async def test_datagrams_are_dropped_unread_while_too_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else bounds what the fast engine keeps of them."""
+    monkeypatch.setattr(aiopquic, "EVENTS_BEHIND", 500)
+    async with pair(("aiopquic", "aiopquic")) as both:
+        both.echo = False
+        connection, _ = await both.dial()
+        await until(lambda: both.accepted)
+        sent, end = 0, time.monotonic() + 5
+        while sent < 5000:
+            sent += connection.send_datagram(b"%100d" % sent)  # the loop never gets to those that arrive
+            assert time.monotonic() < end
+        got = both.accepted[0].datagrams
+        await until(lambda: connection.send_datagram(b"last") and b"last" in got)
+        assert len(got) < 2500
 
 
 async def test_a_reset_is_heard_once_and_the_connection_goes_on(names: Names) -> None:

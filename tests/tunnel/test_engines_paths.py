@@ -119,6 +119,22 @@ async def test_a_path_that_becomes_narrow_still_carries_everything(joined: Joine
     await until(lambda: joined.connection.send_datagram(b"small") and b"small" in joined.both.accepted[0].datagrams, 10)
 
 
+async def test_what_a_path_does_not_take_is_counted_and_goes_on_later(joined: Joined) -> None:
+    joined.path.frozen = True
+    connection, data = joined.connection, os.urandom(300_000)
+    stream, size = connection.open_stream(), 10 * len(data)
+    for _ in range(10):
+        connection.write(stream, data)
+    assert size - (2 << 20) <= connection.queued_bytes < size
+    assert not joined.heard.drained
+    joined.path.frozen = False
+    await until(lambda: joined.heard.drained == [stream], 15)
+    assert connection.queued_bytes == 0
+    arrived = joined.both.accepted[0].data
+    await until(lambda: len(arrived.get(stream, b"")) == size, 15)
+    assert arrived[stream] == data * 10
+
+
 async def test_an_address_that_changes_under_way_costs_nothing(joined: Joined) -> None:
     await joined.echo(1000)
     before = joined.both.accepted[0].connection.peer_address

@@ -13,6 +13,8 @@ What the library leaves to its caller, and how it is met here:
   round robin.
 - A datagram that does not fit the path waits at the head of the library's queue for ever, and every later one behind
   it. `Datagrams` notices, drops the queue and keeps to the size that every path carries for a while.
+- What does not fit into its queue of events it keeps elsewhere, without a limit. Credit bounds the events of streams;
+  datagrams are dropped unread while many events wait, which is quicker than any sender.
 - A handler that raises loses its event, so handlers must not raise; the link above catches what it throws.
 """
 
@@ -61,6 +63,8 @@ MAX_PIECE: Final = SEND_RING // 2
 
 CREATED_S: Final = 1.0
 """Until the network thread has made a connection object that was asked for."""
+EVENTS: Final = 16384
+EVENTS_BEHIND: Final = EVENTS // 2
 DATAGRAM_OVERHEAD: Final = 8
 """What the frame around a datagram's payload may take."""
 
@@ -216,7 +220,7 @@ class AiopquicConnection:
                 if self._handler is not None and not self._over:
                     self._handler.stream_received(event.stream_id, event.data, event.end_stream)
             elif isinstance(event, DatagramFrameReceived):
-                if self._handler is not None and not self._over:
+                if self._handler is not None and not self._over and not self._engine.is_behind():
                     self._handler.datagram_received(event.data)
             elif isinstance(event, HandshakeCompleted):
                 if not self.established.done():
@@ -330,6 +334,10 @@ class AiopquicEngine:
             finally:
                 self._dialling = None
 
+    def is_behind(self) -> bool:
+        """Whether so many events wait that datagrams are better lost."""
+        return self._quic is None or self._transport.rx_event_ring_count > EVENTS_BEHIND
+
     def later(self, action: Callable[[], None]) -> None:
         """Try once more what found the command ring full."""
         asyncio.get_running_loop().call_later(0.05, action)
@@ -376,7 +384,7 @@ def _configuration(certificate: Path, key: Path) -> QuicConfiguration:
         stream_ring_cap=SEND_RING,
         tx_max_queued_bytes=None,
         socket_buffer_size=4 << 20,
-        event_ring_capacity=16384,
+        event_ring_capacity=EVENTS,
         max_datagram_frame_size=MAX_DATAGRAM + DATAGRAM_OVERHEAD,
         datagram_max_payload=MAX_DATAGRAM,
         datagram_ring_bytes=DATAGRAM_RING,
