@@ -135,6 +135,37 @@ async def test_what_a_path_does_not_take_is_counted_and_goes_on_later(joined: Jo
     assert arrived[stream] == data * 10
 
 
+async def test_what_was_under_way_on_a_stream_that_was_reset_is_not_heard(joined: Joined) -> None:
+    joined.path.delay_s, joined.path.jitter_s = 0.01, 0.03
+    connection, far = joined.connection, joined.both.accepted[0]
+    far.echo = False
+    stream = connection.open_stream()
+    connection.write(stream, bytes(400_000))
+    await until(lambda: far.data)
+    far.connection.reset(stream)
+    before = len(far.data[stream])
+    await until(lambda: joined.heard.reset == [stream])
+    joined.both.accepted[0].echo = True
+    await joined.echo(1000)
+    assert len(far.data[stream]) == before < 400_000
+    assert far.reset == []
+
+
+async def test_what_waits_on_a_stream_that_the_other_side_cut_off_is_dropped(joined: Joined) -> None:
+    connection, far = joined.connection, joined.both.accepted[0]
+    far.echo = False
+    stream = connection.open_stream()
+    connection.write(stream, b"first")
+    await until(lambda: stream in far.data)
+    joined.path.delay_s = 0.05
+    connection.write(stream, bytes(8_000_000))
+    far.connection.reset(stream)
+    await until(lambda: joined.heard.reset == [stream])
+    await until(lambda: connection.queued_bytes == connection.queued(stream) == 0)
+    assert connection.write(stream, b"more")
+    assert connection.queued_bytes == 0
+
+
 async def test_an_address_that_changes_under_way_costs_nothing(joined: Joined) -> None:
     await joined.echo(1000)
     before = joined.both.accepted[0].connection.peer_address

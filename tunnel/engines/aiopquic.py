@@ -7,12 +7,13 @@ What the library leaves to its caller, and how it is met here:
   connection is the one that was dialled. The address becomes known when a later event is taken out of the library's
   queue, so while a dial waits for its connection, events are taken out one by one.
 - It numbers streams for a server. Numbers are given out here: 0, 4, 8, … at the dialling side, 1, 5, 9, … at the other.
+- It leaves it to its caller to stop when the other side does not want a stream any more; what is written fills the
+  ring of that stream and stays there. A reset of either direction is answered with one of both.
 - A full send ring raises `BufferError` and nothing was taken. What does not fit waits here, and one task per stream
   passes it on.
 - Streams of the default priority are served first come, first served, and the last one starves. An even priority is
   round robin.
-- A datagram that does not fit the path waits at the head of the library's queue for ever, and every later one behind
-  it. `Datagrams` notices, drops the queue and keeps to the size that every path carries for a while.
+- Datagrams have traps of their own: see `aiopquic_datagrams`.
 - What does not fit into its queue of events it keeps elsewhere, without a limit. Credit bounds the events of streams;
   datagrams are dropped unread while many events wait, which is quicker than any sender.
 - A handler that raises loses its event, so handlers must not raise; the link above catches what it throws.
@@ -25,7 +26,6 @@ import logging
 import socket
 import ssl
 import tempfile
-import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -43,8 +43,9 @@ from aiopquic.quic.events import (
 
 from core.errors import ConfigError, LinkError, Reason
 from core.tasks import Tasks
+from tunnel.engines.aiopquic_datagrams import Datagrams
 from tunnel.engines.certificate import self_signed
-from tunnel.engines.resets import Resets
+from tunnel.engines.cuts import Cuts
 from tunnel.engines.seam import ALPN, MAX_STREAMS
 from tunnel.limits import LINK_IDLE_S, LINK_KEEPALIVE_S, MAX_DATAGRAM, MAX_LINKS
 
@@ -69,52 +70,7 @@ DATAGRAM_OVERHEAD: Final = 8
 """What the frame around a datagram's payload may take."""
 
 DATAGRAM_RING: Final = 64 * 1024
-SAFE_DATAGRAM: Final = 1200
-"""The library sends a datagram of this size over any path."""
-
-STUCK_S: Final = 0.5
-"""How long the first datagram in the queue may fail to fit before the path counts as too narrow for it."""
-
-NARROW_S: Final = 30.0
-"""How long a path counts as narrow before a large datagram is tried again."""
-
 logging.getLogger("aiopquic").setLevel(logging.CRITICAL)
-
-
-class Datagrams:
-    """The datagrams that one connection sends, and what its path is known to carry."""
-
-    def __init__(self, quic: QuicConnection) -> None:
-        self._quic = quic
-        self._narrow_until = 0.0
-        self._checked_at = 0.0
-        self._seen = (0, 0)
-
-    def send(self, data: bytes) -> bool:
-        """See `tunnel.engines.seam.Connection.send_datagram`."""
-        if len(data) > MAX_DATAGRAM:
-            return False
-        now = time.monotonic()
-        if now - self._checked_at > STUCK_S:
-            self._check(now)
-        if len(data) > SAFE_DATAGRAM and now < self._narrow_until:
-            return False
-        try:
-            return bool(self._quic.send_datagram_frame(data))
-        except (ConnectionError, ValueError):
-            return False
-
-    def _check(self, now: float) -> None:
-        """Find out whether the first datagram in the queue has not fitted since the last look."""
-        self._checked_at = now
-        stats = self._quic.datagram_ring_stats()  # type: ignore[no-untyped-call]
-        if stats is None:
-            return
-        popped, deferred = stats["records_popped"], stats["head_deferred"]
-        if stats["used"] and popped == self._seen[0] and deferred > self._seen[1]:
-            self._quic._release_dgram_ring()
-            self._narrow_until = now + NARROW_S
-        self._seen = (popped, deferred)
 
 
 class AiopquicConnection:
@@ -128,7 +84,7 @@ class AiopquicConnection:
         self._queued: dict[int, int] = {}
         self.queued_bytes = 0
         self._datagrams = Datagrams(quic)
-        self._resets = Resets(quic._stream_ctxs)
+        self._cuts = Cuts(quic._stream_ctxs)
         self._handler: ConnectionHandler | None = None
         self._over = False
         self.established: asyncio.Future[LinkError | None] = asyncio.get_running_loop().create_future()
@@ -148,6 +104,8 @@ class AiopquicConnection:
         return stream
 
     def write(self, stream: int, data: bytes, end: bool = False) -> bool:
+        if stream in self._cuts:
+            return True
         free = True
         while len(data) > MAX_PIECE:
             free = self._write(stream, data[:MAX_PIECE], False)
@@ -191,11 +149,11 @@ class AiopquicConnection:
         return not self._over and self._datagrams.send(data)
 
     def reset(self, stream: int) -> None:
+        if self._over or not self._cuts.add(stream):
+            return
         if waiting := self._waiting.pop(stream, None):
             waiting.clear()
             self.queued_bytes -= self._queued.pop(stream, 0)
-        if self._over:
-            return
         try:
             self._quic.reset_stream(stream, 0)
             self._quic.stop_stream(stream, 0)
@@ -217,7 +175,7 @@ class AiopquicConnection:
     def _process_events(self) -> None:
         while (event := self._quic.next_event()) is not None:
             if isinstance(event, StreamDataReceived):
-                if self._handler is not None and not self._over:
+                if self._handler is not None and not self._over and event.stream_id not in self._cuts:
                     self._handler.stream_received(event.stream_id, event.data, event.end_stream)
             elif isinstance(event, DatagramFrameReceived):
                 if self._handler is not None and not self._over and not self._engine.is_behind():
@@ -226,12 +184,15 @@ class AiopquicConnection:
                 if not self.established.done():
                     self.established.set_result(None)
             elif isinstance(event, StreamReset | StopSendingReceived):
-                self._tell_reset(event.stream_id)
+                self._was_reset(event.stream_id)
             elif isinstance(event, ConnectionTerminated):
                 self._terminated()
 
-    def _tell_reset(self, stream: int) -> None:
-        if self._handler is not None and not self._over and self._resets.is_news(stream):
+    def _was_reset(self, stream: int) -> None:
+        if self._over or stream in self._cuts:
+            return
+        self.reset(stream)
+        if self._handler is not None and not self._over:
             self._handler.stream_reset(stream)
 
     def _terminated(self) -> None:

@@ -26,7 +26,7 @@ from aioquic.quic.events import (
 
 from core.errors import LinkError, Reason
 from core.fault import place
-from tunnel.engines.resets import Resets
+from tunnel.engines.cuts import Cuts
 from tunnel.engines.udp import address_of
 from tunnel.limits import LINK_KEEPALIVE_S
 
@@ -76,7 +76,7 @@ class AioquicConnection:
         self._over = False
         self._queued: dict[int, int] = {}
         self.queued_bytes = 0
-        self._resets = Resets(quic.streams)
+        self._cuts = Cuts(quic.streams)
         self._sending: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -102,7 +102,7 @@ class AioquicConnection:
         return stream
 
     def write(self, stream: int, data: bytes, end: bool = False) -> bool:
-        if self._over:
+        if self._over or stream in self._cuts:
             return True
         self._quic.write(stream, data, end)
         self._send_soon()
@@ -134,10 +134,11 @@ class AioquicConnection:
         return True
 
     def reset(self, stream: int) -> None:
+        if self._over or not self._cuts.add(stream):
+            return
         self.queued_bytes -= self._queued.pop(stream, 0)
-        if not self._over:
-            self._quic.cut(stream)
-            self._send_soon()
+        self._quic.cut(stream)
+        self._send_soon()
 
     def close(self) -> None:
         if not self._over:
@@ -238,13 +239,13 @@ class AioquicConnection:
     def _tell(self, event: QuicEvent) -> None:
         match event:
             case StreamDataReceived():
-                if self._handler is not None:
+                if self._handler is not None and event.stream_id not in self._cuts:
                     self._handler.stream_received(event.stream_id, memoryview(event.data), event.end_stream)
             case DatagramFrameReceived():
                 if self._handler is not None:
                     self._handler.datagram_received(memoryview(event.data))
             case StreamReset() | StopSendingReceived():
-                self._tell_reset(event.stream_id)
+                self._was_reset(event.stream_id)
             case HandshakeCompleted():
                 if not self.established.done():
                     self.established.set_result(None)
@@ -256,9 +257,11 @@ class AioquicConnection:
             case ConnectionTerminated():
                 self._end()
 
-    def _tell_reset(self, stream: int) -> None:
-        self.queued_bytes -= self._queued.pop(stream, 0)
-        if self._handler is not None and self._resets.is_news(stream):
+    def _was_reset(self, stream: int) -> None:
+        if stream in self._cuts:
+            return
+        self.reset(stream)
+        if self._handler is not None:
             self._handler.stream_reset(stream)
 
     def _end(self) -> None:

@@ -29,7 +29,7 @@ class ConnectionHandler(Protocol):
         """
 
     def stream_reset(self, stream: int) -> None:
-        """The other side cut the stream off, in one direction or both."""
+        """The other side cut the stream off. Nothing more is heard of it, and what is written on it is dropped."""
 
     def stream_drained(self, stream: int) -> None:
         """`Connection.write` returned False before, and everything has been passed on to QUIC since."""
@@ -77,7 +77,7 @@ class Connection(Protocol):
         """
 
     def reset(self, stream: int) -> None:
-        """Cut a stream off in both directions and drop what is queued on it."""
+        """Cut a stream off in both directions and drop what is queued on it. Nothing more is heard of it."""
 
     def close(self) -> None:
         """Close the connection. `connection_closed` follows."""
