@@ -14,6 +14,7 @@ from core.errors import ConfigError, LinkError
 from tests.harness.paired import HOST, PAIRS, Heard, pair
 from tests.harness.waiting import until
 from tunnel.engines import aiopquic, load_engine
+from tunnel.engines.aioquic_connection import AioquicConnection
 from tunnel.limits import MAX_DATAGRAM
 
 ENGINES = ["aiopquic", "aioquic"]
@@ -235,6 +236,20 @@ async def test_a_reset_by_the_one_who_answers_is_heard_too(names: Names) -> None
         await until(lambda: both.accepted and both.accepted[0].data)
         both.accepted[0].connection.reset(stream)
         await until(lambda: heard.reset == [stream])
+
+
+@pytest.mark.parametrize("answering", ENGINES)
+async def test_a_reset_of_one_direction_is_answered_with_one_of_both(answering: str) -> None:
+    async with pair(("aioquic", answering)) as both:
+        connection, heard = await both.dial()
+        assert isinstance(connection, AioquicConnection)
+        stream = connection.open_stream()
+        connection.write(stream, b"first")
+        await until(lambda: stream in heard.data)
+        connection._quic.reset_stream(stream, 0)
+        connection._send_soon()
+        await until(lambda: heard.reset == [stream])
+        assert both.accepted[0].reset == [stream]
 
 
 async def test_a_reset_after_the_end_is_heard_by_one_who_still_sends(names: Names) -> None:

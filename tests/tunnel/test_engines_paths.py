@@ -162,7 +162,7 @@ async def test_what_waits_on_a_stream_that_the_other_side_cut_off_is_dropped(joi
     far.connection.reset(stream)
     await until(lambda: joined.heard.reset == [stream])
     await until(lambda: connection.queued_bytes == connection.queued(stream) == 0)
-    assert connection.write(stream, b"more")
+    assert connection.write(stream, bytes(4_000_000))
     assert connection.queued_bytes == 0
 
 
