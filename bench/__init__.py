@@ -8,6 +8,7 @@
 | `distance` | throughput and first byte over emulated distance, beside a direct connection |
 | `memory` | what circuits and flows cost in memory, and whether dead readers slow down a living one |
 | `profile` | where the CPU goes, by thread and by function |
+| `engines` | what each QUIC engine moves over one connection, alone and against the other |
 | `padding` | what the padding of each mode adds to what crosses a client's link |
 
 MB = 10^6 bytes, GB = 10^9 bytes. Shared machines are noisy: read ratios, and figures of one run beside each other.

@@ -98,13 +98,32 @@ def test_streams_that_carry_something_let_more_be_opened_up_to_the_limit(monkeyp
     opened = 0
     while opened < most and opened < quics.client._remote_max_streams_bidi:
         while opened < min(most, quics.client._remote_max_streams_bidi):
-            quics.client.send_stream_data(4 * opened, bytes(100))
+            quics.client.send_stream_data(4 * opened, b"x")
             opened += 1
         quics.exchange(300)
     assert opened == most
-    quics.client.send_stream_data(4 * opened, bytes(100))
+    quics.client.send_stream_data(4 * opened, b"x")
     quics.exchange(300)
     assert len(quics.server._streams) == most
+    quics.client.reset_stream(0, 0)
+    quics.server.reset_stream(0, 0)
+    quics.exchange(300)
+    assert quics.server._local_max_streams_bidi.value == most + 1
+
+
+def test_a_stream_that_is_over_makes_room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "MAX_STREAMS", bounded.FIRST_STREAMS)
+    quics = Quics()
+    server = quics.server
+    assert isinstance(server, bounded.BoundedQuic)
+    for number in range(3 * bounded.FIRST_STREAMS):
+        assert number < quics.client._remote_max_streams_bidi
+        quics.client.send_stream_data(4 * number, b"x", end_stream=True)
+        quics.exchange()
+        server.write(4 * number, b"x", end=True)
+        quics.exchange()
+    assert not server._streams
+    assert not server._streams.started
 
 
 def test_an_honest_sender_gets_the_whole_window() -> None:

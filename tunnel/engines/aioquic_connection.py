@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from tunnel.engines.udp import Remote
 
 SEND_BUFFER: Final = 512 * 1024
+TICK_S: Final = 0.001
+"""No timer is set for less: event loops round it down to nothing, and the library would be asked again and again."""
 
 _log = logging.getLogger(__name__)
 logging.getLogger("quic").disabled = True
@@ -196,15 +198,16 @@ class AioquicConnection:
         self._tell_events()
         if self._queued:
             self._tell_drained()
-        self._arm()
+        self._arm(now)
 
-    def _arm(self) -> None:
+    def _arm(self, now: float) -> None:
         """Set the timer, or leave one that comes sooner: it costs nothing to look."""
         wanted = self._quic.get_timer()
         if self._over or wanted is None:
             return
         if self.established.done():
             wanted = min(wanted, self._ping_at)
+        wanted = max(wanted, now + TICK_S)
         if self._timer is not None:
             if self._timer_at <= wanted:
                 return

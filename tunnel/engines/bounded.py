@@ -4,7 +4,8 @@ What the library does, and what is done here instead:
 
 - It doubles a window as soon as half of it is *named*: one byte far ahead is enough, and the gap before it is
   allocated. Here windows follow what was delivered in order, and begin small, so that a peer that has shown nothing
-  yet can make this side hold little. The number of streams that a peer may open grows the same way.
+  yet can make this side hold little. A peer may have a number of streams open that carry nothing, and one more for
+  each that does.
 - It keeps every range of a stream that came out of order, in a list. Here a stream may have a limited number of gaps.
 - For each packet it walks over all streams, twice. Here it walks over those that have something to say.
 - It sends datagrams of one size for ever. Here the path is probed for a larger one, and a path that stops to carry
@@ -24,6 +25,7 @@ from aioquic.quic.connection import (
     QuicConnection,
     QuicConnectionError,
     QuicConnectionState,
+    stream_is_client_initiated,
 )
 from aioquic.quic.events import StopSendingReceived, StreamDataReceived, StreamReset
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
@@ -51,8 +53,7 @@ WINDOW: Final = 16 << 20
 """The same at most."""
 
 FIRST_STREAMS: Final = 128
-BYTES_PER_STREAM: Final = 64
-"""Delivered bytes for which the other side may have one more stream open."""
+"""Streams that the other side may have open without anything on them."""
 
 MAX_GAPS: Final = 512
 """Missing pieces that a stream may have. A window full of loss and reordering has fewer."""
@@ -97,11 +98,20 @@ register_congestion_control("probing-reno", ProbingReno)
 
 
 class Streams(dict[int, QuicStream]):
-    """The streams of a connection by number. `values` names those whose window should move: all that is asked for."""
+    """The streams of a connection by number.
+
+    `moved`: those whose window should move. The library asks for all values in order to find them, and gets these.
+    `started`: numbers of those of the other side's that carried something.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.moved: dict[QuicStream, None] = {}
+        self.started: set[int] = set()
+
+    def pop(self, number: int) -> QuicStream:  # type: ignore[override]  # what the library does with one that is over
+        self.started.discard(number)
+        return super().pop(number)
 
     def values(self) -> list[QuicStream]:  # type: ignore[override]  # the library walks over it and does no more
         return list(self.moved)
@@ -117,7 +127,8 @@ class BoundedQuic(QuicConnection):
         self._streams = Streams()
         self._awake: set[QuicStream] = set()
         self._settled = 0
-        self._extra_streams = 0
+        self._finished_streams = 0
+        self._granted_streams = FIRST_STREAMS
         self._local_max_data.value = self._local_max_data.sent = FIRST_WINDOW
         self._local_max_stream_data_bidi_local = FIRST_STREAM_WINDOW
         self._local_max_stream_data_bidi_remote = FIRST_STREAM_WINDOW
@@ -197,6 +208,8 @@ class BoundedQuic(QuicConnection):
         stream = self._streams.get(number)
         if stream is not None:
             self._streams.moved[stream] = None
+            if stream_is_client_initiated(number) != self._is_client:
+                self._streams.started.add(number)
             self._wake(stream)
 
     def _forget_written(self, number: int) -> None:
@@ -245,9 +258,10 @@ class BoundedQuic(QuicConnection):
         window = min(max(2 * self._settled, FIRST_WINDOW), WINDOW)
         if self._settled + window - data.value >= window // 2:
             data.value = self._settled + window
-        extra = min(self._settled // BYTES_PER_STREAM, MAX_STREAMS - FIRST_STREAMS)
-        streams.value += extra - self._extra_streams
-        self._extra_streams = extra
+        # The library adds one for each that is over.
+        self._finished_streams += streams.value - self._granted_streams
+        streams.value = self._finished_streams + min(FIRST_STREAMS + len(self._streams.started), MAX_STREAMS)
+        self._granted_streams = streams.value
         for limit, step in ((data, 1), (streams, FIRST_STREAMS // 2)):
             if limit.value - limit.sent >= step or limit.sent == 0:
                 frame = builder.start_frame(
