@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from tests.harness.waiting import until
 from tunnel.engines import aiopquic, load_engine
 from tunnel.engines.aioquic_connection import AioquicConnection
 from tunnel.limits import MAX_DATAGRAM
+
+if TYPE_CHECKING:
+    from tunnel.engines.seam import Connection
 
 ENGINES = ["aiopquic", "aioquic"]
 
@@ -79,10 +83,11 @@ async def test_streams_may_be_used_in_another_order_than_they_were_opened(names:
     async with pair(names) as both:
         connection, heard = await both.dial()
         first, second, third = (connection.open_stream() for _ in range(3))
-        for stream in (third, first, second):
+        later = third + 12
+        for stream in (third, first, later, second):
             connection.write(stream, b"%d" % stream, end=True)
-        await until(lambda: heard.ended == {first, second, third})
-        assert heard.data == {stream: b"%d" % stream for stream in (first, second, third)}
+        await until(lambda: heard.ended == {first, second, third, later})
+        assert heard.data == {stream: b"%d" % stream for stream in (first, second, third, later)}
 
 
 async def test_the_peer_address_is_where_packets_come_from(names: Names) -> None:
@@ -278,6 +283,35 @@ async def test_a_close_is_heard_once_on_each_side(names: Names) -> None:
         assert connection.write(late, b"late") in (True, False)
         connection.reset(late)
         assert connection.queued(late) == connection.queued_bytes == 0
+
+
+class Closing(Heard):
+    """Closes its connection as soon as it hears anything, and then should hear no more."""
+
+    def stream_received(self, stream: int, data: memoryview, end: bool) -> None:
+        super().stream_received(stream, data, end)
+        self.connection.close()
+
+
+async def test_nothing_is_heard_after_a_close_from_inside_a_call(names: Names) -> None:
+    async with pair(names) as both:
+        closing: list[Closing] = []
+
+        def accept(connection: Connection) -> Closing:
+            closing.append(Closing(connection))
+            return closing[0]
+
+        engine = load_engine(names[1])
+        port = await engine.listen(0, accept)
+        try:
+            connection, heard = await both.dial(to=(HOST, port))
+            for stream in [connection.open_stream() for _ in range(20)]:
+                connection.write(stream, b"x")
+            await until(lambda: heard.closed)
+            assert len(closing[0].data) == 1
+            assert closing[0].closed == 1
+        finally:
+            await engine.close()
 
 
 async def test_nobody_there_is_a_link_error_in_time(names: Names) -> None:

@@ -145,7 +145,7 @@ class AioquicConnection:
     def close(self) -> None:
         if not self._over:
             self._quic.close()
-            self._send()
+            self._send_packets(self._loop.time())
             self._end()
 
     # -- the machine
@@ -188,6 +188,13 @@ class AioquicConnection:
         if self._over:
             return
         now = self._loop.time()
+        self._send_packets(now)
+        self._tell_events()
+        if self._queued:
+            self._tell_drained()
+        self._arm(now)
+
+    def _send_packets(self, now: float) -> None:
         try:
             packets = self._quic.datagrams_to_send(now=now)
         except Exception as error:
@@ -195,15 +202,11 @@ class AioquicConnection:
             return
         for packet, remote in packets:
             self._owner.send(packet, remote, self._local)
-        self._tell_events()
-        if self._queued:
-            self._tell_drained()
-        self._arm(now)
 
     def _arm(self, now: float) -> None:
         """Set the timer, or leave one that comes sooner: it costs nothing to look."""
-        wanted = self._quic.get_timer()
-        if self._over or wanted is None:
+        wanted = None if self._over else self._quic.get_timer()
+        if wanted is None:
             return
         if self.established.done():
             wanted = min(wanted, self._ping_at)

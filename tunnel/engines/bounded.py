@@ -146,11 +146,14 @@ class BoundedQuic(QuicConnection):
         return self._state != QuicConnectionState.FIRSTFLIGHT
 
     def open_stream(self, number: int) -> None:
-        """Open streams in the order of their numbers: the library takes a skipped one for finished."""
-        self._get_or_create_stream_for_send(number)
+        """Open a stream of this side, and those before it: the library takes one that was skipped for finished."""
+        for each in range(self._local_next_stream_id_bidi, number + 4, 4):
+            self._get_or_create_stream_for_send(each)
 
     def write(self, number: int, data: bytes, end: bool) -> None:
         """Send bytes on a stream. What comes after the end, or after a reset by either side, is dropped."""
+        if number >= self._local_next_stream_id_bidi and stream_is_client_initiated(number) == self._is_client:
+            self.open_stream(number)
         stream = self._streams.get(number)
         if stream is None or not _takes_bytes(stream):
             return
