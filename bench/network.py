@@ -36,13 +36,14 @@ def wait_for[Found](what: str, check: Callable[[], Found], limit_s: float, step_
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A process of the network: its role, process id, peer id (empty for a client), address and folder."""
+    """A process of the network: its role, process id, peer id (empty for a client), address, folder and engine."""
 
     role: str
     pid: int
     peer_id: str
     address: str
     home: str
+    engine: str
 
 
 class Network:

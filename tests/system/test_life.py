@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.network import Network
 from tests.harness.demo import ROOT, Demo, alive, command, until
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
         if entry["role"] != "client":
             assert entry["peer_id"].startswith("12D3Koo")
             assert entry["address"].startswith("/ip4/127.")
+    assert Network(facts).pids == [entry["pid"] for entry in facts["processes"]]  # measurements read it as well
     status = demo.status()
     assert {"state", "reason", "exit_region", "mode", "hops", "flows"} <= status.keys()
     assert status["counters"].keys() == {"circuits", "guards", "links", "memory", "relay"}
