@@ -52,7 +52,8 @@ class Pulse:
         self._token = 0
         self._pinged_at = -PING_IDLE_S
         self._answered_at = -PING_IDLE_S
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._stopped = False
         self._proofs: list[asyncio.Future[None]] = []
         self.rtt_s: float | None = None
@@ -124,10 +125,11 @@ class Pulse:
             return
         due = self._due()
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._timer_at <= due:
                 return  # it comes sooner, looks, and plans again
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._look, due)
+        # The time is kept here: a loop may return a handle without one for what is due already.
+        self._timer, self._timer_at = self._loop.call_at(due, self._look, due), due
 
     def _due(self) -> float:
         since = self.silence.since

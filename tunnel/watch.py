@@ -38,7 +38,8 @@ class Watch:
         self._waiting = 0
         self._fell_silent: asyncio.Future[None] = self._loop.create_future()
         self._verdict_at: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._closed = False
 
     @property
@@ -101,10 +102,13 @@ class Watch:
             return
         due = self._due()
         if self._timer is not None:
-            if due is not None and self._timer.when() <= due:
+            if due is not None and self._timer_at <= due:
                 return  # it comes sooner, looks, and plans again
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._look, due) if due is not None else None
+            self._timer = None
+        if due is not None:
+            # The time is kept here: a loop may return a handle without one for what is due already.
+            self._timer, self._timer_at = self._loop.call_at(due, self._look, due), due
 
     def _due(self) -> float | None:
         since = self.silence.since

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from tests.harness.entropy import seeded
@@ -19,6 +20,8 @@ from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
 from tunnel.limits import PONGS_PER_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from tunnel.link import Link
 
 CREATION, ANSWER = seeded("creation")(CREATION_BYTES), bytes(ANSWER_BYTES)
@@ -165,6 +168,29 @@ async def test_a_silent_link_is_not_used_and_then_dialled_anew() -> None:
         await until(lambda: first.closed, 1)
         second = await made.client.to(made.hop())
         assert second is not first
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_many_begin_to_wait_when_the_next_question_is_overdue(
+    run: Callable[[Coroutine[None, None, None]], None],
+) -> None:
+    """Some event loops make no timer of what is due already."""
+
+    async def scene() -> None:
+        linked = await Linked.up()
+        watch, answer = linked.near.watch, asyncio.get_running_loop().create_future()
+        waiting = [asyncio.create_task(watch.until(answer, 2.0)) for _ in range(20)]
+        await until(lambda: watch.silence.asked_at is None)
+        watch._pinged_at -= 1.0
+        for _ in range(3):
+            watch._plan()
+        asked = watch._pinged_at
+        await until(lambda: watch._pinged_at > asked)
+        answer.set_result(None)
+        await asyncio.gather(*waiting)
+        linked.near.close()
+
+    run(scene())
 
 
 async def test_waiting_ends_with_the_link() -> None:

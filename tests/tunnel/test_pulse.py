@@ -1,0 +1,64 @@
+"""A circuit's pings on each event loop that nodes run on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from tests.harness.waiting import until
+from tunnel import pulse as pulse_module
+from tunnel.pulse import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+class Circuit:
+    """The owner of a pulse, and an exit that answers at once."""
+
+    def __init__(self) -> None:
+        self.busy = False
+        self.pings = 0
+        self.silent = 0
+        self.pulse = Pulse(self._send, self)
+
+    def _send(self, token: int) -> None:
+        self.pings += 1
+        asyncio.get_running_loop().call_soon(self.pulse.pong, token)
+
+    def carries_flows(self) -> bool:
+        return self.busy
+
+    def uneasy(self) -> None: ...
+
+    def fell_silent(self) -> None:
+        self.silent += 1
+
+    def proved(self, asked_at: float) -> None: ...
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_many_flows_begin_at_once_on_a_circuit_that_was_idle(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[Coroutine[None, None, None]], None]
+) -> None:
+    """The next ping is overdue then, and some event loops make no timer of what is due already."""
+    monkeypatch.setattr(pulse_module, "PING_EVERY_S", 0.02)
+
+    async def scene() -> None:
+        circuit = Circuit()
+        circuit.pulse.ping()
+        await until(lambda: circuit.pulse.rtt_s is not None)
+        await asyncio.sleep(0.05)  # idle for longer than a busy circuit may be without a ping
+        assert circuit.pings == 1
+        circuit.busy = True
+        for _ in range(50):
+            circuit.pulse.attend()
+        await until(lambda: circuit.pings == 2)
+        await until(lambda: circuit.pings > 3)
+        circuit.pulse.stop()
+        assert circuit.silent == 0
+
+    run(scene())
