@@ -189,7 +189,7 @@ async def test_a_flow_on_an_idle_circuit_does_not_wait_for_its_next_ping() -> No
     async with chain(3, Board().engine) as (network, client, _):
         circuit, ended = await built(network, client)
         loop = asyncio.get_running_loop()
-        await until(lambda: circuit.pulse._timer is not None and circuit.pulse._timer.when() > loop.time() + 5, 1)
+        await until(lambda: circuit.pulse._timer is not None and circuit.pulse._timer_at > loop.time() + 5, 1)
         hang(network.nodes[2])
         circuit.open_flow(ECHO)
         await until(lambda: circuit.over, 1)

@@ -180,7 +180,7 @@ def test_many_begin_to_wait_when_the_next_question_is_overdue(
         linked = await Linked.up()
         watch, answer = linked.near.watch, asyncio.get_running_loop().create_future()
         waiting = [asyncio.create_task(watch.until(answer, 2.0)) for _ in range(20)]
-        await until(lambda: watch.silence.asked_at is None)
+        await until(lambda: watch._waiting == len(waiting) and watch.silence.asked_at is None)
         watch._pinged_at -= 1.0
         for _ in range(3):
             watch._plan()
