@@ -223,4 +223,5 @@ async def test_trips_to_the_first_byte(stage: Stage, early: module.EarlyMode, tr
         assert await browser.socks("echo.example", 443) == 0
         browser.send(b"hello")
         assert await browser.read(5) == b"hello"
-        assert trips <= (loop.time() - start) / trip_s < trips + 0.7
+        # Some loops' clocks count whole milliseconds.
+        assert trips - 0.05 < (loop.time() - start) / trip_s < trips + 0.7
