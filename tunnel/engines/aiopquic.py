@@ -9,6 +9,8 @@ What the library leaves to its caller, and how it is met here:
 - It numbers streams for a server. Numbers are given out here: 0, 4, 8, … at the dialling side, 1, 5, 9, … at the other.
 - It leaves it to its caller to stop when the other side does not want a stream any more; what is written fills the
   ring of that stream and stays there. A reset of either direction is answered with one of both.
+- Each write wakes its thread. Small ones of one turn of the loop are joined: see `turns`. It announces what it received
+  in small pieces: see `aiopquic_events`.
 - A full send ring raises `BufferError` and nothing was taken. What does not fit waits here, and one task per stream
   passes it on.
 - Streams of the default priority are served first come, first served, and the last one starves. An even priority is
@@ -44,9 +46,11 @@ from aiopquic.quic.events import (
 from core.errors import ConfigError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.engines.aiopquic_datagrams import Datagrams
+from tunnel.engines.aiopquic_events import EventLooks
 from tunnel.engines.certificate import self_signed
 from tunnel.engines.cuts import Cuts
 from tunnel.engines.seam import ALPN, MAX_STREAMS
+from tunnel.engines.turns import Turn, Turns
 from tunnel.limits import LINK_IDLE_S, LINK_KEEPALIVE_S, MAX_DATAGRAM, MAX_LINKS
 
 if TYPE_CHECKING:
@@ -80,6 +84,7 @@ class AiopquicConnection:
         self._engine = engine
         self._quic = quic
         self._next_stream = 0 if dialled else 1
+        self._turn = Turn(engine.turns, self._pass_on)
         self._waiting: dict[int, deque[tuple[bytes, bool]]] = {}
         self._queued: dict[int, int] = {}
         self.queued_bytes = 0
@@ -104,8 +109,9 @@ class AiopquicConnection:
         return stream
 
     def write(self, stream: int, data: bytes, end: bool = False) -> bool:
-        if stream in self._cuts:
-            return True
+        return stream in self._cuts or self._turn.write(stream, data, end)
+
+    def _pass_on(self, stream: int, data: bytes, end: bool) -> bool:
         free = True
         while len(data) > MAX_PIECE:
             free = self._write(stream, data[:MAX_PIECE], False)
@@ -149,7 +155,10 @@ class AiopquicConnection:
         return not self._over and self._datagrams.send(data)
 
     def reset(self, stream: int) -> None:
-        if self._over or not self._cuts.add(stream):
+        if self._over:
+            return
+        self._turn.settle(stream)
+        if not self._cuts.add(stream):
             return
         if waiting := self._waiting.pop(stream, None):
             waiting.clear()
@@ -164,6 +173,7 @@ class AiopquicConnection:
     def close(self) -> None:
         if self._over:
             return
+        self._turn.end()
         try:
             self._quic.close()
         except BufferError:
@@ -175,6 +185,7 @@ class AiopquicConnection:
     def _process_events(self) -> None:
         while (event := self._quic.next_event()) is not None:
             if isinstance(event, StreamDataReceived):
+                self._engine.stream_bytes += len(event.data)
                 if self._handler is not None and not self._over and event.stream_id not in self._cuts:
                     self._handler.stream_received(event.stream_id, event.data, event.end_stream)
             elif isinstance(event, DatagramFrameReceived):
@@ -216,6 +227,9 @@ class AiopquicEngine:
 
     def __init__(self) -> None:
         self.tasks = Tasks()
+        self.turns = Turns()
+        self.stream_bytes = 0
+        self._looks: EventLooks | None = None
         self._quic: QuicEngine | None = None
         self._accept: Callable[[Connection], ConnectionHandler] | None = None
         self._connections: set[AiopquicConnection] = set()
@@ -234,8 +248,13 @@ class AiopquicEngine:
             self._quic = QuicEngine(configuration=_configuration(*paths), create_protocol=self._arrived)
             self._quic._start_transport(port=port)
         self._transport.set_default_stream_priority(ROUND_ROBIN)
-        asyncio.get_running_loop().add_reader(self._quic.eventfd, self._drain)
+        self._looks = EventLooks(self._quic.eventfd, self._look)
         return port
+
+    def _look(self) -> int:
+        before = self.stream_bytes
+        self.turns.run(self._drain)
+        return self.stream_bytes - before
 
     def _drain(self) -> None:
         """Take events from the library and act on them."""
@@ -314,7 +333,8 @@ class AiopquicEngine:
             connection.close()
         await self.tasks.cancel()
         await asyncio.sleep(0)
-        asyncio.get_running_loop().remove_reader(quic.eventfd)
+        if self._looks is not None:
+            self._looks.close()
         quic.close()
 
 

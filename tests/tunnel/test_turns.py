@@ -1,0 +1,205 @@
+"""Small writes of one turn of the event loop, and looks at bulk data."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+
+from tests.harness.waiting import until
+from tunnel.engines.aiopquic_events import BULK_BYTES, PAUSE_S, EventLooks
+from tunnel.engines.turns import SMALL_BYTES, Turn, Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+type Passed = list[tuple[int, bytes, bool]]
+
+
+def turn_of(turns: Turns) -> tuple[Turn, Passed]:
+    passed: Passed = []
+
+    def pass_on(stream: int, data: bytes, end: bool) -> bool:
+        passed.append((stream, data, end))
+        return len(passed) < 3
+
+    return Turn(turns, pass_on), passed
+
+
+async def test_small_writes_of_a_turn_are_joined_by_stream() -> None:
+    turn, passed = turn_of(Turns())
+    assert turn.write(4, b"ab", False)
+    assert turn.write(8, b"x", False)
+    assert turn.write(4, b"cd", False)
+    assert turn.write(8, b"", True)
+    assert passed == []
+    await asyncio.sleep(0)
+    assert passed == [(4, b"abcd", False), (8, b"x", True)]
+    assert turn.write(4, b"later", True)
+    await asyncio.sleep(0)
+    assert passed[2:] == [(4, b"later", True)]
+
+
+async def test_a_large_write_goes_at_once_behind_what_was_held_of_its_stream() -> None:
+    turn, passed = turn_of(Turns())
+    large = bytes(SMALL_BYTES)
+    turn.write(4, b"ab", False)
+    turn.write(8, b"other", False)
+    assert turn.write(4, large, False)
+    assert passed == [(4, b"ab" + large, False)]
+    turn.write(4, b"", True)
+    await asyncio.sleep(0)
+    assert passed[1:] == [(8, b"other", False), (4, b"", True)]
+
+
+async def test_what_is_held_of_a_stream_is_bounded() -> None:
+    turn, passed = turn_of(Turns())
+    for _ in range(10):
+        turn.write(4, bytes(SMALL_BYTES - 1), False)
+    assert sum(len(data) for _, data, _ in passed) > 9 * (SMALL_BYTES - 1)
+
+
+async def test_the_answer_of_a_large_write_is_that_of_the_library() -> None:
+    turn, _ = turn_of(Turns())
+    assert [turn.write(4, bytes(SMALL_BYTES), False) for _ in range(4)] == [True, True, False, False]
+
+
+async def test_a_stream_can_be_settled_before_the_others() -> None:
+    turn, passed = turn_of(Turns())
+    turn.write(4, b"a", False)
+    turn.write(8, b"b", False)
+    turn.settle(8)
+    turn.settle(12)
+    assert passed == [(8, b"b", False)]
+    await asyncio.sleep(0)
+    assert passed == [(8, b"b", False), (4, b"a", False)]
+
+
+async def test_what_work_writes_is_passed_on_at_its_end() -> None:
+    turns = Turns()
+    (first, passed), (second, others) = turn_of(turns), turn_of(turns)
+
+    def work() -> None:
+        first.write(4, b"a", False)
+        second.write(4, b"b", False)
+        first.write(4, b"", True)
+        assert not passed
+
+    turns.run(work)
+    assert (passed, others) == ([(4, b"a", True)], [(4, b"b", False)])
+
+
+async def test_what_was_held_before_work_is_passed_on_all_the_same() -> None:
+    turns = Turns()
+    turn, passed = turn_of(turns)
+    turn.write(4, b"a", False)
+
+    def work() -> None:
+        turn.write(4, b"b", False)
+
+    turns.run(work)
+    await asyncio.sleep(0)
+    assert passed == [(4, b"ab", False)]
+
+
+async def test_work_that_fails_passes_on_what_it_wrote() -> None:
+    turns = Turns()
+    turn, passed = turn_of(turns)
+
+    def work() -> None:
+        turn.write(4, b"a", False)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        turns.run(work)
+    assert passed == [(4, b"a", False)]
+    turn.write(4, b"b", False)
+    await asyncio.sleep(0)
+    assert passed[1:] == [(4, b"b", False)]
+
+
+class Library:
+    """A queue of events with a descriptor that says when there are some."""
+
+    def __init__(self) -> None:
+        self.reading, self._writing = os.pipe()
+        os.set_blocking(self.reading, False)
+        self.waiting: list[int] = []
+        self.looks: list[int] = []
+
+    def add(self, size: int) -> None:
+        self.waiting.append(size)
+        os.write(self._writing, b"!")
+
+    def look(self) -> int:
+        with suppress(BlockingIOError):
+            os.read(self.reading, 4096)
+        self.looks.append(sum(self.waiting))
+        self.waiting.clear()
+        return self.looks[-1]
+
+    def close(self) -> None:
+        os.close(self.reading)
+        os.close(self._writing)
+
+
+def both_loops(case: Callable[[Library], Coroutine[None, None, None]]) -> Callable[[object], None]:
+    """Run `case` on asyncio's loop and on uvloop's."""
+
+    @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+    def wrapped(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+        library = Library()
+        try:
+            run(case(library))
+        finally:
+            library.close()
+
+    return wrapped  # type: ignore[return-value]
+
+
+@both_loops
+async def test_small_events_are_looked_at_as_they_come(library: Library) -> None:
+    looks = EventLooks(library.reading, library.look)
+    for number in range(3):
+        library.add(100)
+        await until(lambda number=number: len(library.looks) == number + 1)  # type: ignore[misc]
+    looks.close()
+
+
+@both_loops
+async def test_bulk_is_looked_at_in_larger_pieces(library: Library) -> None:
+    looks = EventLooks(library.reading, library.look, 0.3)
+    library.add(BULK_BYTES)
+    await until(lambda: library.looks == [BULK_BYTES])
+    library.add(BULK_BYTES // 2)
+    await asyncio.sleep(0.02)
+    library.add(BULK_BYTES // 2)
+    await until(lambda: library.looks == [BULK_BYTES, BULK_BYTES])
+    looks.close()
+
+
+@both_loops
+async def test_after_bulk_the_descriptor_is_heard_again(library: Library) -> None:
+    looks = EventLooks(library.reading, library.look)
+    library.add(BULK_BYTES)
+    await until(lambda: len(library.looks) == 2)
+    library.add(1)
+    await until(lambda: library.looks == [BULK_BYTES, 0, 1])
+    library.add(2)
+    await until(lambda: library.looks[3:] == [2])
+    looks.close()
+
+
+@both_loops
+async def test_nothing_is_looked_at_after_close(library: Library) -> None:
+    looks = EventLooks(library.reading, library.look)
+    library.add(BULK_BYTES)
+    await until(lambda: bool(library.looks))
+    looks.close()
+    library.add(BULK_BYTES)
+    await asyncio.sleep(5 * PAUSE_S)
+    assert len(library.looks) == 1
