@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from core.allocator import keep_large_blocks_apart
 from core.errors import MacroVpnError
 from core.fault import place
 from node.config import PARENT_FD_ENV
@@ -44,6 +45,7 @@ def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     _raise_file_limit()
+    keep_large_blocks_apart()
     return _runner()(_run(settings, home, ready_fd))
 
 
