@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 CLIENT: Final = "client"
 EXIT: Final = "exit"
 ORIGIN: Final = "origin"
+WEB_PORT: Final = 80
+"""A port on which clients speak first, so that first bytes go as early as a browser's."""
+
 PROXY: Final = "127.0.0.1:1080"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _PORT: Final = 4433
@@ -127,7 +130,7 @@ def foreign(places: dict[str, Place], proxy: str) -> Iterator[FarNetwork]:
 def _origin(places: dict[str, Place]) -> Iterator[str]:
     with ExitStack() as stack:
         address = places[ORIGIN].address
-        process = _start(stack, places[ORIGIN], ["bench.origin", address])
+        process = _start(stack, places[ORIGIN], ["bench.origin", address, str(WEB_PORT)])
         assert process.stdout is not None
         yield f"http://{address}:{int(process.stdout.readline())}"
 
