@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
     from tunnel.memory import Memory
 
-ROUND_TRIPS: Final = 2
+ROUND_TRIPS: Final = 6
+"""What a window covers. Each lost packet holds its stream up for a round trip and a half of its link, and a path has
+several links, so what is under way takes much longer than the shortest round trip wherever packets get lost."""
+
 TELL_SHARE: Final = 4
 """Credit is told again when a quarter of the window has been dealt with."""
 
@@ -143,7 +146,7 @@ class ReceiveWindow:
     def guess(self, rtt_s: float) -> bool:
         """Widen a window that has not been used yet to what a long path may need; returns whether it did."""
         if rtt_s > LEAST_RTT_S:
-            self._resize(max(self.window, int(ROUND_TRIPS * GUESSED_RATE * rtt_s)), proven=False)
+            self._resize(max(self.window, int(GUESSED_RATE * rtt_s)), proven=False)
         return self.window > self._first
 
     def join(self, growth: Growth) -> None:

@@ -58,11 +58,11 @@ PROVEN_BYTES: Final = 2 * 1024 * 1024
 PROVEN_WINDOW: Final = 512 * 1024
 """The least window of such a flow, so that links, which are fair, divide the rate among flows, and not windows."""
 
-LEAST_RTT_S: Final = 0.01
+LEAST_RTT_S: Final = 0.004
 """Shorter round trips are reckoned as this, since the programs at the ends need time as well."""
 
-GUESSED_RATE: Final = 6_000_000
-"""Bytes per second that a path is thought to carry until it was measured."""
+GUESSED_RATE: Final = 12_000_000
+"""Bytes per second of round trip that a first window has, until the path was measured: twice what most paths carry."""
 
 NODE_BYTES: Final = 256 * 1024 * 1024
 """Bytes that a node holds for flows that end there; beyond, the one that holds most is ended."""

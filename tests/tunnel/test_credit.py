@@ -38,10 +38,10 @@ def read(window: ReceiveWindow, rate: float, seconds: float, now: float = 1.0) -
     return now
 
 
-def test_a_window_grows_to_twice_what_a_round_trip_carries() -> None:
+def test_a_window_grows_to_six_times_what_a_round_trip_carries() -> None:
     window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW)
     read(window, 10e6, 5)
-    assert 2 * 0.8 * 10e6 * RTT_S < window.window < 2 * 1.2 * 10e6 * RTT_S
+    assert 6 * 0.8 * 10e6 * RTT_S < window.window < 6 * 1.2 * 10e6 * RTT_S
 
 
 def test_it_never_exceeds_the_most() -> None:

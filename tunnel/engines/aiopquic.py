@@ -59,8 +59,9 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Address, Connection, ConnectionHandler
 
 ROUND_ROBIN: Final = 8
-STREAM_WINDOW: Final = 1 << 20
-"""Receive window and receive ring of a stream, allocated per stream."""
+STREAM_WINDOW: Final = 1 << 21
+"""Receive window and receive ring of a stream, allocated per stream. While a lost packet is sent again, what comes
+behind it takes room."""
 
 SEND_RING: Final = 1 << 20
 MAX_PIECE: Final = SEND_RING // 2

@@ -16,7 +16,7 @@ BULK_BYTES: Final = 16 * 1024
 """So much at one look is bulk: more than requests, answers and their like bring."""
 
 PAUSE_S: Final = 0.001
-"""Short for a round trip, and long for the engine: at 100 MB/s, 100 kB come in it, a tenth of a stream's window."""
+"""Short for a round trip, and long for the engine: at 100 MB/s, 100 kB come in it, a twentieth of a stream's window."""
 
 
 class EventLooks:
