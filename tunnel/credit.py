@@ -173,11 +173,12 @@ class ReceiveWindow:
             return
         wanted = int(ROUND_TRIPS * rtt_s * (self.consumed - consumed) / (now - since))
         wanted = max(wanted, PROVEN_WINDOW)
-        if self.consumed < PROVEN_BYTES:
+        proven = self.consumed >= PROVEN_BYTES
+        if not proven:
             # Step by step, so that none of several flows that begin together gets far ahead.
             wanted = min(wanted, max(self.window, self.consumed // TELL_SHARE))
         if wanted > self.window:
-            self._resize(wanted, proven=True)
+            self._resize(wanted, proven=proven)
         elif wanted < self.window // 4:
             self._resize(self.window // 2, proven=True)
 

@@ -58,7 +58,7 @@ PROVEN_BYTES: Final = 2 * 1024 * 1024
 PROVEN_WINDOW: Final = 512 * 1024
 """The least window of such a flow, so that links, which are fair, divide the rate among flows, and not windows."""
 
-LEAST_RTT_S: Final = 0.004
+LEAST_RTT_S: Final = 0.01
 """Shorter round trips are reckoned as this, since the programs at the ends need time as well."""
 
 GUESSED_RATE: Final = 12_000_000

@@ -44,6 +44,16 @@ def test_a_window_grows_to_six_times_what_a_round_trip_carries() -> None:
     assert 6 * 0.8 * 10e6 * RTT_S < window.window < 6 * 1.2 * 10e6 * RTT_S
 
 
+def test_flows_that_are_read_no_further_leave_half_of_the_growth_to_those_that_are() -> None:
+    growth = Growth()
+    for _ in range(400):
+        stuck = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, growth)
+        read(stuck, 5e6, PROVEN_BYTES / 2 / 5e6)
+    window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, growth)
+    read(window, 10e6, 5)
+    assert window.window > CIRCUIT_GROWTH // 8
+
+
 def test_it_never_exceeds_the_most() -> None:
     window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW)
     read(window, 1e9, 5)
