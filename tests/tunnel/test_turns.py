@@ -195,6 +195,26 @@ async def test_after_bulk_the_descriptor_is_heard_again(library: Library) -> Non
 
 
 @both_loops
+async def test_a_look_that_fails_is_not_the_last(library: Library) -> None:
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    fails = RuntimeError()
+
+    def look() -> int:
+        size = library.look()
+        if len(library.looks) == 2:
+            raise fails
+        return size
+
+    looks = EventLooks(library.reading, look)
+    library.add(BULK_BYTES)
+    await until(lambda: failed == [fails])
+    library.add(1)
+    await until(lambda: library.looks[2:] == [1])
+    looks.close()
+
+
+@both_loops
 async def test_nothing_is_looked_at_after_close(library: Library) -> None:
     looks = EventLooks(library.reading, library.look)
     library.add(BULK_BYTES)

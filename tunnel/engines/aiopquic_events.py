@@ -50,10 +50,5 @@ class EventLooks:
 
     def _again(self) -> None:
         self._pause = None
-        bulk = self._look() >= BULK_BYTES
-        if self._closed:
-            return
-        if bulk:
-            self._pause = self._loop.call_later(self._pause_s, self._again)
-        else:
-            self._loop.add_reader(self._descriptor, self._ready)
+        self._loop.add_reader(self._descriptor, self._ready)
+        self._ready()
