@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 from collections import deque
 from itertools import chain, zip_longest
@@ -108,7 +109,7 @@ async def _attempt(address: Address, port: int, source: Address | None) -> socke
     except OSError as error:
         return reason_for(error)
     try:
-        await asyncio.get_running_loop().sock_connect(sock, (str(address), port))
+        await _connect(sock, address, port)
     except OSError as error:
         sock.close()
         return reason_for(error)
@@ -116,6 +117,26 @@ async def _attempt(address: Address, port: int, source: Address | None) -> socke
         sock.close()
         raise
     return sock
+
+
+async def _connect(sock: socket.socket, address: Address, port: int) -> None:
+    """Connect. The event loop's own way looks even numbers up, with uvloop in a thread, and waits for that.
+
+    Raises:
+        OSError: the destination does not take the connection.
+    """
+    with contextlib.suppress(BlockingIOError, InterruptedError):
+        sock.connect((str(address), port))
+        return
+    loop = asyncio.get_running_loop()
+    settled = asyncio.Event()
+    loop.add_writer(sock, settled.set)
+    try:
+        await settled.wait()
+    finally:
+        loop.remove_writer(sock)
+    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(error, os.strerror(error))
 
 
 def _open_socket(address: Address, source: Address | None) -> socket.socket:
