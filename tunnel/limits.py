@@ -62,7 +62,7 @@ LEAST_RTT_S: Final = 0.01
 """Shorter round trips are reckoned as this, since the programs at the ends need time as well."""
 
 GUESSED_RATE: Final = 12_000_000
-"""Bytes per second of round trip that a first window has, until the path was measured: twice what most paths carry."""
+"""Bytes for each second of round trip in a first window, until the path was measured: two round trips at 6 MB/s."""
 
 NODE_BYTES: Final = 256 * 1024 * 1024
 """Bytes that a node holds for flows that end there; beyond, the one that holds most is ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 type Passed = list[tuple[int, bytes, bool]]
+type Run = Callable[[Coroutine[None, None, None]], None]
+
+
+async def turn_over() -> None:
+    """Wait until the event loop has done what was planned for the end of this turn."""
+    await asyncio.sleep(0)
+
+
+async def polled() -> None:
+    """Wait until the event loop has looked at its descriptors once more."""
+    reading, writing = os.pipe()
+    seen = asyncio.Event()
+    asyncio.get_running_loop().add_reader(reading, seen.set)
+    os.write(writing, b"!")
+    await seen.wait()
+    asyncio.get_running_loop().remove_reader(reading)
+    os.close(reading)
+    os.close(writing)
 
 
 def turn_of(turns: Turns) -> tuple[Turn, Passed]:
@@ -37,10 +56,10 @@ async def test_small_writes_of_a_turn_are_joined_by_stream() -> None:
     assert turn.write(4, b"cd", False)
     assert turn.write(8, b"", True)
     assert passed == []
-    await asyncio.sleep(0)
+    await turn_over()
     assert passed == [(4, b"abcd", False), (8, b"x", True)]
     assert turn.write(4, b"later", True)
-    await asyncio.sleep(0)
+    await turn_over()
     assert passed[2:] == [(4, b"later", True)]
 
 
@@ -52,8 +71,17 @@ async def test_a_large_write_goes_at_once_behind_what_was_held_of_its_stream() -
     assert turn.write(4, large, False)
     assert passed == [(4, b"ab" + large, False)]
     turn.write(4, b"", True)
-    await asyncio.sleep(0)
+    await turn_over()
     assert passed[1:] == [(8, b"other", False), (4, b"", True)]
+
+
+async def test_what_comes_after_the_end_of_a_stream_is_dropped() -> None:
+    turn, passed = turn_of(Turns())
+    turn.write(4, b"last", True)
+    assert turn.write(4, b"more", False)
+    assert turn.write(4, bytes(SMALL_BYTES), False)
+    await turn_over()
+    assert passed == [(4, b"last", True)]
 
 
 async def test_what_is_held_of_a_stream_is_bounded() -> None:
@@ -75,7 +103,7 @@ async def test_a_stream_can_be_settled_before_the_others() -> None:
     turn.settle(8)
     turn.settle(12)
     assert passed == [(8, b"b", False)]
-    await asyncio.sleep(0)
+    await turn_over()
     assert passed == [(8, b"b", False), (4, b"a", False)]
 
 
@@ -102,7 +130,7 @@ async def test_what_was_held_before_work_is_passed_on_all_the_same() -> None:
         turn.write(4, b"b", False)
 
     turns.run(work)
-    await asyncio.sleep(0)
+    await turn_over()
     assert passed == [(4, b"ab", False)]
 
 
@@ -118,7 +146,7 @@ async def test_work_that_fails_passes_on_what_it_wrote() -> None:
         turns.run(work)
     assert passed == [(4, b"a", False)]
     turn.write(4, b"b", False)
-    await asyncio.sleep(0)
+    await turn_over()
     assert passed[1:] == [(4, b"b", False)]
 
 
@@ -147,26 +175,26 @@ class Library:
         os.close(self._writing)
 
 
-def both_loops(case: Callable[[Library], Coroutine[None, None, None]]) -> Callable[[object], None]:
+def both_loops(case: Callable[[Library], Coroutine[None, None, None]]) -> Callable[[Run], None]:
     """Run `case` on asyncio's loop and on uvloop's."""
 
     @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-    def wrapped(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+    def wrapped(run: Run) -> None:
         library = Library()
         try:
             run(case(library))
         finally:
             library.close()
 
-    return wrapped  # type: ignore[return-value]
+    return wrapped
 
 
 @both_loops
 async def test_small_events_are_looked_at_as_they_come(library: Library) -> None:
     looks = EventLooks(library.reading, library.look)
-    for number in range(3):
+    for expected in ([100], [100, 100], [100, 100, 100]):
         library.add(100)
-        await until(lambda number=number: len(library.looks) == number + 1)  # type: ignore[misc]
+        await until(partial(library.looks.__eq__, expected))
     looks.close()
 
 
@@ -176,7 +204,8 @@ async def test_bulk_is_looked_at_in_larger_pieces(library: Library) -> None:
     library.add(BULK_BYTES)
     await until(lambda: library.looks == [BULK_BYTES])
     library.add(BULK_BYTES // 2)
-    await asyncio.sleep(0.02)
+    await polled()
+    await polled()
     library.add(BULK_BYTES // 2)
     await until(lambda: library.looks == [BULK_BYTES, BULK_BYTES])
     looks.close()
@@ -221,5 +250,8 @@ async def test_nothing_is_looked_at_after_close(library: Library) -> None:
     await until(lambda: bool(library.looks))
     looks.close()
     library.add(BULK_BYTES)
-    await asyncio.sleep(5 * PAUSE_S)
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * PAUSE_S, over.set)  # behind the end of the pause
+    await over.wait()
+    await polled()
     assert len(library.looks) == 1

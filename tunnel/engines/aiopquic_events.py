@@ -24,7 +24,8 @@ class EventLooks:
 
     Args:
         descriptor: readable when there are events.
-        look: take all events and act on them; returns how many bytes of streams they brought. Does not raise.
+        look: take all events and act on them; returns how many bytes of streams they brought.
+            When it fails it is called again all the same.
         pause_s: from one look at bulk to the next.
     """
 
@@ -34,17 +35,16 @@ class EventLooks:
         self._look = look
         self._pause_s = pause_s
         self._pause: asyncio.Handle | None = None
-        self._closed = False
         self._loop.add_reader(descriptor, self._ready)
 
     def close(self) -> None:
-        self._closed = True
+        """Look no more. Not to be called from inside a look."""
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._descriptor)
 
     def _ready(self) -> None:
-        if self._look() >= BULK_BYTES and not self._closed:
+        if self._look() >= BULK_BYTES:
             self._loop.remove_reader(self._descriptor)
             self._pause = self._loop.call_later(self._pause_s, self._again)
 

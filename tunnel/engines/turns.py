@@ -62,11 +62,16 @@ class Turn:
     def write(self, stream: int, data: bytes, end: bool) -> bool:
         """Hold the bytes until the turn is over, or pass them on now if they are many; in order on each stream.
 
+        What comes after the end of its stream is dropped.
+
         Returns:
             False when `pass_on` has said so.
         """
         held = self._held
-        if (earlier := held.pop(stream, None)) is not None:
+        if (earlier := held.get(stream)) is not None:
+            if earlier[1]:
+                return True
+            del held[stream]
             data = earlier[0] + data
         if len(data) >= SMALL_BYTES:
             return self._pass_on(stream, data, end)
