@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from core.errors import DecodeError, Reason
 from tunnel.carrier import StreamCarrier
-from tunnel.frames import HEAD_BYTES, Frame, encode_reset, split
-from tunnel.padding import Padder, Shape, decode_shape
+from tunnel.frames import HEAD_BYTES, Frame, decode_flow_id, encode_reset, split
+from tunnel.padding import decode_shape
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -25,16 +25,13 @@ class Arrival:
         self._stream = stream
         self._layers = layers
         self._terminal = terminal
-        self._shape = Shape.BARE
 
     @property
     def counters(self) -> Counter[str]:
         return self._stream.link.counters
 
     def carrier_for(self, flow: ExitFlow) -> StreamCarrier:
-        self._stream.receiver = carrier = StreamCarrier(
-            self._stream, self._layers, self._terminal.credit, flow, self._shape
-        )
+        self._stream.receiver = carrier = StreamCarrier(self._stream, self._layers, self._terminal.credit, flow)
         return carrier
 
     def message(self, body: memoryview) -> None:
@@ -43,11 +40,15 @@ class Arrival:
             frames = split(plaintext)
             kind, content = next(frames, _NOTHING)
             if kind == Frame.SHAPE:
-                self._shape = decode_shape(content)
-                if self._shape is Shape.LANES:
-                    self._lane(plaintext, HEAD_BYTES + len(content))
-                    return
-                kind, content = next(frames, _NOTHING)
+                lane = self._terminal.lane_arrived(self._stream, self._layers, decode_shape(content))
+                lane.first_message(plaintext, HEAD_BYTES + len(content))
+                return
+            if kind == Frame.APART:
+                flow_id = decode_flow_id(content)
+                if next(frames, None) is not None:
+                    raise DecodeError("APART", "not alone")
+                self._terminal.set_apart(self._stream, self._layers, flow_id)
+                return
         except DecodeError as error:
             self.counters[str(error)] += 1
             self._refuse(Reason.PROTOCOL)
@@ -58,15 +59,6 @@ class Arrival:
         else:
             self._rest(flow, frames)
 
-    def _lane(self, plaintext: memoryview, at: int) -> None:
-        """The stream is a lane; read its first message from behind SHAPE on.
-
-        Raises:
-            DecodeError: the circuit has too many lanes.
-        """
-        lane = self._terminal.lane_arrived(self._stream, self._layers)
-        lane.first_message(plaintext, at)
-
     def _rest(self, flow: ExitFlow, frames: Iterator[tuple[int, memoryview]]) -> None:
         try:
             flow.frames(frames)
@@ -75,8 +67,7 @@ class Arrival:
             flow.break_off()
 
     def _refuse(self, reason: Reason) -> None:
-        said = Padder(self._shape).fill(encode_reset(reason))
-        self._stream.send(self._layers.seal(said), last=True)
+        self._stream.send(self._layers.seal(encode_reset(reason)), last=True)
         self._stream.receiver = _Refused(self._stream)
 
     def datagram(self, body: memoryview) -> None:

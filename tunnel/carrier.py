@@ -1,4 +1,4 @@
-"""What carries one end of a flow on one circuit: its sealed layers on a stream of its own."""
+"""What carries one end of a flow on one circuit: here sealed layers on a stream of its own, or a lane."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import DecodeError
 from tunnel.frames import split
-from tunnel.padding import Padder, Shape, encode_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +69,9 @@ class StreamCarrier:
         layers: the flow's sealed layers.
         credit: the circuit's.
         flow: whose end this is.
-        shape: BARE or STEPS.
-        tell: send SHAPE first, where the shape needs it.
     """
 
-    __slots__ = ("_flow", "_head", "_layers", "_padder", "_stream", "credit")
+    __slots__ = ("_flow", "_layers", "_stream", "credit")
 
     def __init__(
         self,
@@ -82,22 +79,15 @@ class StreamCarrier:
         layers: Layers,
         credit: CircuitCredit[Any],
         flow: Carried,
-        shape: Shape = Shape.BARE,
-        *,
-        tell: bool = False,
     ) -> None:
         self._stream = stream
         self._layers = layers
         self._flow = flow
-        self._padder = Padder(shape)
-        self._head = encode_shape(shape) if tell and shape is not Shape.BARE else b""
         self.credit = credit
 
     def send(self, frames: Buffer, *, last: bool = False) -> bool:
-        if self._head:
-            frames, self._head = b"".join((self._head, frames)), b""
         try:
-            record = self._layers.seal(self._padder.fill(frames))
+            record = self._layers.seal(frames)
         except DecodeError as error:
             # Nothing can be sealed here any more; over another circuit the flow begins at 0 again.
             self._stream.link.counters[str(error)] += 1

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
+from tunnel.apart import ApartCarrier
 from tunnel.carrier import StreamCarrier
 from tunnel.creation import Creation
 from tunnel.credit import CircuitCredit
@@ -21,15 +22,17 @@ from tunnel.frames import (
     decode_nothing,
     decode_resumed,
     decode_token,
+    encode_apart,
     encode_open,
     encode_open_datagrams,
     encode_resume,
     encode_token,
     split,
 )
+from tunnel.lane import LaneCarrier
 from tunnel.lanes import Lanes
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import BUILD_S, OPEN_S
+from tunnel.limits import APART_BYTES, BUILD_S, OPEN_S
 from tunnel.padding import Shape
 from tunnel.pulse import Pulse
 from tunnel.terminal import ResumeKey
@@ -62,6 +65,7 @@ class ClientFlow(FlowEnd):
 
     Attributes:
         lost_at: loop time since which it has no path that works; None while it has one.
+        apart: it has a stream of its own, on whatever circuit, unless the circuit's lanes are EVEN.
     """
 
     def __init__(self, circuit: Circuit) -> None:
@@ -74,6 +78,7 @@ class ClientFlow(FlowEnd):
         self._awaits_resumed = False
         self.lost_at: float | None = None
         self.opened: asyncio.Future[None] = self._loop.create_future()
+        self.apart = False
 
     def ask(self, request: FlowRequest) -> None:
         """Send OPEN."""
@@ -91,6 +96,9 @@ class ClientFlow(FlowEnd):
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
         self._circuit.pulse.silence.heard_at = self._loop.time()
         super().frames(frames)
+        if not self.apart and self.dealt_with >= APART_BYTES:
+            self.apart = True
+            self._circuit.set_apart(self)
 
     def _frame(self, kind: int, content: memoryview) -> None:
         if kind == Frame.OPENED:
@@ -121,6 +129,12 @@ class ClientFlow(FlowEnd):
             self.lost_at = self._loop.time()
         self.suspend()
         return True
+
+    def leave_lane(self, carrier: ApartCarrier) -> None:
+        """Go on on a stream of its own on the same circuit."""
+        self.go_apart(carrier)
+        self._send(encode_apart(self._flow_id))
+        self.go_on()
 
     def resume(self, circuit: Circuit, carrier: Carrier) -> None:
         """Go on over another circuit to the same exit."""
@@ -208,7 +222,7 @@ class Circuit:
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
-        self._lanes = Lanes(self.credit)
+        self._lanes = Lanes(self.credit, shape)
         self.made_at = self._loop.time()
         self._frames_full = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
@@ -245,6 +259,7 @@ class Circuit:
         """
         self._check_usable()
         flow = ClientFlow(self)
+        flow.apart = True
         flow.start(self._carrier_for(flow))
         datagrams = Datagrams(flow)
         flow.ask_datagrams()
@@ -268,11 +283,21 @@ class Circuit:
             raise FlowError(Reason.CLOSED)
 
     def _carrier_for(self, flow: ClientFlow) -> Carrier:
-        if self._shape is Shape.LANES:
+        if self._shape is Shape.EVEN or not flow.apart:
             return self._lanes.carrier_for(flow, self._open_stream)
         stream, layers = self._open_stream()
-        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow, self._shape, tell=True)
+        stream.receiver = carrier = StreamCarrier(stream, layers, self.credit, flow)
         return carrier
+
+    def set_apart(self, flow: ClientFlow) -> None:
+        """Give a flow a stream of its own, if the mode allows it and nothing stands against it."""
+        lane_part = flow.carrier
+        if self._shape is Shape.EVEN or self.over or flow.over or not isinstance(lane_part, LaneCarrier):
+            return
+        if max(self._numbers) <= MAX_FLOW_NUMBER:
+            stream, layers = self._open_stream()
+            stream.receiver = carrier = ApartCarrier(stream, layers, self.credit, flow, lane_part)
+            flow.leave_lane(carrier)
 
     def _open_stream(self) -> tuple[LinkStream, Layers]:
         stream = self.link.open_stream(_Late())

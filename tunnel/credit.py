@@ -134,6 +134,11 @@ class ReceiveWindow:
         return self._told, self._limit - self._told
 
     @property
+    def may_come(self) -> int:
+        """Bytes that may come before the other end hears of more."""
+        return self._limit - self.received
+
+    @property
     def untold(self) -> int:
         """Bytes that were dealt with, as far as the other end does not know it."""
         return self.consumed - self._told

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from core.flow import Buffer, FlowListener
+    from tunnel.apart import ApartCarrier
     from tunnel.carrier import Carrier
     from tunnel.credit import CircuitCredit
     from tunnel.frames import Datagram
 
-MAX_DATA: Final = MAX_PLAINTEXT - HEAD_BYTES
+MAX_DATA: Final = MAX_PLAINTEXT - 3 * HEAD_BYTES
+"""Bytes in one DATA frame: with SELECT before it, it fits into one message of a lane."""
+
 _DATA: Final = Frame.DATA << 24
 
 
@@ -74,6 +77,7 @@ class FlowEnd:
         # What comes in
         self._window = credit.flow_window()
         self._early = bytearray()
+        self._held_back = 0
         self._fin_received = False
 
     def start(self, carrier: Carrier) -> None:
@@ -305,12 +309,38 @@ class FlowEnd:
         self._end(reason if reason is not Reason.DONE else Reason.CLOSED, finish=True)
         self._tell_closed()
 
-    # -- going on over another circuit
+    # -- going on elsewhere
+
+    @property
+    def carrier(self) -> Carrier | None:
+        """What carries the flow now; None while nothing does."""
+        return self._carrier
+
+    @property
+    def dealt_with(self) -> int:
+        """Bytes that either end has dealt with, in the direction where it was more, as far as known here."""
+        return max(self._window.consumed, self._dealt_with)
+
+    def go_apart(self, carrier: ApartCarrier) -> None:
+        """Go on on a stream of the flow's own, on the same circuit."""
+        self._carrier, self._link_full = carrier, False
+
+    def hold_back(self, count: int) -> None:
+        """Count bytes that came before their turn; negative when it has come."""
+        if self._reason is None:
+            self._held_back += count
+            self._hold(count)
+
+    @property
+    def may_come(self) -> int:
+        """Bytes of DATA that the other end may send before it hears of more credit."""
+        return self._window.may_come
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that are kept or wait here, for the other end, for a listener or with it."""
-        return self._kept_bytes + self._waiting_bytes + self._window.received - self._window.consumed
+        """Bytes that are kept or wait here, for the other end, for a listener or with it, or before their turn."""
+        with_listener = self._window.received - self._window.consumed
+        return self._kept_bytes + self._waiting_bytes + self._held_back + with_listener
 
     @property
     def kept_bytes(self) -> int:
@@ -426,7 +456,7 @@ class FlowEnd:
             self._reason = reason
             self._waiting.clear()
             self._kept.clear()
-            self._kept_bytes = self._waiting_bytes = 0
+            self._kept_bytes = self._waiting_bytes = self._held_back = 0
             self._window.leave()
             if finish and self._carrier is not None:
                 self._carrier.finish()

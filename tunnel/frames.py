@@ -19,6 +19,9 @@ A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-end
     SHAPE   shape (1)                                                     client to exit, first frame of a stream
     SELECT  number (4)                                                    on lanes: of which flow the next frames are
     END     -                                                             on lanes: what a stream's end is elsewhere
+    APART   flow id (16)                                                  client to exit, first frame of a stream, alone
+                                                                          in its message: a flow leaves its lane for it
+    LEAVE   -                                                             on lanes: the flow goes on on its own stream
 
 A position is: DATA bytes received (8), bytes dealt with (8), window (4), FIN received (1).
 
@@ -70,6 +73,8 @@ class Frame(IntEnum):
     SHAPE = 15
     SELECT = 16
     END = 17
+    APART = 18
+    LEAVE = 19
 
 
 class Open(NamedTuple):
@@ -166,18 +171,22 @@ def _host(name: memoryview, port: int, what: str) -> str:
     return text.decode("ascii")
 
 
+def encode_apart(flow_id: bytes) -> bytes:
+    return frame(Frame.APART, flow_id)
+
+
 def encode_open_datagrams(flow_id: bytes) -> bytes:
     return frame(Frame.OPEN_DATAGRAMS, flow_id)
 
 
-def decode_open_datagrams(body: memoryview) -> bytes:
-    """Decode OPEN_DATAGRAMS's body: the flow id.
+def decode_flow_id(body: memoryview) -> bytes:
+    """Decode the body of OPEN_DATAGRAMS and of APART: a flow id.
 
     Raises:
         DecodeError: wrong length.
     """
     if len(body) != FLOW_ID_BYTES:
-        raise DecodeError("OPEN_DATAGRAMS", "wrong length")
+        raise DecodeError("flow id", "wrong length")
     return bytes(body)
 
 

@@ -1,19 +1,21 @@
-"""A lane: one stream on which several flows of a circuit travel, in messages of one size.
+"""A lane: one stream on which several flows of a circuit travel.
 
 Relays see one stream and cannot tell how many flows it carries, nor when one begins or ends. A flow's frames wait in
 turn with those of the others; a flow for which too much waits is stopped, so a slow one holds up nobody but itself.
+
+What flows say within one turn of the event loop shares messages, so that many small flows cost little.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from core.errors import DecodeError
 from tunnel.frames import Frame, decode_nothing, frame
 from tunnel.lane_frames import LaneReader, decode_select, encode_select
-from tunnel.limits import LANE_BYTES, LANE_QUEUE, MAX_FLOWS_PER_CIRCUIT
-from tunnel.padding import Shape, encode_shape
+from tunnel.limits import LANE_QUEUE, MAX_FLOWS_PER_CIRCUIT
+from tunnel.padding import Sizes, encode_shape
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -24,11 +26,20 @@ if TYPE_CHECKING:
     from tunnel.credit import CircuitCredit
     from tunnel.layers import Layers
     from tunnel.link_stream import LinkStream
+    from tunnel.padding import Shape
 
     type Begin = Callable[[int, memoryview, LaneCarrier], None]
     """Takes the first frame of a flow that the client began."""
 
 _END = frame(Frame.END)
+_LEAVE = frame(Frame.LEAVE)
+
+
+class Successor(Protocol):
+    """What carries a flow after its lane."""
+
+    def lane_left(self) -> None:
+        """Nothing more comes for the flow on the lane."""
 
 
 class LaneCarrier:
@@ -39,7 +50,18 @@ class LaneCarrier:
         number: the flow's number there.
     """
 
-    __slots__ = ("_flow", "_lane", "_over", "_stopped", "_waiting", "_waiting_bytes", "credit", "number")
+    __slots__ = (
+        "_flow",
+        "_lane",
+        "_left",
+        "_over",
+        "_stopped",
+        "_successor",
+        "_waiting",
+        "_waiting_bytes",
+        "credit",
+        "number",
+    )
 
     def __init__(self, lane: Lane, number: int) -> None:
         self._lane = lane
@@ -48,6 +70,8 @@ class LaneCarrier:
         self._waiting_bytes = 0
         self._stopped = False
         self._over = False
+        self._left = False
+        self._successor: Successor | None = None
         self.number = number
         self.credit = lane.credit
 
@@ -91,6 +115,31 @@ class LaneCarrier:
             self._waiting.clear()
             self._waiting_bytes = 0
             self.finish()
+        elif self._successor is not None and self._waiting:
+            self._waiting.clear()  # LEAVE among it
+            self._waiting.append(_END)
+
+    # -- leaving the lane
+
+    def hand_over(self, successor: Successor) -> None:
+        """Send what waits and nothing more; what comes is still the flow's, until the other end has left as well."""
+        self._successor = successor
+        self._over = True
+        self._waiting.append(_LEAVE)
+        self._lane.wants(self)
+        if self._left:
+            self.left()
+
+    def left(self) -> None:
+        """The other end has left. Its stream may be slower than the lane, so there may be no successor here yet."""
+        self._left = True
+        if self._successor is not None:
+            self._lane.forget(self)
+            self._successor.lane_left()
+
+    def drop(self) -> None:
+        """What still comes does not matter any more."""
+        self._lane.forget(self)
 
     # -- for the lane
 
@@ -126,7 +175,7 @@ class LaneCarrier:
             self._flow.break_off()
 
     def path_broke(self) -> None:
-        """The other end sends nothing more, or the lane is over."""
+        """The flow did not end, and nothing more comes."""
         if self._flow is not None:
             self._flow.path_broke()
         self.cut()
@@ -139,6 +188,7 @@ class Lane:
         stream: on the link to the guard, or to the hop before the exit.
         layers: the stream's sealed layers.
         credit: the circuit's.
+        shape: which sizes its messages have.
         later: calls a function when the event loop has dealt with what is at hand, so that flows share messages.
         carried: told the bytes of each message that carries something.
         begin: takes the first frame of a new flow; None at the client, where no flow begins by itself.
@@ -149,6 +199,7 @@ class Lane:
         stream: LinkStream,
         layers: Layers,
         credit: CircuitCredit[Any],
+        shape: Shape,
         later: Callable[[Callable[[], None]], object],
         carried: Callable[[int], None],
         begin: Begin | None = None,
@@ -158,12 +209,13 @@ class Lane:
         self._later = later
         self._carried = carried
         self._begin = begin
+        self._sizes = Sizes(shape)
         self.credit = credit
         self.closed = False
         self._full = False
         # What goes out
         self._turns: dict[LaneCarrier, None] = {}
-        self._out = bytearray() if begin is not None else bytearray(encode_shape(Shape.LANES))
+        self._out = bytearray() if begin is not None else bytearray(encode_shape(shape))
         self._out_number = 0
         self._flush_due = False
         # What comes in
@@ -202,13 +254,14 @@ class Lane:
         served: dict[LaneCarrier, None] = {}
         while not self.closed and not self._full and (self._out or self._turns):
             self._fill(served)
-            self._send_message()
+            if self._out:
+                self._send_message()
         for carrier in served:
             carrier.go_on()
 
     def _fill(self, served: dict[LaneCarrier, None]) -> None:
         """Take from each carrier in turn until there is enough for a message."""
-        while self._turns and len(self._out) < LANE_BYTES:
+        while self._turns and len(self._out) < self._sizes.longest:
             carrier = next(iter(self._turns))
             del self._turns[carrier]
             if carrier.number != self._out_number:
@@ -220,10 +273,13 @@ class Lane:
                 self._turns[carrier] = None
 
     def _send_message(self) -> None:
-        part = self._out[:LANE_BYTES]
-        del self._out[:LANE_BYTES]
-        self._carried(LANE_BYTES)
-        self._seal(part.ljust(LANE_BYTES, b"\0"))
+        longest = self._sizes.longest
+        part, self._out = (
+            (self._out, bytearray()) if len(self._out) <= longest else (self._out[:longest], self._out[longest:])
+        )
+        message = self._sizes.fill(part)
+        self._carried(len(message))
+        self._seal(message)
 
     def _seal(self, plaintext: Buffer) -> None:
         try:
@@ -236,7 +292,7 @@ class Lane:
     def cover(self) -> None:
         """Send a message that carries nothing, unless others wait."""
         if not (self.closed or self._full or self._out or self._turns):
-            self._seal(bytes(LANE_BYTES))
+            self._seal(bytes(self._sizes.longest))
 
     # -- tunnel.link_stream.StreamReceiver
 
@@ -263,8 +319,7 @@ class Lane:
         Raises:
             DecodeError: it has another size, or a frame is not legal now.
         """
-        if len(plaintext) != LANE_BYTES:
-            raise DecodeError("lane", "wrong size")
+        self._sizes.check(plaintext)
         for kind, content in self._reader.frames(plaintext[at:]):
             if self.closed:
                 return
@@ -281,6 +336,10 @@ class Lane:
             decode_nothing(content)
             if carrier is not None:
                 carrier.path_broke()
+        elif kind == Frame.LEAVE:
+            decode_nothing(content)
+            if carrier is not None:
+                carrier.left()
         elif carrier is not None:
             carrier.came(kind, content)
         elif kind == Frame.DATA:

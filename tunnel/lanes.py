@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from core.errors import DecodeError
 from tunnel.cover import Cover
 from tunnel.lane import Lane
-from tunnel.limits import LANES, MAX_LANES
+from tunnel.limits import MAX_LANES
+from tunnel.padding import LANES, Shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +29,15 @@ class Lanes:
 
     Args:
         credit: the circuit's.
+        shape: of lanes that are made here.
     """
 
-    def __init__(self, credit: CircuitCredit[Any]) -> None:
+    def __init__(self, credit: CircuitCredit[Any], shape: Shape = Shape.STEPS) -> None:
         self._credit = credit
+        self._shape = shape
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
+        self._covered: list[Lane] = []
         self._cover = Cover(self._loop.time())
         self._timer: asyncio.Handle | None = None
 
@@ -44,12 +48,12 @@ class Lanes:
             open_stream: opens a stream of the circuit.
         """
         self._lanes = [lane for lane in self._lanes if not lane.closed]
-        while len(self._lanes) < LANES:
-            self._add(*open_stream())
+        while len(self._lanes) < LANES[self._shape]:
+            self._add(*open_stream(), self._shape)
         self._attend()
         return min(self._lanes, key=lambda lane: lane.flow_count).carrier_for(flow)
 
-    def arrived(self, stream: LinkStream, layers: Layers, begin: Begin) -> Lane:
+    def arrived(self, stream: LinkStream, layers: Layers, shape: Shape, begin: Begin) -> Lane:
         """Take in a lane that the client made.
 
         Raises:
@@ -58,14 +62,16 @@ class Lanes:
         self._lanes = [lane for lane in self._lanes if not lane.closed]
         if len(self._lanes) >= MAX_LANES:
             raise DecodeError("lane", "too many")
-        lane = self._add(stream, layers, begin)
+        lane = self._add(stream, layers, shape, begin)
         self._attend()
         return lane
 
-    def _add(self, stream: LinkStream, layers: Layers, begin: Begin | None = None) -> Lane:
-        lane = Lane(stream, layers, self._credit, self._loop.call_soon, self._carried, begin)
+    def _add(self, stream: LinkStream, layers: Layers, shape: Shape, begin: Begin | None = None) -> Lane:
+        lane = Lane(stream, layers, self._credit, shape, self._loop.call_soon, self._carried, begin)
         stream.receiver = lane
         self._lanes.append(lane)
+        if shape is Shape.EVEN:
+            self._covered.append(lane)
         return lane
 
     def _carried(self, count: int) -> None:
@@ -75,18 +81,18 @@ class Lanes:
     # -- messages that carry nothing
 
     def _attend(self) -> None:
-        """Send them from now on, while the circuit carries flows."""
-        if self._timer is None:
+        """Send them on EVEN lanes from now on, while the circuit carries flows."""
+        if self._timer is None and self._covered:
             self._timer = self._loop.call_soon(self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        lanes = [lane for lane in self._lanes if not lane.closed]
-        if not lanes or not self._credit.flows:
+        self._covered = [lane for lane in self._covered if not lane.closed]
+        if not self._covered or not self._credit.flows:
             return
         due, wait_s = self._cover.next(self._loop.time(), _random.random())
         if due:
-            _random.choice(lanes).cover()
+            _random.choice(self._covered).cover()
         self._timer = self._loop.call_later(wait_s, self._tick)
 
     def close(self) -> None:
@@ -97,3 +103,4 @@ class Lanes:
         for lane in self._lanes:
             lane.close()
         self._lanes.clear()
+        self._covered.clear()

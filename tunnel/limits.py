@@ -35,11 +35,10 @@ MAX_CIRCUIT_WINDOW: Final = 16 * 1024 * 1024
 """What one end ever sends on a circuit, in DATA, ahead of what has arrived. So much may wait at a hop."""
 
 STEP_BYTES: Final = 1024
-STEPPED_BYTES: Final = 64 * 1024
-"""Messages of a padded stream have multiples of this much plaintext, until so much was sent in their direction."""
+"""Messages on a lane of shape STEPS have multiples of this much plaintext."""
 
 LANE_BYTES: Final = 8 * 1024
-"""Plaintext of each message on a lane."""
+"""Plaintext of each message on a lane of shape EVEN."""
 
 MAX_LANES: Final = 8
 """Lanes that a circuit may have."""
@@ -69,8 +68,11 @@ NODE_BYTES: Final = 256 * 1024 * 1024
 
 # -- how this implementation uses lanes
 
-LANES: Final = 4
-"""Lanes of a circuit."""
+APART_BYTES: Final = PROVEN_BYTES
+"""A flow of which so much has been dealt with leaves its lane, unless that is EVEN, for a stream of its own."""
+
+HELD_EXTRA: Final = 64 * 1024
+"""What is kept, beyond a flow's credit, of what came on such a stream while more may come on the lane."""
 
 LANE_QUEUE: Final = 64 * 1024
 """Bytes of one flow that may wait for its lane before the flow is stopped."""

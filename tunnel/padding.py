@@ -1,12 +1,15 @@
 """Padding: which sizes a relay sees.
 
-| shape | streams | sizes of messages |
-|---|---|---|
-| BARE | one per flow | those of the frames |
-| STEPS | one per flow | multiples of `STEP_BYTES`, for the first `STEPPED_BYTES` of each direction |
-| LANES | a few for all flows of a circuit | `LANE_BYTES`, always |
+Most flows of a circuit share a few streams, its *lanes*. A lane has a shape:
 
-The client chooses; the first frame of a stream, SHAPE, tells the exit, which does the same. Without one it is BARE.
+| shape | sizes of its messages |
+|---|---|
+| FREE | as it comes |
+| STEPS | multiples of `STEP_BYTES` |
+| EVEN | `LANE_BYTES`, always |
+
+The client chooses; the first frame of a lane, SHAPE, tells the exit, which does the same. Where lanes are FREE or
+STEPS, a flow that carries much moves to a stream of its own, whose messages have the size of their frames.
 """
 
 from __future__ import annotations
@@ -15,23 +18,29 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from core.errors import DecodeError
-from tunnel.frames import HEAD_BYTES, Frame, frame
-from tunnel.limits import MAX_PLAINTEXT, STEP_BYTES, STEPPED_BYTES
+from tunnel.frames import Frame, frame
+from tunnel.limits import LANE_BYTES, MAX_PLAINTEXT, STEP_BYTES
 
 if TYPE_CHECKING:
     from core.flow import Buffer
 
 
 class Shape(IntEnum):
-    """What a stream looks like from outside; the numbers are those of the SHAPE frame."""
+    """What a lane looks like from outside; the numbers are those of the SHAPE frame."""
 
-    BARE = 0
-    STEPS = 1
-    LANES = 2
+    FREE = 1
+    STEPS = 2
+    EVEN = 3
 
 
-SHAPES: Final = {"speed": Shape.BARE, "balanced": Shape.STEPS, "privacy": Shape.LANES}
+SHAPES: Final = {"speed": Shape.FREE, "balanced": Shape.STEPS, "privacy": Shape.EVEN}
 """The shape of each mode."""
+
+LANES: Final = {Shape.FREE: 1, Shape.STEPS: 1, Shape.EVEN: 4}
+"""Lanes of a circuit."""
+
+_LONGEST: Final = {Shape.FREE: MAX_PLAINTEXT, Shape.STEPS: MAX_PLAINTEXT, Shape.EVEN: LANE_BYTES}
+_MULTIPLE: Final = {Shape.FREE: 1, Shape.STEPS: STEP_BYTES, Shape.EVEN: LANE_BYTES}
 
 
 def encode_shape(shape: Shape) -> bytes:
@@ -44,38 +53,38 @@ def decode_shape(body: memoryview) -> Shape:
     Raises:
         DecodeError: not one byte, or one that says nothing.
     """
-    if len(body) != 1 or body[0] not in (Shape.STEPS, Shape.LANES):
+    if len(body) != 1 or body[0] not in tuple(Shape):
         raise DecodeError("SHAPE", "unknown")
     return Shape(body[0])
 
 
-def stepped(size: int) -> int:
-    """The size to which a message of `size` bytes of frames is filled; `size` itself when PAD has no room."""
-    rest = -size % STEP_BYTES
-    if 0 < rest < HEAD_BYTES:
-        rest += STEP_BYTES
-    return size + rest if size + rest <= MAX_PLAINTEXT else size
-
-
-class Padder:
-    """Fills the messages of one direction of one stream.
+class Sizes:
+    """The sizes that messages of a lane may have, in bytes of plaintext.
 
     Args:
-        shape: BARE or STEPS.
+        shape: the lane's.
+
+    Attributes:
+        longest: what one message holds.
     """
 
-    __slots__ = ("_left",)
+    __slots__ = ("_multiple", "longest")
 
     def __init__(self, shape: Shape) -> None:
-        self._left = STEPPED_BYTES if shape is Shape.STEPS else 0
+        self.longest = _LONGEST[shape]
+        self._multiple = _MULTIPLE[shape]
 
-    def fill(self, frames: Buffer) -> Buffer:
-        """The plaintext of the next message: its frames, and PAD where its size would tell something."""
-        if self._left <= 0:
-            return frames
-        size = len(frames)
-        filled = stepped(size)
-        self._left -= filled
-        if filled == size:
-            return frames
-        return b"".join((frames, frame(Frame.PAD, bytes(filled - size - HEAD_BYTES))))
+    def fill(self, frames: bytearray) -> bytearray:
+        """Pad frames, at most `longest` of them, to a size that may be."""
+        rest = -len(frames) % self._multiple
+        return frames + bytes(rest) if rest else frames
+
+    def check(self, plaintext: Buffer) -> None:
+        """Look at the size of a message that came.
+
+        Raises:
+            DecodeError: it has none of the lane's sizes.
+        """
+        size = len(plaintext)
+        if not 0 < size <= self.longest or size % self._multiple:
+            raise DecodeError("lane", "wrong size")

@@ -13,6 +13,7 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import DecodeError, Reason
+from tunnel.apart import ApartCarrier
 from tunnel.arrival import Arrival
 from tunnel.credit import CircuitCredit
 from tunnel.datagrams import Datagrams
@@ -21,8 +22,8 @@ from tunnel.frames import (
     SECRET_BYTES,
     Frame,
     decode_credit,
+    decode_flow_id,
     decode_open,
-    decode_open_datagrams,
     decode_resume,
     decode_token,
     encode_reset,
@@ -31,6 +32,7 @@ from tunnel.frames import (
     frame,
     split,
 )
+from tunnel.lane import LaneCarrier
 from tunnel.lanes import Lanes
 from tunnel.layers import Layers
 from tunnel.limits import MAX_FLOWS_PER_CIRCUIT, MAX_ORPHANS, ORPHAN_BYTES, ORPHAN_S
@@ -43,9 +45,10 @@ if TYPE_CHECKING:
     from core.flow import IncomingDatagrams, IncomingFlow
     from tunnel.carrier import Carrier
     from tunnel.frames import Open, Resume
-    from tunnel.lane import Lane, LaneCarrier
+    from tunnel.lane import Lane
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.memory import Memory
+    from tunnel.padding import Shape
     from tunnel.wireguard.handshake import Keys
 
 _LABEL_RESUME: Final = b"Macro VPN v1 resume"
@@ -99,6 +102,9 @@ class FlowTable:
         if flow.flow_id in self._flows:
             raise DecodeError("OPEN", "flow id used")
         self._flows[flow.flow_id] = flow
+
+    def get(self, flow_id: bytes) -> ExitFlow | None:
+        return self._flows.get(flow_id)
 
     def claim(self, asked: Resume) -> ExitFlow | None:
         """The flow that a client may resume; None when there is none, or the client cannot prove that it is its own."""
@@ -315,13 +321,27 @@ class Terminal:
 
     # -- flows that come
 
-    def lane_arrived(self, stream: LinkStream, layers: Layers) -> Lane:
+    def lane_arrived(self, stream: LinkStream, layers: Layers, shape: Shape) -> Lane:
         """Take in a lane, on which flows will come.
 
         Raises:
             DecodeError: the circuit has too many.
         """
-        return self._lanes.arrived(stream, layers, self._begin_on_lane)
+        return self._lanes.arrived(stream, layers, shape, self._begin_on_lane)
+
+    def set_apart(self, stream: LinkStream, layers: Layers, flow_id: bytes) -> None:
+        """Let a flow of this circuit leave its lane for a stream of its own.
+
+        Raises:
+            DecodeError: there is no such flow on a lane of this circuit.
+        """
+        flow = self.table.get(flow_id)
+        lane_part = None if flow is None or flow not in self.flows else flow.carrier
+        if flow is None or not isinstance(lane_part, LaneCarrier):
+            raise DecodeError("APART", "no such flow on a lane")
+        stream.receiver = carrier = ApartCarrier(stream, layers, self.credit, flow, lane_part)
+        flow.go_apart(carrier)
+        flow.go_on()
 
     def _begin_on_lane(self, kind: int, content: memoryview, carrier: LaneCarrier) -> None:
         refused = self.admit(kind, content, carrier)
@@ -345,7 +365,7 @@ class Terminal:
             case Frame.OPEN:
                 return self._opened(decode_open(content), entry)
             case Frame.OPEN_DATAGRAMS:
-                return self._opened_datagrams(decode_open_datagrams(content), entry)
+                return self._opened_datagrams(decode_flow_id(content), entry)
             case Frame.RESUME:
                 return self._resumed(decode_resume(content), entry)
             case _:

@@ -28,12 +28,13 @@ from tunnel.frames import (
     Resume,
     decode_credit,
     decode_datagram,
+    decode_flow_id,
     decode_open,
-    decode_open_datagrams,
     decode_reset,
     decode_resume,
     decode_resumed,
     decode_token,
+    encode_apart,
     encode_credit,
     encode_datagram,
     encode_open,
@@ -114,7 +115,7 @@ def read_reset(data: bytes) -> None:
     assert encode_reset(reason)[4:] == data or reason is Reason.PROTOCOL
 
 
-_LANE, _SELECT = encode_shape(Shape.LANES), encode_select(1)
+_LANE, _SELECT = encode_shape(Shape.EVEN), encode_select(1)
 _POSITION = Position(5, 3, 1 << 20, True)
 FRAMES = (
     frame(Frame.OPENED),
@@ -130,6 +131,7 @@ FRAMES = (
     encode_resumed(True, _POSITION),
     encode_open_datagrams(ID),
     encode_datagram("a.example", 53, b"payload"),
+    encode_apart(ID),
 )
 """One frame of each kind."""
 
@@ -147,7 +149,8 @@ def _bodies() -> Iterator[Target]:
     yield Target("frame-select", _body(decode_select, encode_select, many=False), (_SELECT[4:],))
     datagram = encode_datagram("a.example", 53, b"payload")[4:]
     yield Target("frame-datagram", _body(decode_datagram, encode_datagram, many=True), (datagram,))
-    association = _body(decode_open_datagrams, encode_open_datagrams, many=False)
+    association = _body(decode_flow_id, encode_open_datagrams, many=False)
+    yield Target("frame-apart", _body(decode_flow_id, encode_apart, many=False), (encode_apart(ID)[4:],))
     yield Target("frame-open-datagrams", association, (encode_open_datagrams(ID)[4:],))
     yield Target("frame-resumed", _body(decode_resumed, encode_resumed, many=True), (resumed,))
 
@@ -454,6 +457,12 @@ TARGETS = (
                 b"\x09" + _LANE + _SELECT + FRAMES[8] + FRAMES[1] + _SELECT[:-1] + b"\2" + FRAMES[10],
                 b"\x09" + _SELECT + FRAMES[2] + frame(Frame.END),
                 b"\xe1",
+            ),
+            joined(
+                b"\1" + encode_shape(Shape.FREE) + _SELECT + FRAMES[8] + FRAMES[1],
+                b"\2" + encode_apart(ID),
+                b"\2" + FRAMES[1] + FRAMES[2],
+                b"\1" + FRAMES[1] + frame(Frame.LEAVE),
             ),
             joined(b"\x0a" + _LANE + _SELECT + FRAMES[8], b"\xf0", b"\x09" + _LANE + _SELECT + FRAMES[9]),
             joined(b"\1" + FRAMES[11], b"\xc1" + FRAMES[12], b"\1" + FRAMES[2]),

@@ -6,14 +6,14 @@ from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from tunnel.apart import ApartCarrier
 from tunnel.carrier import StreamCarrier
 from tunnel.credit import CircuitCredit
 from tunnel.flow import FlowEnd
 from tunnel.frames import decode_credit, split
-from tunnel.lane import Lane
+from tunnel.lane import Lane, LaneCarrier
 from tunnel.layers import Layers
 from tunnel.memory import Memory
-from tunnel.padding import Shape
 from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.errors import Reason
     from core.flow import Buffer, Flow
     from tunnel.link_stream import LinkStream, StreamReceiver
+    from tunnel.padding import Shape
 
 ONE, TWO = bytes([1] * 32), bytes([2] * 32)
 
@@ -146,26 +147,43 @@ class Clock:
 class End:
     """One end with its circuit's credit, its stream, its layers and its listener."""
 
-    def __init__(self, session: Session, clock: Clock, shape: Shape, **options: Any) -> None:
+    def __init__(self, session: Session, clock: Clock, shape: Shape | None, **options: Any) -> None:
+        self.session = session
         self.stream = JoinedStream()
+        self.own: JoinedStream | None = None
         self.layers = Layers([session], [7])
         self.credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock)
         self.flow = Counted(self.credit)
         self.later: list[Callable[[], None]] = []
         self.carried: list[int] = []
         self.carrier: StreamCarrier | Lane
-        if shape is Shape.LANES:
-            self.carrier = self.lane = self._lane()
+        if shape is not None:
+            self.carrier = self.lane = self._lane(shape)
             self.flow.start(self.lane.carrier_for(self.flow))
         else:
-            self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow, shape)
+            self.carrier = StreamCarrier(self.stream.as_stream, self.layers, self.credit, self.flow)
             self.flow.start(self.carrier)
         self.heard = Listener(self.flow, **options)
 
-    def _lane(self) -> Lane:
-        lane = Lane(self.stream.as_stream, self.layers, self.credit, self.later.append, self.carried.append)
+    def _lane(self, shape: Shape) -> Lane:
+        lane = Lane(self.stream.as_stream, self.layers, self.credit, shape, self.later.append, self.carried.append)
         lane._out.clear()  # both ends make the same flow, so neither has to tell
         return lane
+
+    def leave(self) -> JoinedStream:
+        """Take the flow off its lane; `own` is its stream from now on."""
+        lane_part = self.flow.carrier
+        assert isinstance(lane_part, LaneCarrier)
+        self.own = stream = JoinedStream()
+        layers = Layers([self.session], [9])
+        self.flow.go_apart(ApartCarrier(stream.as_stream, layers, self.credit, self.flow, lane_part))
+        self.flow.go_on()
+        return stream
+
+    @property
+    def own_carrier(self) -> StreamCarrier | None:
+        """What carries the flow on a stream of its own, if it has one."""
+        return self.flow.carrier if isinstance(self.flow.carrier, StreamCarrier) else None
 
     def turn(self) -> None:
         """Let what waits for the end of a loop turn happen."""
@@ -189,7 +207,7 @@ def _tell(credit: CircuitCredit[FlowEnd], told: bytes) -> None:
 class Ends:
     """Both ends of one flow."""
 
-    def __init__(self, *, attach: bool = True, shape: Shape = Shape.BARE, **options: Any) -> None:
+    def __init__(self, *, attach: bool = True, shape: Shape | None = None, **options: Any) -> None:
         self.clock = Clock()
         self.near = End(Session(Keys(ONE, TWO, 1, 2, b"", b"")), self.clock, shape, **options)
         self.far = End(Session(Keys(TWO, ONE, 2, 1, b"", b"")), self.clock, shape, **options)
@@ -201,8 +219,22 @@ class Ends:
 
     def run(self) -> None:
         """Deliver everything until nothing is on its way."""
-        while self._turn() or self.near.stream.deliver(self.far.carrier) or self.far.stream.deliver(self.near.carrier):
+        while (
+            self._turn()
+            or self.near.stream.deliver(self.far.carrier)
+            or self.far.stream.deliver(self.near.carrier)
+            or self.deliver_own(self.near, self.far)
+            or self.deliver_own(self.far, self.near)
+        ):
             pass
+
+    def deliver_own(self, end: End, other: End) -> bool:
+        """Deliver the next message of a flow's own stream; at the first one the other end leaves its lane as well."""
+        if end.own is None:
+            return False
+        if other.own is None and not other.flow.over and end.own.sent:
+            other.leave()
+        return other.own_carrier is not None and end.own.deliver(other.own_carrier)
 
     def _turn(self) -> bool:
         due = bool(self.near.later or self.far.later)

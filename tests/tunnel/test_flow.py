@@ -11,7 +11,7 @@ from tests.harness.entropy import flipped
 from tests.harness.joined import End, Ends
 from tunnel.flow import MAX_DATA
 from tunnel.frames import Frame, encode_credit, encode_open, encode_reset, encode_token, frame
-from tunnel.limits import FLOW_WINDOW, MAX_FLOW_WINDOW, MAX_PLAINTEXT
+from tunnel.limits import FLOW_WINDOW, MAX_FLOW_WINDOW
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_a_written_buffer_may_be_used_again(make: type[bytes | bytearray | memor
 def test_writes_are_cut_to_the_largest_message() -> None:
     ends = Ends()
     ends.near.flow.write(bytes(MAX_DATA + 1))
-    assert [len(message) - OVERHEAD_BYTES for message in ends.near.stream.sent] == [MAX_PLAINTEXT, 5]
+    assert [len(message) - OVERHEAD_BYTES for message in ends.near.stream.sent] == [MAX_DATA + 4, 5]
 
 
 def test_nothing_is_sent_for_nothing() -> None:

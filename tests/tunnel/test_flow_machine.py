@@ -29,7 +29,7 @@ PATTERN = bytes(range(251)) * (20 * FLOW_WINDOW // 251)
 class FlowMachine(RuleBasedStateMachine):
     """Both ends, moved by hand."""
 
-    shape = Shape.STEPS
+    shape: Shape | None = None
 
     @initialize(attached=st.sets(SIDES))
     def begin(self, attached: set[str]) -> None:
@@ -175,13 +175,20 @@ class FlowMachine(RuleBasedStateMachine):
 
 
 class LaneMachine(FlowMachine):
-    """The same on a lane."""
+    """The same on a lane of messages of one size."""
 
-    shape = Shape.LANES
+    shape = Shape.EVEN
+
+
+class StepsMachine(FlowMachine):
+    """The same on a lane whose messages follow what is sent."""
+
+    shape = Shape.STEPS
 
 
 TestFlowMachine = FlowMachine.TestCase
 TestLaneMachine = LaneMachine.TestCase
-TestFlowMachine.settings = TestLaneMachine.settings = settings(
+TestStepsMachine = StepsMachine.TestCase
+TestFlowMachine.settings = TestLaneMachine.settings = TestStepsMachine.settings = settings(
     max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
 )

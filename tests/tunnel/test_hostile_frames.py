@@ -9,14 +9,16 @@ import pytest
 from core.errors import Reason
 from core.flow import FlowRequest
 from tests.harness.bare import bare, check_alive
-from tests.harness.network import chain
+from tests.harness.network import Collect, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
-from tests.tunnel.test_circuit import built, exit_flow, exit_frames, opened
+from tests.tunnel.test_circuit import built, exit_flow, exit_frames
+from tunnel.apart import ApartCarrier
 from tunnel.frames import (
     Frame,
     Position,
     Resume,
+    encode_apart,
     encode_credit,
     encode_datagram,
     encode_open,
@@ -56,6 +58,7 @@ FRAMES: Final[dict[str, bytes]] = {
     "RESUME": encode_resume(Resume(OTHER_ID, bytes(16), 1, START)),
     "RESUMED": encode_resumed(True, START),
     "DATAGRAM": encode_datagram("sink.example", 53, b"data"),
+    "APART": encode_apart(OTHER_ID),
     "BLOCKED": frame(Frame(14)) if 14 in [*Frame] else frame(Frame.PAD),
     "the largest": frame(Frame.PAD, bytes(MAX_PLAINTEXT - 4)),
     "nothing": b"",
@@ -178,14 +181,22 @@ async def test_at_the_exit(state: str, name: str) -> None:
 # -- the client's end
 
 
-async def at_client(state: str, network: Network, circuit: Circuit, other: Circuit) -> tuple[ClientFlow, ExitFlow]:
-    """Bring a flow into a state, seen from its client."""
-    if state == "asked":
-        flow = circuit.open_flow(FlowRequest("silent.example", 80))
-        await until(lambda: len(network.nodes[1].relay.table))
-        return flow, exit_flow(network)
-    flow, _ = await opened(circuit, FlowRequest("sink.example", 80))
+async def at_client(
+    state: str, network: Network, circuit: Circuit, other: Circuit, *, apart: bool
+) -> tuple[ClientFlow, ExitFlow]:
+    """Bring a flow into a state, seen from its client: on a stream of its own, or on a lane."""
+    flow = circuit.open_flow(FlowRequest("silent.example" if state == "asked" else "sink.example", 80))
+    await until(lambda: len(network.nodes[1].relay.table))
+    if apart:
+        flow.apart = True
+        circuit.set_apart(flow)
+        await turns()
+        assert isinstance(exit_flow(network).carrier, ApartCarrier)
     theirs = exit_flow(network)
+    if state == "asked":
+        return flow, theirs
+    await flow.opened
+    flow.attach(Collect(flow))
     if state == "FIN came":
         theirs.finish()
     elif state == "FIN sent":
@@ -212,14 +223,28 @@ CLIENT: Final[dict[str, dict[str, str]]] = {
 }
 
 
+NO_FRAMES: Final = {"type 0", "half a head", "DATA cut off", "DATA far too long"}
+"""On a lane these are padding, or spoil what comes after them; see test_lane.py."""
+
+
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.parametrize("state", CLIENT)
 async def test_at_the_client(state: str, name: str) -> None:
+    await _at_the_client(state, name, apart=True)
+
+
+@pytest.mark.parametrize("name", FRAMES.keys() - NO_FRAMES)
+@pytest.mark.parametrize("state", CLIENT)
+async def test_at_the_client_on_a_lane(state: str, name: str) -> None:
+    await _at_the_client(state, name, apart=False)
+
+
+async def _at_the_client(state: str, name: str, *, apart: bool) -> None:
     expected = CLIENT[state].get(name, PROTOCOL)
     async with chain(2, Board().engine) as (network, client, _):
         circuit, ended = await built(network, client)
         other, _ = await built(network, client)
-        flow, theirs = await at_client(state, network, circuit, other)
+        flow, theirs = await at_client(state, network, circuit, other, apart=apart)
         theirs._send(FRAMES[name])
         await turns()
         assert flow.over == (expected != ALIVE)

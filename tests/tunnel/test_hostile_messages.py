@@ -11,12 +11,13 @@ import pytest
 
 from core.errors import Reason
 from core.flow import FlowRequest
-from tests.harness.bare import check_alive
+from tests.harness.bare import check_alive, circuit_of
 from tests.harness.entropy import flipped
 from tests.harness.network import Collect, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tunnel.carrier import StreamCarrier
+from tunnel.lane import LaneCarrier
 from tunnel.layers import MAX_SEQUENCE, RECORD_BYTES
 from tunnel.limits import MAX_MESSAGE
 from tunnel.link_stream import LinkStream
@@ -159,12 +160,16 @@ async def test_a_message_of_a_flow(monkeypatch: pytest.MonkeyPatch, name: str, w
 # -- counters that run out
 
 
-async def running(network: Network, client: Tunnel) -> tuple[ClientFlow, Collect]:
+async def running(network: Network, client: Tunnel, *, apart: bool = True) -> tuple[ClientFlow, Collect]:
+    """A flow with data both ways, on a stream of its own or on a lane."""
     flow = await client.pool.dial(ECHO)
     heard = Collect(flow)
     flow.attach(heard)
-    flow.write(b"before, ")
-    await until(lambda: heard.data == b"before, ")
+    if apart:
+        circuit_of(client, flow).set_apart(flow)
+    for text in (b"bef", b"ore, "):
+        flow.write(text)
+        await until(lambda text=text: heard.data.endswith(text))  # type: ignore[misc]
     return flow, heard
 
 
@@ -181,15 +186,17 @@ def at_the_exit(network: Network) -> ExitFlow:
 
 
 def used_up(carrier: object, what: str) -> None:
-    assert isinstance(carrier, StreamCarrier)
-    setattr(carrier._layers, what, MAX_SEQUENCE + 1)
+    assert isinstance(carrier, StreamCarrier | LaneCarrier)
+    layers = carrier._lane._layers if isinstance(carrier, LaneCarrier) else carrier._layers
+    setattr(layers, what, MAX_SEQUENCE + 1)
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["lane", "apart"])
 @pytest.mark.parametrize("where", ["client", "guard", "relay", "guard, back", "relay, back", "exit, back"])
-async def test_a_sequence_that_is_used_up(where: str) -> None:
+async def test_a_sequence_that_is_used_up(where: str, apart: bool) -> None:
     """No counter is used twice: the flow goes on over another circuit, and nobody who uses it notices."""
     async with chain(HOPS, Board().engine) as (network, client, _):
-        flow, heard = await running(network, client)
+        flow, heard = await running(network, client, apart=apart)
         place = {"guard": 0, "relay": 1}.get(where.partition(",")[0], 0)
         match where:
             case "client":

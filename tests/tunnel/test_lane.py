@@ -18,9 +18,9 @@ from tests.harness.wire import Board
 from tunnel.flow import FlowEnd
 from tunnel.frames import Frame, encode_open, encode_reset, frame
 from tunnel.lane_frames import LaneReader, encode_select
-from tunnel.limits import FLOW_WINDOW, LANE_BYTES, LANE_QUEUE, LANES, MAX_LANES
+from tunnel.limits import FLOW_WINDOW, LANE_BYTES, LANE_QUEUE, MAX_LANES
 from tunnel.link_stream import LinkStream
-from tunnel.padding import Shape, encode_shape
+from tunnel.padding import LANES, Shape, encode_shape
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from tunnel.layers import Layers
 
 ECHO = FlowRequest("echo.example", 80)
-LANE = encode_shape(Shape.LANES)
+LANE = encode_shape(Shape.EVEN)
 OPEN = encode_open(bytes(16), "echo.example", 443)
 TEXT = bytes(range(256)) * 100
 
 
 def _lane() -> Ends:
-    return Ends(shape=Shape.LANES)
+    return Ends(shape=Shape.EVEN)
 
 
 def _second(end: End) -> tuple[FlowEnd, Listener]:
@@ -84,7 +84,7 @@ def test_flows_take_turns() -> None:
 
 
 def test_a_flow_that_is_not_read_does_not_stop_its_neighbour() -> None:
-    ends = Ends(shape=Shape.LANES, hungry=False)
+    ends = Ends(shape=Shape.EVEN, hungry=False)
     near, _ = _second(ends.near)
     _, far_heard = _second(ends.far)
     assert not ends.near.flow.write(bytes(10 * FLOW_WINDOW))
@@ -305,7 +305,7 @@ async def test_the_relay_sees_a_few_streams_and_one_size(monkeypatch: pytest.Mon
         deliver(stream, body)
 
     relay_links: set[object] = set()
-    async with three_hops(shape=Shape.LANES) as (network, client, _):
+    async with three_hops(shape=Shape.EVEN) as (network, client, _):
         relay_links.update(network.nodes[1].links)
         monkeypatch.setattr(LinkStream, "_deliver", watched)
         pairs = []
@@ -316,7 +316,7 @@ async def test_the_relay_sees_a_few_streams_and_one_size(monkeypatch: pytest.Mon
         await asyncio.gather(*(_echoed(pair, secrets.token_bytes(40_000)) for pair in pairs))
         await asyncio.gather(*(_refused(client) for client in [client] * 3))
         lanes = [sizes for sizes in seen.values() if max(sizes) > 1000]
-        assert len(lanes) == 2 * LANES, "each seen from both sides"
+        assert len(lanes) == 2 * LANES[Shape.EVEN], "each seen from both sides"
         assert all(len(sizes) == 1 for sizes in lanes)
         await until(lambda: not _exit_lanes_flows(network))
 
@@ -331,10 +331,10 @@ def _exit_lanes_flows(network: Network) -> int:
 
 
 async def test_nothing_is_left_of_lanes_whose_circuit_is_over() -> None:
-    async with three_hops(Board().engine, Shape.LANES) as (network, client, _):
+    async with three_hops(Board().engine, Shape.EVEN) as (network, client, _):
         before = _streams(network)
         await check_alive(client)
-        assert _streams(network) >= before + LANES
+        assert _streams(network) >= before + LANES[Shape.EVEN]
         client.pool.hop()
         await until(lambda: _streams(network) == before)
 
@@ -347,7 +347,7 @@ async def test_padding_goes_both_ways_while_a_flow_idles(monkeypatch: pytest.Mon
     monkeypatch.setattr("tunnel.cover.COVER_RATE", 4_000_000)
     sent: set[int] = set()
     cover = "tunnel.lane.Lane.cover"
-    async with three_hops(shape=Shape.LANES) as (_, client, _):
+    async with three_hops(shape=Shape.EVEN) as (_, client, _):
         monkeypatch.setattr(cover, lambda lane: sent.add(lane._begin is None))
         await turns()
         assert not sent, "no flow, no padding"

@@ -9,6 +9,8 @@ from tunnel.blame import REPORTER_SHARE
 from tunnel.control import Kind, encode_circuit
 from tunnel.creation import ANSWER_BYTES, ANSWER_HEAD_BYTES, CREATION_BYTES, HEAD_BYTES
 from tunnel.flow import MAX_DATA
+from tunnel.frames import Frame, frame
+from tunnel.lane_frames import encode_select
 from tunnel.layers import RECORD_BYTES
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
@@ -16,7 +18,7 @@ from tunnel.wireguard.session import OVERHEAD_BYTES
 def test_a_full_message_fits_a_record_at_every_hop() -> None:
     assert limits.MAX_MESSAGE == limits.MAX_PLAINTEXT + limits.MAX_HOPS * OVERHEAD_BYTES
     assert limits.MAX_MESSAGE + RECORD_BYTES < 1 << 16
-    assert MAX_DATA + 4 == limits.MAX_PLAINTEXT
+    assert MAX_DATA + len(encode_select(1)) + len(frame(Frame.DATA)) == limits.MAX_PLAINTEXT
 
 
 def test_the_longest_path_fits_a_creation_and_its_answer() -> None:

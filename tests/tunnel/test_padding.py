@@ -1,4 +1,4 @@
-"""Sizes that relays see on a stream of a flow's own."""
+"""Sizes that relays see on a lane, shape by shape."""
 
 from __future__ import annotations
 
@@ -13,80 +13,79 @@ from tests.harness.joined import End, Ends
 from tests.harness.network import Collect, three_hops
 from tests.harness.waiting import until
 from tunnel.flow import MAX_DATA
-from tunnel.frames import Frame, frame, split
+from tunnel.frames import Frame, frame
+from tunnel.lane_frames import LaneReader
 from tunnel.layers import flow_number
-from tunnel.limits import MAX_PLAINTEXT, STEP_BYTES, STEPPED_BYTES
+from tunnel.limits import LANE_BYTES, MAX_PLAINTEXT, STEP_BYTES
 from tunnel.link_stream import LinkStream
-from tunnel.padding import SHAPES, Padder, Shape, decode_shape, encode_shape, stepped
+from tunnel.padding import LANES, SHAPES, Shape, Sizes, decode_shape, encode_shape
 from tunnel.wireguard.session import OVERHEAD_BYTES, read_header
 
+EVERY_SHAPE = pytest.mark.parametrize("shape", Shape, ids=lambda shape: shape.name.lower())
 
-def test_every_mode_has_a_shape() -> None:
+
+def test_every_mode_has_a_shape_and_every_shape_its_lanes() -> None:
     assert SHAPES.keys() == MODE_HOPS.keys()
+    assert set(SHAPES.values()) == LANES.keys() == set(Shape)
 
 
 def test_shape_in_hex() -> None:
-    assert encode_shape(Shape.STEPS) == bytes.fromhex("0f000001 01")
-    assert decode_shape(memoryview(b"\2")) is Shape.LANES
+    assert encode_shape(Shape.STEPS) == bytes.fromhex("0f000001 02")
+    assert decode_shape(memoryview(b"\1")) is Shape.FREE
+    assert decode_shape(memoryview(b"\3")) is Shape.EVEN
 
 
-@pytest.mark.parametrize("body", [b"", b"\0", b"\3", b"\xff", b"\1\1"])
+@pytest.mark.parametrize("body", [b"", b"\0", b"\4", b"\xff", b"\1\1"])
 def test_a_shape_that_is_none(body: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_shape(memoryview(body))
 
 
-@given(st.integers(0, MAX_PLAINTEXT))
-def test_sizes_are_steps(size: int) -> None:
-    filled = stepped(size)
-    if size > MAX_PLAINTEXT - 4 and size != MAX_PLAINTEXT:
-        assert filled == size
-    else:
-        assert filled % STEP_BYTES == 0
-        assert 0 <= filled - size < STEP_BYTES + 4
-        assert filled - size not in (1, 2, 3)
+@given(st.sampled_from(Shape), st.integers(1, MAX_PLAINTEXT))
+def test_what_is_filled_has_a_size_that_may_be_and_reads_as_before(shape: Shape, size: int) -> None:
+    sizes = Sizes(shape)
+    frames = bytearray(frame(Frame.DATA, bytes(min(size, sizes.longest) - 4))) if size >= 4 else bytearray(size)
+    filled = sizes.fill(frames)
+    sizes.check(filled)
+    assert 0 <= len(filled) - len(frames) < {Shape.FREE: 1, Shape.STEPS: STEP_BYTES, Shape.EVEN: LANE_BYTES}[shape]
+    assert [kind for kind, _ in LaneReader().frames(memoryview(filled))] == [Frame.DATA] * (size >= 4)
 
 
-@pytest.mark.parametrize("size", [0, 1, 500, 1019, 1020, 1021, 1023, 1024, 1025, 30_000])
-def test_what_is_filled_reads_as_before(size: int) -> None:
-    frames = frame(Frame.DATA, bytes(size))
-    filled = Padder(Shape.STEPS).fill(frames)
-    assert len(filled) % STEP_BYTES == 0
-    assert [(kind, bytes(body)) for kind, body in split(memoryview(filled)) if kind != Frame.PAD] == [
-        (Frame.DATA, bytes(size))
-    ]
-
-
-def test_the_bulk_of_a_flow_is_not_padded() -> None:
-    padder = Padder(Shape.STEPS)
-    sizes = [len(padder.fill(bytes(100))) for _ in range(STEPPED_BYTES // STEP_BYTES + 1)]
-    assert sizes == [STEP_BYTES] * (STEPPED_BYTES // STEP_BYTES) + [100]
-
-
-def test_bare_is_bare() -> None:
-    assert Padder(Shape.BARE).fill(b"frames") == b"frames"
+@pytest.mark.parametrize(
+    ("shape", "wrong"),
+    [
+        (Shape.FREE, [0, MAX_PLAINTEXT + 1]),
+        (Shape.STEPS, [0, 1, STEP_BYTES - 1, STEP_BYTES + 1, MAX_PLAINTEXT + STEP_BYTES]),
+        (Shape.EVEN, [0, STEP_BYTES, LANE_BYTES - 1, LANE_BYTES + 1, 2 * LANE_BYTES]),
+    ],
+)
+def test_a_size_that_may_not_be(shape: Shape, wrong: list[int]) -> None:
+    for size in wrong:
+        with pytest.raises(DecodeError, match="wrong size"):
+            Sizes(shape).check(bytes(size))
 
 
 def _sizes(end: End) -> list[int]:
+    end.turn()
     return [len(message) - OVERHEAD_BYTES for message in end.stream.sent]
 
 
-def test_a_small_flow_shows_steps_only() -> None:
+def test_small_flows_show_steps_only() -> None:
     ends = Ends(shape=Shape.STEPS)
-    for size in (1, 300, 1019, 1020, 2000):
+    for size in (1, 300, 1012, 1013, 2000):
         ends.near.flow.write(bytes(size))
-        ends.far.flow.write(bytes(size))
-    ends.near.flow.finish()
-    assert _sizes(ends.near) == [1024, 1024, 2048, 1024, 2048, 1024]
-    assert _sizes(ends.far) == [1024, 1024, 2048, 1024, 2048]
+        ends.near.turn()
+    assert _sizes(ends.near) == [1024, 1024, 1024, 1024, 2048], "SELECT comes once"
     ends.run()
-    assert len(ends.far.heard.data) == 4340
+    assert len(ends.far.heard.data) == 4326
 
 
-def test_a_large_message_stays_one_message() -> None:
-    ends = Ends(shape=Shape.STEPS)
+@pytest.mark.parametrize("shape", [Shape.FREE, Shape.STEPS])
+def test_a_large_frame_stays_one_message(shape: Shape) -> None:
+    ends = Ends(shape=shape)
     ends.near.flow.write(bytes(MAX_DATA))
-    assert _sizes(ends.near) == [MAX_PLAINTEXT]
+    assert len(_sizes(ends.near)) == 1
+    assert _sizes(ends.near)[0] > MAX_DATA
 
 
 async def _sizes_of_a_request(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -115,11 +114,12 @@ async def _sizes_of_a_request(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> 
         return sizes
 
 
-async def test_a_padded_flow_between_real_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = await _sizes_of_a_request(Shape.STEPS, monkeypatch)
+@EVERY_SHAPE
+async def test_a_flow_between_real_nodes(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = await _sizes_of_a_request(shape, monkeypatch)
     assert sizes
-    assert [size % STEP_BYTES for size in sizes] == [0] * len(sizes)
-
-
-async def test_a_bare_flow_between_real_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 704 in await _sizes_of_a_request(Shape.BARE, monkeypatch)
+    if shape is Shape.FREE:
+        assert 704 in sizes
+    else:
+        multiple = {Shape.STEPS: STEP_BYTES, Shape.EVEN: LANE_BYTES}[shape]
+        assert [size % multiple for size in sizes] == [0] * len(sizes)

@@ -214,6 +214,7 @@ async def live(network: Network, circuit: Circuit) -> None:
         await flow.opened
         heard = Collect(flow)
         flow.attach(heard)
+        circuit.set_apart(flow)
         flow.write(HELLO)
         flow.finish()
         await until(lambda heard=heard: heard.reason is not None)  # type: ignore[misc]
@@ -245,7 +246,7 @@ async def test_no_two_hops_and_no_two_circuits_see_a_common_string(monkeypatch: 
 def _check_links_differ(links: list[Told]) -> None:
     """Index, flow number and circuit number are a link's own. Flow 0, the circuit's frames, is one everywhere."""
     for told in links:
-        assert (len(told.indices), len(told.flows), len(told.numbers)) == (2, 3, 1)
+        assert (len(told.indices), len(told.flows), len(told.numbers)) == (2, 4, 1)
         assert 0 in told.flows
     assert len(set[int]().union(*(told.indices for told in links))) == 2 * HOPS
     assert len({min(told.flows - {0}) for told in links}) == HOPS

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tunnel.terminal import ExitFlow
 
 ECHO = FlowRequest("echo.example", 80)
-SHAPED = pytest.mark.parametrize("shape", [Shape.STEPS, Shape.LANES], ids=lambda shape: shape.name.lower())
+SHAPED = pytest.mark.parametrize("shape", [Shape.STEPS, Shape.EVEN], ids=lambda shape: shape.name.lower())
 START = Position(0, 0, 0, False)
 
 
