@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 class Dialer(Protocol):
     """Open flows through the tunnel."""
 
-    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         """Open a flow, and wait until the exit has connected it to its destination.
 
         Bytes of the destination may already wait in the flow; `Flow.attach` delivers them. When the call is
@@ -19,8 +19,8 @@ class Dialer(Protocol):
 
         Args:
             request: where to.
-            early_from_s: if a round trip to the exit takes as many seconds or more, return as soon as the request is
-                on its way. What is written follows it at once; the flow ends with the reason if it is not opened.
+            early: return as soon as the request is on its way. What is written follows it at once; the flow ends with
+                the reason if it is not opened.
 
         Raises:
             core.errors.FlowError: the flow could not be opened, with the reason.

@@ -2,13 +2,12 @@
 
 It saves a trip of the chain. It costs the other circuits: a flow that carries bytes is never opened elsewhere, should
 its exit be dead. Where the client must be told "granted" for it, it costs the precise reply as well: one whose
-destination cannot be reached sees a connection that opens and is reset. So it is done where it is worth something, and
-"granted" is not said early for a destination that failed a short while ago: whoever tries again reads the reason.
+destination cannot be reached sees a connection that opens and is reset. So there it is done where the client speaks
+first, and not for a destination that failed a short while ago: whoever tries again reads the reason.
 """
 
 from __future__ import annotations
 
-import math
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from core.flow import FlowRequest
 
 type EarlyMode = Literal["auto", "always", "never"]
-
-WORTH_S: Final = 0.02
-"""The round trip from which on waiting for it is felt: a page opens several connections one after the other."""
 
 CLIENT_FIRST_PORTS: Final = frozenset({80, 443, 8000, 8008, 8080, 8081, 8443, 8888})
 """Ports of HTTP and of HTTP over TLS, where the client speaks first. Where the server does, as in SSH or SMTP, the
@@ -40,8 +36,8 @@ class Earliness:
     They are kept as keyed hashes and only in memory, so that no list of hosts can be read out of it.
 
     Args:
-        mode: `auto` for the rule above; `always` asks neither for the port nor for the round trip; `never` says
-            "granted" only when the exit has connected.
+        mode: `auto` for the rule above; `always` does not ask for the port; `never` says "granted" only when the exit
+            has connected.
         key: 16 random bytes, new for each process.
     """
 
@@ -50,20 +46,19 @@ class Earliness:
         self._key = key
         self._failures: dict[bytes, float] = {}
 
-    def from_s(self, request: FlowRequest, now: float, *, promises: bool) -> float:
-        """The round trip, in seconds, from which on bytes may be sent early; infinite when they may not.
+    def allows(self, request: FlowRequest, now: float, *, promises: bool) -> bool:
+        """Whether bytes may be sent early.
 
         Args:
             request: what the client asked for.
             now: seconds that only rise.
             promises: the client must be told "granted" before it sends.
         """
-        least_s = 0.0 if self._mode == "always" else WORTH_S
         if not promises:
-            return least_s
+            return True
         if self._mode == "never" or self._failed_lately(request, now):
-            return math.inf
-        return least_s if self._mode == "always" or request.port in CLIENT_FIRST_PORTS else math.inf
+            return False
+        return self._mode == "always" or request.port in CLIENT_FIRST_PORTS
 
     def refused(self, request: FlowRequest, now: float) -> None:
         """A flow was not opened."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import secrets
 import socket
 from collections import Counter
@@ -273,9 +272,9 @@ class Front:
 
     async def _dial(self, request: FlowRequest, *, promises: bool) -> Flow:
         """Open a flow through the tunnel."""
-        early_from_s = self._early.from_s(request, asyncio.get_running_loop().time(), promises=promises)
-        flow = await self._dialer.dial(request, early_from_s=early_from_s)
-        if early_from_s == math.inf:
+        early = self._early.allows(request, asyncio.get_running_loop().time(), promises=promises)
+        flow = await self._dialer.dial(request, early=early)
+        if not early:
             self._early.opened(request)
         return flow
 

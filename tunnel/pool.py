@@ -8,7 +8,6 @@ When there is no live circuit and none can be built in time, a flow is refused: 
 from __future__ import annotations
 
 import asyncio
-import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -100,13 +99,12 @@ class CircuitPool:
 
     # -- giving circuits to flows
 
-    async def dial(self, request: FlowRequest, *, early_from_s: float = math.inf) -> ClientFlow:
+    async def dial(self, request: FlowRequest, *, early: bool = False) -> ClientFlow:
         """Open a flow.
 
         Args:
             request: where to.
-            early_from_s: on a circuit whose shortest round trip is as long or longer, do not wait for the exit's
-                answer. The flow then ends with the reason if it cannot be opened.
+            early: do not wait for the exit's answer. The flow then ends with the reason if it cannot be opened.
 
         Raises:
             FlowError: no circuit in time, or the exit's reason.
@@ -117,7 +115,7 @@ class CircuitPool:
             circuit = self._pick(request.isolation) or await self._next_circuit(request.isolation, deadline)
             try:
                 flow = circuit.open_flow(request)
-                if circuit.credit.rtt_s >= early_from_s:
+                if early:
                     flow.limit_opening()
                     return flow
                 if await self._opened(flow, circuit, deadline):

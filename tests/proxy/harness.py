@@ -64,11 +64,11 @@ class LoopbackDialer:
     def __init__(self, port: int = 0) -> None:
         self.port = port
         self.requests: list[FlowRequest] = []
-        self.early_from_s: list[float] = []
+        self.early: list[bool] = []
 
-    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         self.requests.append(request)
-        self.early_from_s.append(early_from_s)
+        self.early.append(early)
         _, flow = await asyncio.get_running_loop().create_connection(DirectFlow, "127.0.0.1", self.port)
         return flow
 
@@ -79,20 +79,19 @@ class FailingDialer:
     def __init__(self, reason: Reason) -> None:
         self.reason = reason
 
-    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         raise FlowError(self.reason)
 
 
 class FarDialer:
-    """Plays an exit so many seconds away that refuses for a reason, or connects when there is none."""
+    """Plays an exit that refuses for a reason, or connects when there is none; who does not wait gets a flow."""
 
-    def __init__(self, rtt_s: float, reason: Reason | None = None) -> None:
-        self.rtt_s = rtt_s
+    def __init__(self, reason: Reason | None = None) -> None:
         self.reason = reason
         self.flows: list[MemoryFlow] = []
 
-    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
-        if self.rtt_s < early_from_s and self.reason is not None:
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
+        if not early and self.reason is not None:
             raise FlowError(self.reason)
         self.flows.append(MemoryFlow())
         return self.flows[-1]
@@ -105,7 +104,7 @@ class SilentDialer:
         self.dialing = 0
         self.cancelled = asyncio.Event()
 
-    async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         self.dialing += 1
         try:
             await asyncio.Event().wait()

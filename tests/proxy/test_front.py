@@ -81,10 +81,10 @@ async def test_site_may_finish_first(stage: Stage, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["socks", "http"])
 async def test_everything_at_once_with_early_bytes_and_end(stage: Stage, kind: str, count: int) -> None:
     class Late(LoopbackDialer):
-        async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+        async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
             (intake,) = front._state.intakes
             await until(lambda: intake.eof or intake._taken_bytes >= 1 << 14)
-            return await super().dial(request, early_from_s=early_from_s)
+            return await super().dial(request, early=early)
 
     site = await stage.site()
     front = await stage.front(Late(site.port))
@@ -129,7 +129,7 @@ async def test_refusal_has_its_reply_and_nothing_goes_direct(stage: Stage, reaso
 
 async def test_dialer_that_breaks_refuses_as_well(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FailingDialer):
-        async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+        async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
             raise RuntimeError(f"cannot dial {request!r} canary")
 
     front = await stage.front(Broken(Reason.LOCAL))

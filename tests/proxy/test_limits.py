@@ -115,7 +115,7 @@ async def test_client_that_does_not_read_the_rest_is_cut(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, *, stopped: bool
 ) -> None:
     class Memory(LoopbackDialer):
-        async def dial(self, request: FlowRequest, *, early_from_s: float) -> Flow:
+        async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
             return flow
 
     flow = MemoryFlow()

@@ -242,7 +242,7 @@ async def test_a_closed_pool_has_no_circuits() -> None:
 
 async def test_an_unopened_flow_tells_its_reason() -> None:
     async with three_hops(Board().engine) as (network, client, _):
-        flow = await client.pool.dial(FlowRequest("refused.example", 80), early_from_s=0.0)
+        flow = await client.pool.dial(FlowRequest("refused.example", 80), early=True)
         heard = Collect(flow)
         flow.attach(heard)
         flow.write(b"request")
@@ -253,7 +253,7 @@ async def test_an_unopened_flow_tells_its_reason() -> None:
 async def test_an_unopened_flow_waits_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuit_module, "OPEN_S", 0.1)
     async with three_hops(Board().engine) as (network, client, _):
-        flow = await client.pool.dial(FlowRequest("silent.example", 80), early_from_s=0.0)
+        flow = await client.pool.dial(FlowRequest("silent.example", 80), early=True)
         heard = Collect(flow)
         flow.attach(heard)
         await until(lambda: heard.reason is Reason.TIMED_OUT)
@@ -263,7 +263,7 @@ async def test_an_unopened_flow_waits_for_so_long(monkeypatch: pytest.MonkeyPatc
 async def test_an_opened_flow_has_no_such_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuit_module, "OPEN_S", 0.1)
     async with three_hops(Board().engine) as (_, client, _):
-        flow = await client.pool.dial(ECHO, early_from_s=0.0)
+        flow = await client.pool.dial(ECHO, early=True)
         heard = Collect(flow)
         flow.attach(heard)
         await asyncio.sleep(0.2)

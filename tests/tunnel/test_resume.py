@@ -145,7 +145,7 @@ async def test_many_flows_survive_the_death_of_their_relay(shape: Shape) -> None
 
 async def _used_early(client: Tunnel, host: str = "echo.example") -> tuple[ClientFlow, Collect]:
     """A flow whose dialler did not wait, with a listener, and with a request written to it."""
-    flow = await client.pool.dial(FlowRequest(host, 80), early_from_s=0.0)
+    flow = await client.pool.dial(FlowRequest(host, 80), early=True)
     heard = Collect(flow)
     flow.attach(heard)
     flow.write(POST)
