@@ -12,11 +12,17 @@ if TYPE_CHECKING:
 
     from core.flow import Buffer, Flow
 
+READ_BYTES: Final = 32756
+"""Bytes of one read at most, which is what one message of the tunnel carries. So much may wait for credit, for each flow."""
+
+_READ = memoryview(bytearray(READ_BYTES))
+"""What every pump of the process reads into. The event loop fills it and has it emptied within one callback."""
+
 WRITE_HIGH_BYTES: Final = 1 << 15
 """Bytes waiting in this program for a TCP socket above which no credit is returned to the flow."""
 
 
-class Pump(asyncio.Protocol):
+class Pump(asyncio.BufferedProtocol):
     """The asyncio protocol of the TCP side and the listener of the flow side, in one object.
 
     Use `join` once the flow is open; from then on the pump owns both ends and closes both.
@@ -50,9 +56,10 @@ class Pump(asyncio.Protocol):
         """
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        transport.pause_reading()  # an event loop may not change from one kind of protocol to the other while it reads
         transport.set_protocol(self)
         if early:
-            self.data_received(early)
+            self._came(early)
         if early_eof:
             self.eof_received()
         self._flow.attach(self)
@@ -61,7 +68,13 @@ class Pump(asyncio.Protocol):
 
     # -- the TCP side
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _READ
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._came(_READ[:nbytes])
+
+    def _came(self, data: Buffer) -> None:
         self.sent_bytes += len(data)
         if not self._flow.write(data):
             self._reading_paused = True

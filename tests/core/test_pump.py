@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import struct
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import Reason
-from core.pump import WRITE_HIGH_BYTES, Pump
+from core.pump import READ_BYTES, WRITE_HIGH_BYTES, Pump
 from tests.core.fakes import FakeFlow
 from tests.harness.waiting import until
 
@@ -240,3 +241,14 @@ async def test_data_after_the_connection_closed_is_dropped() -> None:
         made.flow.heard.flow_writable()
         await until(lambda: made.flow.reset_with)
         assert made.flow.returned == 0
+
+
+async def test_pumps_share_what_they_read_into_and_not_what_they_read() -> None:
+    async with rig() as one, rig(room=10) as other:
+        first, second = secrets.token_bytes(5 * READ_BYTES), secrets.token_bytes(5 * READ_BYTES)
+        for at in range(0, len(first), 1000):
+            one.writer.write(first[at : at + 1000])
+            other.writer.write(second[at : at + 1000])
+        await until(lambda: one.has_written(first))
+        assert second.startswith(other.flow.written)
+        assert len(other.flow.written) <= READ_BYTES
