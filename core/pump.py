@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from core.flow import Buffer, Flow
 
 READ_BYTES: Final = 32756
-"""Bytes of one read at most, which is what one message of the tunnel carries. So much may wait for credit, for each flow."""
+"""Bytes of one read at most: what one message of the tunnel carries. So much of each flow may wait for credit."""
 
 _READ = memoryview(bytearray(READ_BYTES))
 """What every pump of the process reads into. The event loop fills it and has it emptied within one callback."""
