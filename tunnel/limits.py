@@ -68,8 +68,9 @@ NODE_BYTES: Final = 256 * 1024 * 1024
 
 # -- how this implementation uses lanes
 
-APART_BYTES: Final = PROVEN_BYTES
-"""A flow of which so much has been dealt with leaves its lane, unless that is EVEN, for a stream of its own."""
+APART_BYTES: Final = 512 * 1024
+"""A flow of which so much has been dealt with leaves its lane, unless that is EVEN, for a stream of its own. About
+twice what two TCP sockets on one machine take in of a connection that nobody reads."""
 
 HELD_EXTRA: Final = 64 * 1024
 """What is kept, beyond a flow's credit, of what came on such a stream while more may come on the lane."""
