@@ -18,7 +18,7 @@ READ_BYTES: Final = 32756
 _READ = memoryview(bytearray(READ_BYTES))
 """What every pump of the process reads into. The event loop fills it and has it emptied within one callback."""
 
-WRITE_HIGH_BYTES: Final = 1 << 15
+WRITE_HIGH_BYTES: Final = 16 * 1024
 """Bytes waiting in this program for a TCP socket above which no credit is returned to the flow."""
 
 
