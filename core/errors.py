@@ -52,7 +52,7 @@ _SENTENCES: Final = {
     Reason.NOT_ALLOWED: "The exit does not allow this destination.",
     Reason.TIMED_OUT: "The destination did not answer in time.",
     Reason.NO_NAME: "The exit could not find this host name.",
-    Reason.BUSY: "A peer on the path is at its limit. Try again in a moment.",
+    Reason.BUSY: "A peer on the path is at its limit.",
     Reason.CLOSED: "The path was closed.",
     Reason.PROTOCOL: "A peer on the path broke the protocol.",
     Reason.NO_PATH: "No path to an exit could be built, so nothing was sent.",

