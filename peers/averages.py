@@ -7,6 +7,7 @@ that nobody measured for long goes back to what is usual.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp2
 from typing import Final
 
 EVIDENCE_HALF_S: Final = 2 * 3600.0
@@ -37,7 +38,7 @@ class Average:
         Args:
             now: seconds of a clock that does not go back.
         """
-        return self._evidence * 0.5 ** (max(0.0, now - self._at) / EVIDENCE_HALF_S)
+        return self._evidence * exp2(-max(0.0, now - self._at) / EVIDENCE_HALF_S)
 
     def confidence(self, now: float) -> float:
         """How far the average counts against what is usual, from 0 to 1."""
