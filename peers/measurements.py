@@ -101,7 +101,7 @@ class Record:
 
 
 class Measurements:
-    """What was measured of peers. Paths are peers, the guard first; `now` is seconds of a clock that never goes back."""
+    """What was measured of peers. Paths are peers, the guard first; `now` is seconds of a clock that only goes on."""
 
     def __init__(self) -> None:
         self._records: dict[PeerKey, Record] = {}

@@ -140,13 +140,13 @@ class Search:
         last: PeerKey | None,
         steps: Steps,
     ) -> None:
-        candidates = list(_candidates(descriptors, rules, frozenset(avoid)))
+        candidates = list(candidates_for(descriptors, rules, frozenset(avoid)))
         self._rng = rng
         self._weigh = weigh
         self._before = rules.hops - 1
         self._steps = steps
-        self._named = {found.descriptor.peer: found for found in candidates if _serves(found, Role.RELAY)}
-        exits = [found for found in candidates if _serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)]
+        self._named = {found.descriptor.peer: found for found in candidates if serves(found, Role.RELAY)}
+        exits = [found for found in candidates if serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)]
         self._exits = exits if last is None else [found for found in exits if found.descriptor.peer == last]
 
     # Each order is made when it is first needed: it takes a weight and a random number for every peer.
@@ -243,7 +243,9 @@ class Search:
         return [None] if peers is None else [self._named[peer] for peer in peers if peer in self._named]
 
 
-def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: frozenset[PeerKey]) -> Iterable[Candidate]:
+def candidates_for(
+    descriptors: Iterable[Descriptor], rules: PathRules, avoid: frozenset[PeerKey]
+) -> Iterable[Candidate]:
     for found in descriptors:
         if found.peer in avoid or found.tariff_step > rules.max_tariff:
             continue
@@ -251,7 +253,7 @@ def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: froz
             yield Candidate(found, rules.marks(found, hosts))
 
 
-def _serves(candidate: Candidate, role: Role) -> bool:
+def serves(candidate: Candidate, role: Role) -> bool:
     # As plain numbers: an enum's `&` makes an enum, and takes as long as all the rest of a search.
     return int(candidate.descriptor.roles) & int(role) != 0
 

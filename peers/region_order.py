@@ -44,14 +44,13 @@ class RegionOrder:
         """Exits are taken from this one of the wanted regions now."""
         self._current = region
 
-    def first(self, works: Callable[[str], bool]) -> tuple[str, ...]:
-        """The regions to try, without those at the front that have no exit which works, if there are others.
+    def working(self, works: Callable[[str], bool]) -> tuple[str, ...]:
+        """The regions to try, without those that have no exit which works.
 
         Args:
-            works: whether a region has an exit that is not known to be out of order.
+            works: whether a region has an exit that nothing is held against.
         """
-        working = tuple(region for region in self.order if works(region))
-        return working or self.order
+        return tuple(region for region in self.order if works(region))
 
     def rank(self, region: str) -> int:
         """How much a region is preferred: 0 for the most. Any region will do where none is wanted."""
