@@ -127,8 +127,10 @@ class Choice:
             last=moment.last,
             weigh=self.weighing(moment.clock, moment.in_use),
         )
+        if moment.last is not None or not self.rules.regions:
+            return choose(rules=self.rules)
         working = self._regions.working(self._works(moment.out_of_order))
-        if moment.last is not None or not working:
+        if not working:
             return choose(rules=self.rules)
         for region in working:
             here = replace(self.rules, regions=(region,))
@@ -179,7 +181,7 @@ class Choice:
         regions = {
             self.rules.region_of(found)
             for found in self._directory.peers()
-            if Role.EXIT in found.roles and found.peer not in out_of_order
+            if found.peer not in out_of_order and int(found.roles) & int(Role.EXIT)
         }
         return lambda wanted: any(is_in(region, (wanted,)) for region in regions)
 

@@ -244,8 +244,15 @@ class Search:
 
 
 def candidates_for(
-    descriptors: Iterable[Descriptor], rules: PathRules, avoid: frozenset[PeerKey]
-) -> Iterable[Candidate]:
+    descriptors: Iterable[Descriptor], rules: PathRules, avoid: Collection[PeerKey]
+) -> Iterator[Candidate]:
+    """Give the peers that a path may be made of.
+
+    Args:
+        descriptors: all peers.
+        rules: what the path must be.
+        avoid: peers not to use; a set.
+    """
     for found in descriptors:
         if found.peer in avoid or found.tariff_step > rules.max_tariff:
             continue
@@ -254,6 +261,7 @@ def candidates_for(
 
 
 def serves(candidate: Candidate, role: Role) -> bool:
+    """Whether a candidate has a role."""
     # As plain numbers: an enum's `&` makes an enum, and takes as long as all the rest of a search.
     return int(candidate.descriptor.roles) & int(role) != 0
 
