@@ -69,6 +69,7 @@ class Peering:
         exit_policy: the policy's summary; may be empty.
         on_news: called when more peers became known.
         on_onion_keys: called when the onion keys have changed, before the descriptor says so.
+        operator: what the descriptor says about whoever runs it; may be empty.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Peering:
         exit_policy: bytes,
         on_news: Callable[[], None],
         on_onion_keys: Callable[[list[X25519PrivateKey]], None],
+        operator: str = "",
     ) -> None:
         self._settings = settings
         self._store = home / STORE_NAME
@@ -89,6 +91,7 @@ class Peering:
         self._onion = onion
         self._roles = roles
         self._region = region
+        self._operator = operator.encode()
         self._exit_policy = exit_policy
         self._on_news = on_news
         self._on_onion_keys = on_onion_keys
@@ -146,6 +149,7 @@ class Peering:
             addresses=((address, port),) if address else (),
             region=self._region,
             exit_policy=self._exit_policy,
+            operator=self._operator,
         )
 
     def start(self, links: Links, port: int) -> None:

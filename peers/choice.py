@@ -101,8 +101,8 @@ class Choice:
         rng: Rng,
     ) -> None:
         self.rules = rules
-        self._directory = directory
-        self._lean = lean
+        self.directory = directory
+        self.lean = lean
         self._regions = RegionOrder(rules.regions, switch_back)
         self._pins = pins
         self._measurements = measurements
@@ -119,7 +119,7 @@ class Choice:
         """
         choose = partial(
             choose_pinned_path,
-            self._directory,
+            self.directory,
             rng=self._rng,
             pins=self._pins,
             now=moment.now,
@@ -158,7 +158,7 @@ class Choice:
 
     def region(self, peer: PeerKey) -> str:
         """The region of a known peer, as far as it is believed; empty for none."""
-        found = self._directory.get(peer)
+        found = self.directory.get(peer)
         return self.rules.region_of(found) if found is not None else ""
 
     def weighing(self, clock: float, in_use: Collection[PeerKey] = ()) -> Weighing:
@@ -174,13 +174,13 @@ class Choice:
             return found.peer not in in_use and self.rules.region_of(found) in wanted
 
         if not wanted:
-            return Weighing(self._measurements, self._lean, clock)
-        return Weighing(self._measurements, self._lean, clock, beside)
+            return Weighing(self._measurements, self.lean, clock)
+        return Weighing(self._measurements, self.lean, clock, beside)
 
     def _works(self, out_of_order: Collection[PeerKey]) -> Callable[[str], bool]:
         regions = {
             self.rules.region_of(found)
-            for found in self._directory.peers()
+            for found in self.directory.peers()
             if found.peer not in out_of_order and int(found.roles) & int(Role.EXIT)
         }
         return lambda wanted: any(is_in(region, (wanted,)) for region in regions)
@@ -188,7 +188,7 @@ class Choice:
     def _possible(self, rules: PathRules) -> bool:
         """Whether there is a path for somebody who avoids nobody and holds on to nobody."""
         try:
-            choose_path(self._directory, rules, self._rng)
+            choose_path(self.directory, rules, self._rng)
         except CircuitError:
             return False
         return True

@@ -190,13 +190,13 @@ class CircuitPool:
         return [circuit for circuit in self._circuits if not circuit.over and now < circuit.retire_at]
 
     def _pick(self, isolation: str) -> Circuit | None:
-        """A circuit for a new flow: of those to the exits that are wanted most, the key's own, else one that is
-        nobody's; of several the least doubtful."""
+        """A circuit for a new flow: one that is not silent, to the exit that is wanted most; the key's own before one
+        that is nobody's; of several the least blamed."""
         before = self._lost_exits.get(isolation)
 
-        def worse(found: Circuit) -> tuple[int, bool, float]:
+        def worse(found: Circuit) -> tuple[bool, int, bool, float]:
             rank = self._rank(found.path[-1].peer, before)
-            return rank, found.isolation is None, self.builder.held_against(found.path)
+            return found.pulse.doubted, rank, found.isolation is None, self.builder.held_against(found.path)
 
         fitting = [circuit for circuit in self._usable() if circuit.isolation in (isolation, None)]
         if not fitting:
@@ -280,6 +280,8 @@ class CircuitPool:
             for circuit in list(self._circuits):
                 if now >= circuit.retire_at:
                     self._replace(circuit)
+                if circuit.pulse.uneasy:
+                    self._ask_all_over(circuit.path[-1].peer)
 
     def _replace(self, circuit: Circuit) -> None:
         """Move a circuit's flows to a new one to the same exit, and close it once it carries none."""
@@ -377,6 +379,9 @@ class CircuitPool:
 
     def _peer_silent(self, peer: PeerKey) -> None:
         """Somebody says so; circuits over it are asked before they are needed."""
+        self._ask_all_over(peer)
+
+    def _ask_all_over(self, peer: PeerKey) -> None:
         for circuit in self._circuits:
             if any(hop.peer == peer for hop in circuit.path):
                 circuit.pulse.ping()
