@@ -130,13 +130,16 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str) -> str:
     """
     peers = {"port": member.port, "bootstrap": [bootstrap] if bootstrap else [], "allow_addresses": [_NETWORK]}
     tables: dict[str, dict[str, Any]] = {
-        "node": {"roles": [member.role], "engine": member.engine, "region": member.region},
+        "node": {"roles": [member.role], "engine": member.engine}
+        | ({"region": member.region} if member.region else {}),
         "peers": peers | {"address": member.address},
         "control": {"port": 0},
     }
     if member.role == "client":
         tables["proxy"] = {"listen": f"127.0.0.1:{options.port}"}
-        tables["tunnel"] = {"mode": options.mode, "hops": options.hops, "regions": list(options.regions)}
+        tables["tunnel"] = {"mode": options.mode, "hops": options.hops}
+        if options.regions:
+            tables["tunnel"]["regions"] = list(options.regions)
         tables["bypass"] = {"rules": list(options.bypass), "presets": []}
     if member.role == "exit":
         tables["exit"] = {

@@ -217,7 +217,8 @@ class Search:
             used = frozenset[bytes]().union(*(found.marks for found in fixed))
             steps.taken += 1
             if len(used) == sum(len(found.marks) for found in fixed):
-                rest = disjoint(self._relays, self._before - len(fixed) + 1, used, steps)
+                count = self._before - len(fixed) + 1
+                rest = disjoint(self._relays, count, used, steps) if count else []
                 if rest is not None:
                     self._rng.shuffle(rest)
                     return [rest.pop() if found is None else found for found in places] + rest
