@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tunnel.pool import CircuitPool
 
 _SYSTEMS_REMEMBERED: Final = 1 << 14
+LOOK_EVERY_S: Final = 0.5
+"""So often it is looked whether a region that is preferred has an exit again."""
+
 _random = random.SystemRandom()
 
 
@@ -78,6 +81,7 @@ class Choosing:
         self._guards = KeptGuards(home)
         self._pool: CircuitPool | None = None
         self._links: Links | None = None
+        self._looked_at = -LOOK_EVERY_S
         self.clock = asyncio.get_running_loop().time
         self.pins = self._guards.pins
         self.measurements = Measurements()
@@ -97,7 +101,7 @@ class Choosing:
             clock=self.clock(),
             avoid=avoid,
             last=last,
-            out_of_order=self._pool.builder.avoided() if self._pool is not None else (),
+            out_of_order=self._avoided(),
             in_use=self._in_use(),
         )
         try:
@@ -108,6 +112,10 @@ class Choosing:
 
     def rank(self, last: PeerKey, before: PeerKey | None) -> int:
         """Say how much an exit is wanted, as `tunnel.path.ExitRank` says."""
+        now = self.clock()
+        if now - self._looked_at > LOOK_EVERY_S:
+            self._looked_at = now
+            self.choice.look(self._avoided())
         return self.choice.rank(last, before)
 
     def tried(self, path: Path, served: int, at_fault: bool) -> None:
@@ -115,6 +123,9 @@ class Choosing:
         online = self._links is not None and any(True for _ in self._links)
         self.pins.tried(peers_of(path), served, at_fault, time.time(), online)
         self._guards.save()
+
+    def _avoided(self) -> Collection[PeerKey]:
+        return frozenset(self._pool.builder.avoided()) if self._pool is not None else ()
 
     def _in_use(self) -> set[PeerKey]:
         """Exits of circuits that flows were given to, as long as none stands ready to another exit of their region."""

@@ -107,6 +107,7 @@ class Choice:
         self._pins = pins
         self._measurements = measurements
         self._rng = rng
+        self._working: tuple[str, ...] = ()
 
     def path(self, moment: Moment) -> tuple[Descriptor, ...]:
         """Choose a path.
@@ -129,10 +130,10 @@ class Choice:
         )
         if moment.last is not None or not self.rules.regions:
             return choose(rules=self.rules)
-        working = self._regions.working(self._works(moment.out_of_order))
-        if not working:
+        self.look(moment.out_of_order)
+        if not self._working:
             return choose(rules=self.rules)
-        for region in working:
+        for region in self._working:
             here = replace(self.rules, regions=(region,))
             try:
                 path = choose(rules=here)
@@ -144,8 +145,16 @@ class Choice:
                 return path
         raise CircuitError(Reason.NO_PATH)
 
+    def look(self, out_of_order: Collection[PeerKey]) -> None:
+        """Find out which of the wanted regions have an exit that works.
+
+        Args:
+            out_of_order: peers that something is held against.
+        """
+        self._working = self._regions.working(self._works(out_of_order)) if self.rules.regions else ()
+
     def rank(self, last: PeerKey, before: PeerKey | None) -> int:
-        """How much an exit is wanted for new flows, 0 for the most.
+        """How much an exit is wanted for new flows, 0 for the most, as things were when they were last looked at.
 
         Args:
             last: the exit.
@@ -153,7 +162,7 @@ class Choice:
         """
         region = self.region(last)
         if self.rules.regions:
-            return self._regions.rank(region)
+            return self._regions.rank(region, self._working)
         return int(before is not None and region != self.region(before))
 
     def region(self, peer: PeerKey) -> str:

@@ -52,7 +52,12 @@ class RegionOrder:
         """
         return tuple(region for region in self.order if works(region))
 
-    def rank(self, region: str) -> int:
-        """How much a region is preferred: 0 for the most. Any region will do where none is wanted."""
-        order = self.order
+    def rank(self, region: str, working: tuple[str, ...]) -> int:
+        """How much an exit in a region is preferred, 0 for the most.
+
+        Args:
+            region: of the exit.
+            working: the regions that have an exit which works; they come before the others.
+        """
+        order = [*working, *(wanted for wanted in self.order if wanted not in working)]
         return next((place for place, wanted in enumerate(order) if is_in(region, (wanted,))), len(order))

@@ -221,9 +221,13 @@ class CircuitPool:
     # -- building
 
     def _missing(self) -> int:
-        """How many circuits to build now: so many shall be nobody's yet."""
-        free = sum(circuit.isolation is None for circuit in self._usable())
-        missing = READY_CIRCUITS - free - len(self._under_way)
+        """How many circuits to build now: so many shall be nobody's yet, and end where it is wanted most.
+
+        While it is tried in vain to build these, as many others are kept.
+        """
+        free = [circuit for circuit in self._usable() if circuit.isolation is None]
+        wanted = sum(self._rank(circuit.path[-1].peer, None) == 0 for circuit in free)
+        missing = min(READY_CIRCUITS - wanted, 2 * READY_CIRCUITS - len(free)) - len(self._under_way)
         return min(missing, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))
 
     async def _keep(self) -> None:

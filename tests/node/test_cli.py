@@ -69,8 +69,26 @@ class Telling(Node):
         hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
         return {"circuits": [{"id": "c1", "flows": 2, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}]}
 
+    def explain(self) -> dict[str, Any]:
+        standing = {
+            "peer_id": "12D3KooWx\x1b[2J",
+            "region": "NL",
+            "weight": 1.5,
+            "chance": 0.75,
+            "confidence": 0.5,
+            "figures": {"rtt_ms": 10.0, "jitter_ms": 1.0, "rate_kb_s": 500, "failing": 0.06, "tariff": 1},
+            "factors": {"latency": 2.0, "throughput": 1.0, "reliability": 0.9, "price": 0.8},
+        }
+        circuits: list[dict[str, Any]] = self.route()["circuits"]
+        guard, other = circuits[0]["hops"]
+        guard |= {"why": "kept: the first guard that works", "candidates": 2, "chosen": standing, "rivals": [standing]}
+        other |= {"why": "drawn by weight", "candidates": 0, "chosen": None, "rivals": []}
+        return {"circuits": circuits}
+
     def peers(self) -> dict[str, Any]:
-        return {"peers": [{"peer_id": "12D3KooWy", "roles": ["relay"], "region": "", "tariff": 0}]}
+        known = {"rtt_ms": 12.1, "score": 1.25, "confidence": 0.8, "pinned": "guard"}
+        relay = {"peer_id": "12D3KooWy", "roles": ["relay"], "region": "NL", "tariff": 2} | known
+        return {"peers": [relay, {"peer_id": "12D3KooWz", "roles": ["exit"], "region": ""}]}
 
 
 @contextmanager
@@ -135,8 +153,19 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert "circuit c1: 2 flows, 62 s old" in text
         assert "\x1b" not in text
 
+        assert answer("route", "--explain", "--home", tmp_path) == node.explain()
+        text = call("route", "--explain", "--home", tmp_path).stdout
+        assert "kept: the first guard that works; 2 fit here" in text
+        assert ">   1.50  75.0 %  2.00 (10 ms ± 1)   1.00 (500 KB/s)" in text
+        assert "0.90 (6 %)" in text
+        assert "would not be chosen now" in text
+        assert "\x1b" not in text
+
         assert answer("peers", "--home", tmp_path) == node.peers()
-        assert "relay       –   12D3KooWy" in call("peers", "--home", tmp_path).stdout
+        text = call("peers", "--home", tmp_path).stdout
+        assert "roles       region        rtt  score  known tariff kept     peer id" in text
+        assert "relay       NL          12 ms   1.25   80 %      2 guard    12D3KooWy" in text
+        assert "exit        –               –   0.00    0 %      0 –        12D3KooWz" in text
 
         assert call("pac", "--home", tmp_path).stdout == node.pac_text + "\n"
         url = call("pac", "--data-url", "--home", tmp_path).stdout.strip()
@@ -178,8 +207,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 UP_FLAGS: Final = [
-    "--bootstrap", PEER, "--mode", "speed", "--hops", "1", "--port", "0", "--engine", "aioquic",
-    "--allow-address", "127.0.0.0/8", "--allow-address", "10.0.0.0/8",
+    "--bootstrap", PEER, "--mode", "speed", "--hops", "1", "--region", "NL", "--region", "DE", "--port", "0",
+    "--engine", "aioquic", "--allow-address", "127.0.0.0/8", "--allow-address", "10.0.0.0/8",
 ]  # fmt: skip
 
 
@@ -192,6 +221,7 @@ def test_up_in_the_foreground(tmp_path: Path, started: Started) -> None:
     assert settings.peers.bootstrap == (PEER,)
     assert settings.peers.allow_addresses == ("127.0.0.0/8", "10.0.0.0/8")
     assert (settings.tunnel.mode, settings.tunnel.hops, settings.node.engine) == ("speed", 1, "aioquic")
+    assert settings.tunnel.regions == ("NL", "DE")
     assert settings.proxy.listen == "127.0.0.1:0"
 
 

@@ -31,14 +31,15 @@ def test_the_order_is_that_of_the_settings() -> None:
     assert working(order, "DE", "NL", "FR") == ("NL", "DE", "FR")
     assert working(order, "FR", "DE") == ("DE", "FR")
     assert working(order) == ()
-    assert [order.rank(region) for region in ("NL", "DE-BE", "FR", "US", "")] == [0, 1, 2, 3, 3]
+    assert [order.rank(region, ()) for region in ("NL", "DE-BE", "FR", "US", "")] == [0, 1, 2, 3, 3]
+    assert [order.rank(region, ("FR",)) for region in ("NL", "DE", "FR", "US")] == [1, 2, 0, 3]
 
 
 def test_the_way_leads_back() -> None:
     order = RegionOrder(("NL", "DE"), switch_back=True)
     order.entered("DE")
     assert order.order == ("NL", "DE")
-    assert order.rank("NL") == 0
+    assert order.rank("NL", ()) == 0
 
 
 def test_or_not() -> None:
@@ -46,7 +47,7 @@ def test_or_not() -> None:
     assert order.order == ("NL", "DE", "FR")
     order.entered("DE")
     assert order.order == ("DE", "NL", "FR")
-    assert (order.rank("DE"), order.rank("NL")) == (0, 1)
+    assert (order.rank("DE", ()), order.rank("NL", ())) == (0, 1)
     order.entered("NL")
     assert order.order == ("NL", "DE", "FR")
 
@@ -54,4 +55,4 @@ def test_or_not() -> None:
 def test_anywhere() -> None:
     order = RegionOrder((), switch_back=False)
     assert order.order == ()
-    assert order.rank("NL") == order.rank("") == 0
+    assert order.rank("NL", ()) == order.rank("", ()) == 0
