@@ -136,6 +136,8 @@ def _among_kept(
     for usual in (True, False):
         guards, seconds = (kept.usable(now, known, usual) for kept in (pins.guards, pins.seconds))
         rng.shuffle(seconds)
+        pins.trusted_first(guards, now)
+        pins.trusted_first(seconds, now)
         if (found := search.find(guards, seconds)) is not None:
             return found
         if of_anyone().find(guards, seconds) is not None:

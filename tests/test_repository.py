@@ -45,6 +45,7 @@ SANS_IO: Final = (
     "peers/directory.py",
     "peers/guards.py",
     "peers/path*.py",
+    "peers/accusers.py",
     "peers/averages.py",
     "peers/scores.py",
     "peers/measurements.py",
