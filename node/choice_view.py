@@ -69,7 +69,7 @@ def _standing(choosing: Choosing, standing: Standing) -> dict[str, Any]:
         "peer_id": peer_id(standing.found.peer),
         "region": choosing.region(standing.found.peer),
         "weight": round(standing.weight, 3),
-        "chance": round(standing.chance, 4),
+        "chance": round(standing.chance, 4) if standing.chance is not None else None,
         "confidence": round(figures.confidence, 2),
         "figures": {
             "rtt_ms": round(figures.rtt_s * 1e3, 1),

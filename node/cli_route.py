@@ -56,7 +56,8 @@ def _standing(standing: dict[str, Any]) -> str:
         f"{factors['price']:.2f} ({figures['tariff']})".ljust(8),
         f"{100 * standing['confidence']:>3.0f} %  {_region(standing)} {plain(standing['peer_id'])}",
     )
-    return f"{standing['weight']:>6.2f} {100 * standing['chance']:>5.1f} %  {' '.join(columns)}"
+    chance = f"{100 * standing['chance']:.1f} %" if standing["chance"] is not None else "–"
+    return f"{standing['weight']:>6.2f} {chance:>7}  {' '.join(columns)}"
 
 
 @click.command()

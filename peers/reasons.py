@@ -33,14 +33,14 @@ class Standing:
         figures: what to expect of it.
         factors: how much each figure counts in this mode.
         weight: what it was drawn by; bounded, so not always the product of the factors.
-        chance: its part of all draws for the place as things stand, from 0 to 1.
+        chance: how likely it is to be drawn for the place as things stand, from 0 to 1; None where nothing is drawn.
     """
 
     found: Descriptor
     figures: Figures
     factors: Factors
     weight: float
-    chance: float
+    chance: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,8 @@ def _explain(
             return serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)
         return serves(found, Role.RELAY)
 
-    standings = _standings([found.descriptor for found in candidates if fits(found)], kind, weighing)
+    drawn = place > 0 or kind is Place.EXIT
+    standings = _standings([found.descriptor for found in candidates if fits(found)], kind, weighing, drawn=drawn)
     chosen = next((standing for standing in standings if standing.found.peer == path[place]), None)
     rivals = [standing for standing in standings if standing is not chosen]
     return Reasons(why, chosen, len(standings), tuple(rivals[:RIVALS]))
@@ -121,12 +122,13 @@ def _place(place: int, path: Sequence[PeerKey], pins: PinnedHops) -> tuple[str, 
     return "drawn by weight", Place.MIDDLE, None
 
 
-def _standings(found: Sequence[Descriptor], place: Place, weighing: Weighing) -> list[Standing]:
+def _standings(found: Sequence[Descriptor], place: Place, weighing: Weighing, *, drawn: bool) -> list[Standing]:
     """Weigh candidates; the heaviest come first."""
     weights = weighing(found, place)
     total = sum(weights) or 1.0
     standings = []
     for each, weight in zip(found, weights, strict=True):
         figures = weighing.measurements.figures(each, weighing.clock)
-        standings.append(Standing(each, figures, factors(figures, weighing.lean), weight, weight / total))
+        chance = weight / total if drawn else None
+        standings.append(Standing(each, figures, factors(figures, weighing.lean), weight, chance))
     return sorted(standings, key=lambda standing: standing.weight, reverse=True)

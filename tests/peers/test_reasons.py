@@ -42,6 +42,8 @@ def test_each_hop_has_its_factors_and_its_best_rivals() -> None:
     assert "guard" in guard.why
     assert {rival.found.peer for rival in guard.rivals} < {*pins.guards.peers}
     assert guard.candidates == 2
+    assert [rival.chance for rival in guard.rivals] == [None], "the first that works is taken"
+    assert {rival.chance for rival in second.rivals} == {1 / second.candidates}
     assert "second" in second.why
     assert second.candidates == 4 - (path[2].peer in pins.seconds.peers)
     assert middle.why == end.why == "drawn by weight"
