@@ -16,6 +16,7 @@ from tests.harness.network import Echo, Network
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tunnel import pool as pool_module
+from tunnel import pulse as pulse_module
 from tunnel.circuit_witness import LEAST_BYTES, TELL_EVERY_S, NoWitness, Samples
 from tunnel.service import Tunnel, TunnelParts
 
@@ -226,7 +227,8 @@ async def test_lost_exits_are_remembered_for_so_many_keys(monkeypatch: pytest.Mo
         assert [*client.pool._lost_exits] == ["2", "3", "4"]
 
 
-async def test_new_flows_leave_a_circuit_that_is_silent_before_it_is_given_up() -> None:
+async def test_new_flows_leave_a_circuit_that_is_silent_before_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse_module, "SUSPECT_S", 60.0)
     async with client_of([[0, 1, 2], [0, 1, 3]]) as (_, client, _):
         first = circuit_of(client, await client.pool.dial(ECHO))
         assert circuit_of(client, await client.pool.dial(ECHO)) is first
@@ -235,6 +237,7 @@ async def test_new_flows_leave_a_circuit_that_is_silent_before_it_is_given_up() 
         silence.heard_at = silence.asked_at = silence._floor = now - 1.1
         assert first.pulse.doubted
         assert circuit_of(client, await client.pool.dial(ECHO)) is not first
+        assert not first.over
 
 
 async def test_circuits_to_the_same_exit_are_asked_as_soon_as_one_is_silent() -> None:
