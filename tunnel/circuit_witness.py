@@ -14,7 +14,8 @@ TELL_EVERY_S: Final = 2.0
 """A circuit's delay and rate are told no more often."""
 
 LEAST_BYTES: Final = 512 * 1024
-"""What carried less within that time was not used to its limit, so its rate says nothing."""
+"""What carried less within that time was not used to its limit, so its rate says nothing; what carried so much tells
+its rate in place of its delay."""
 
 
 class CircuitWitness(Protocol):
@@ -78,6 +79,8 @@ class Samples:
             return
         moved = circuit.credit.moved_bytes
         self._told[circuit] = now, moved
-        self._witness.answered(circuit.path, circuit.link.watch.rtt_s, circuit.rtt_s)
         if told_at is not None and moved - told_bytes >= LEAST_BYTES:
+            # Its delay is that of its own queues now, and says nothing of the way.
             self._witness.carried(circuit.path, (moved - told_bytes) / (now - told_at))
+        else:
+            self._witness.answered(circuit.path, circuit.link.watch.rtt_s, circuit.rtt_s)

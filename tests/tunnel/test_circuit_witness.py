@@ -155,6 +155,7 @@ def test_a_rate_is_told_only_of_what_carried_much() -> None:
     told = Told()
     sampled(Samples(told), [(0.0, 5), (2.0, LEAST_BYTES), (4.0, 3 * LEAST_BYTES), (14.0, 4 * LEAST_BYTES)])
     assert told.of("carried") == [((), LEAST_BYTES), ((), LEAST_BYTES / 10)]
+    assert len(told.of("answered")) == 2, "while it carries much, its delay is that of its own queues"
 
 
 def test_nobody_may_be_witness() -> None:
