@@ -132,7 +132,7 @@ class Choosing:
         circuits = self._pool.circuits if self._pool is not None else []
         ready = {circuit.path[-1].peer for circuit in circuits if circuit.isolation is None}
         used = {circuit.path[-1].peer for circuit in circuits if circuit.flows}
-        return {exit for exit in used if not any(self.region(other) == self.region(exit) for other in ready - {exit})}
+        return {end for end in used if not any(self.region(other) == self.region(end) for other in ready - {end})}
 
     def region(self, peer: PeerKey) -> str:
         """The region of a known peer, as far as it is believed; empty for none."""
