@@ -156,12 +156,16 @@ class Search:
         return _one_each(self._in_order(self._exits, Place.EXIT))
 
     @cached_property
-    def _relays(self) -> list[Candidate]:
+    def _middles(self) -> list[Candidate]:
         return _one_each(self._in_order(self._named.values(), Place.MIDDLE))
 
     @cached_property
     def _to_keep(self) -> list[Candidate]:
         return self._in_order(self._named.values(), Place.KEPT)
+
+    @cached_property
+    def _firsts(self) -> list[Candidate]:
+        return _one_each(self._to_keep)
 
     def _in_order(self, candidates: Iterable[Candidate], place: Place) -> list[Candidate]:
         candidates = list(candidates)
@@ -218,7 +222,9 @@ class Search:
             steps.taken += 1
             if len(used) == sum(len(found.marks) for found in fixed):
                 count = self._before - len(fixed) + 1
-                rest = disjoint(self._relays, count, used, steps) if count else []
+                # Who takes one of the first places may be held on to, and so is drawn by the weights for that.
+                relays = self._firsts if None in places else self._middles if count else []
+                rest = disjoint(relays, count, used, steps)
                 if rest is not None:
                     self._rng.shuffle(rest)
                     return [rest.pop() if found is None else found for found in places] + rest

@@ -16,7 +16,7 @@ from core.errors import CircuitError
 from core.ids import PeerKey
 from peers.addresses import network_of
 from peers.descriptor import Role
-from peers.guards import PinnedHops
+from peers.guards import FAILURES, PinnedHops
 from peers.path_draw import Place
 from peers.path_search import PathRules
 from peers.paths import choose_path, choose_pinned_path
@@ -212,6 +212,27 @@ def test_whom_nobody_should_draw_is_drawn_when_nobody_else_fits() -> None:
     } == {(good,)}
     path = choose_path(View(dropped, good, relay), PathRules(2, anywhere), random.Random(1), weigh=weigh_by(weights))
     assert path == (relay, dropped)
+
+
+@pytest.mark.parametrize("hops", [2, 3])
+def test_guards_beyond_the_usual_number_are_drawn_by_the_weights_to_keep(hops: int) -> None:
+    relays = [peer(number, RELAY) for number in range(1, 9)]
+
+    def weigh(candidates: Sequence[Descriptor], place: Place) -> list[float]:
+        return [1e6 if place is Place.MIDDLE and found.peer == relays[-1].peer else 1.0 for found in candidates]
+
+    view = View(*relays, peer(100, EXIT))
+    thirds: Counter[bytes] = Counter()
+    for seed in range(2000):
+        rng, pins = random.Random(seed), PinnedHops()
+        for kept in (0, 1):
+            pins.pin_guard(relays[kept].peer, NOW, rng)
+            for _ in range(FAILURES):
+                pins.guards.failed(relays[kept].peer, NOW)
+        path = choose_pinned_path(view, PathRules(hops, anywhere), rng, pins, NOW, weigh=weigh)
+        assert pins.guards.peers[2] == path[0].peer
+        thirds[path[0].peer] += 1
+    assert fit([thirds[found.peer] for found in relays[2:]], [1.0] * 6)
 
 
 def test_guards_are_drawn_by_the_weights_to_keep_and_stay_for_a_thousand_paths() -> None:
