@@ -234,9 +234,12 @@ class CircuitPool:
         """Build what is missing: at once when something changed, at growing intervals while it fails."""
         pause = _FIRST_PAUSE_S
         while True:
+            changed = self._wanted.is_set()
             self._wanted.clear()
             for _ in range(self._missing()):
                 self._begin()
+            if changed:
+                self._spread()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
@@ -246,17 +249,31 @@ class CircuitPool:
                 pause = min(pause * 1.5, _LONGEST_PAUSE_S)
                 await asyncio.sleep(_FIRST_PAUSE_S)  # whoever asks, and however often
 
+    def _ahead(self) -> list[Path]:
+        """The paths of circuits that are nobody's yet, or are being built."""
+        return [*(circuit.path for circuit in self._usable() if circuit.isolation is None), *self._under_way]
+
     def _begin(self) -> None:
         """Begin to build one over other guards, and to other exits, than the next flows would take."""
-        free = [circuit.path for circuit in self._usable() if circuit.isolation is None]
-        ends = [path[place].peer for path in (*free, *self._under_way) for place in (-1, 0)]
+        ends = [path[place].peer for path in self._ahead() for place in (-1, 0)]
         try:
-            path = self.builder.path(shun=ends)
+            self._start(self.builder.path(shun=ends))
         except CircuitError as error:
             self._failure = error.reason
-        else:
-            self._under_way.append(path)
-            self._tasks.spawn(self._build(path), "circuit")
+
+    def _spread(self) -> None:
+        """If all circuits that are ready lead to the same exit, begin to build one to another, if there is one."""
+        ends = {path[-1].peer for path in self._ahead()}
+        if len(ends) != 1 or len(self._ahead()) != READY_CIRCUITS or len(self._circuits) >= MAX_CIRCUITS:
+            return
+        with suppress(CircuitError):
+            path = self.builder.path(shun=ends)
+            if path[-1].peer not in ends:
+                self._start(path)
+
+    def _start(self, path: Path) -> None:
+        self._under_way.append(path)
+        self._tasks.spawn(self._build(path), "circuit")
 
     async def _build(self, path: Path) -> None:
         try:

@@ -187,6 +187,19 @@ async def test_new_flows_go_to_the_exit_that_is_wanted_most() -> None:
         assert ends_at(client, await client.pool.dial(ECHO)) == network.keys[3]
 
 
+async def test_one_circuit_ahead_leads_to_another_exit_as_soon_as_there_is_one() -> None:
+    async with client_of([[0, 1, 2]]) as (network, client, _):
+        client.pool.paths_changed()
+        await turns(200)
+        assert len(client.pool.circuits) == 2, "there is no other exit"
+        network.paths = [[0, 1, 2], [0, 1, 3]]
+        client.pool.paths_changed()
+        await until(lambda: len({circuit.path[-1].peer for circuit in client.pool.circuits}) == 2)
+        client.pool.paths_changed()
+        await turns(200)
+        assert len(client.pool.circuits) == 3
+
+
 async def test_where_no_wanted_exit_can_be_had_only_so_many_others_are_kept() -> None:
     async with client_of([[0, 1, 2]], lambda network: lambda last, before: 1) as (_, client, _):
         await until(lambda: client.pool.ready == 4)
