@@ -15,8 +15,10 @@ from exits.egress import Egress
 from exits.policy import Policy
 from exits.resolver import SystemResolver, UdpResolver
 from node.control import Control
+from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.guards import KeptGuards
+from node.networks import membership
 from node.peering import Peering
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
@@ -46,6 +48,11 @@ if TYPE_CHECKING:
 BLOCKED_AFTER_S: Final = 3.0
 """Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
 
+_ASK_FOR_PEERS: Final = {
+    False: "Name one with --bootstrap.",
+    True: "Join again with an invite from a member whose node runs and has an address.",
+}
+
 _log = logging.getLogger(__name__)
 _random = random.SystemRandom()
 
@@ -61,6 +68,8 @@ class RunningNode:
     def __init__(self, settings: Settings, home: Folder) -> None:
         self._settings = settings
         self._home = home
+        member = membership(home, settings.network.name)
+        self._network = member.network
         roles = settings.node.roles
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
@@ -77,6 +86,7 @@ class RunningNode:
             self._policy.summary().encode() if Role.EXIT in self._role else b"",
             self._peers_changed,
             self._onion_keys_changed,
+            member,
         )
         self._guards = KeptGuards(home)
         self._control = Control(self, home)
@@ -147,6 +157,8 @@ class RunningNode:
             link_up=peering.link_up,
             link_down=peering.link_down,
             gossip=peering.gossip,
+            preshared=self._network.preshared,
+            hidden=self._network.is_private,
         )
 
     def _make_egress(self) -> Egress:
@@ -180,7 +192,9 @@ class RunningNode:
     # -- paths
 
     def _choose(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
-        rules = PathRules(self._settings.tunnel.path_hops, self._peering.address_ok, self._settings.peers.diversity)
+        # The members of a private network were chosen: nobody comes there in crowds, and few networks are diverse.
+        diversity = self._settings.peers.diversity and not self._network.is_private
+        rules = PathRules(self._settings.tunnel.path_hops, self._peering.address_ok, diversity)
         try:
             chosen = choose_pinned_path(
                 self._peering.directory, rules, _random, self._guards.pins, time.time(), avoid, last
@@ -216,7 +230,7 @@ class RunningNode:
             return "up", ""
         failure = self._tunnel.pool.failure
         if not len(self._peering.directory):
-            reason = "No peers are known yet. Name one with --bootstrap."
+            reason = f"No peers are known yet. {_ASK_FOR_PEERS[self._network.is_private]}"
         else:
             reason = (failure or Reason.NO_PATH).sentence
         return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
@@ -229,12 +243,16 @@ class RunningNode:
         flows = sum(len(circuit.flows) for circuit in circuits)
         if tunnel is not None and self._role:
             flows += tunnel.relay.flow_count
+        hops = len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0
         return {
             "state": state,
             "reason": reason,
+            "network": self._network.name,
+            "private": self._network.is_private,
             "exit_region": self._region(current.path[-1].peer) if current else "",
             "mode": self._settings.tunnel.mode if self._is_client else "",
-            "hops": len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0,
+            "hops": hops,
+            "not_hidden": not_hidden(hops),
             "flows": flows,
             "peers": len(self._peering.directory),
             "circuits": len(circuits),
@@ -299,6 +317,9 @@ class RunningNode:
                 for found in self._peering.directory.peers()
             ]
         }
+
+    def invite(self) -> str:
+        return self._peering.invite().encode() if self._network.is_private else ""
 
     def pac(self) -> str:
         return self._front.pac_text if self._front is not None else ""

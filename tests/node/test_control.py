@@ -37,6 +37,9 @@ class Node:
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
 
+    def invite(self) -> str:
+        return self.invite_text
+
     def pac(self) -> str:
         return self.pac_text
 
