@@ -49,10 +49,8 @@ def create(name: str, home: Path, as_json: bool) -> None:
     invite = Invite(Network(name, secrets.token_bytes(SECRET_BYTES)))
     join(home, invite)
     _show_invite(as_json, invite)
-    say(
-        f"Serve in it here:    macrovpn share --network {name} --role exit --address IP-OF-THIS-MACHINE --port 4433 --background"
-    )
-    say(f"Then invite others:  macrovpn network invite {name}")
+    say(f"Serve here:     macrovpn share --network {name} --role exit --address IP --port 4433 --background")
+    say(f"Invite others:  macrovpn network invite {name}")
 
 
 @network.command(name="join")

@@ -6,7 +6,7 @@ from typing import Final
 
 _SENTENCES: Final = {
     1: "one hop: the exit sees both who you are and where you go. It hides you from sites and from your provider only.",
-    2: "two hops: guard and exit know each other. Who runs, orders or watches both learns who you are and where you go.",
+    2: "two hops: guard and exit know each other. Who runs or watches both learns who you are and where you go.",
 }
 
 

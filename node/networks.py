@@ -138,10 +138,10 @@ def read_invite(home: Path) -> Invite | None:
         return Invite.decode(data.decode("ascii"))
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError, InviteError) as error:
-        raise ConfigError(
-            str(path), "this file does not hold a whole invite; join the network again with one from another member"
-        ) from error
+    except OSError as error:
+        raise ConfigError(str(path), "this file cannot be read; it must be a plain file of yours") from error
+    except (UnicodeDecodeError, InviteError) as error:
+        raise ConfigError(str(path), "this invite is damaged; remove the file, and join with a new one") from error
 
 
 def membership(home: Path, name: str) -> Invite:
