@@ -73,6 +73,15 @@ async def test_a_replay_with_other_filling_is_a_replay_and_one_under_another_ind
         assert network.nodes[0].relay.counters["creation repeated"] == 1
 
 
+async def test_a_creation_of_another_network_is_not_read_though_the_link_stands() -> None:
+    async with chain(2, Board().engine, preshared=bytes([1] * 32)) as (network, client, _):
+        await check_alive(client)
+        link = await client.links.to(path_of(network)[0])
+        await link.create(creation_for(path_of(network)).message, Owner(), 1)
+        assert network.nodes[0].relay.counters["creation not readable"] == 1
+        await check_alive(client)
+
+
 @pytest.mark.parametrize("off_s", [-400, 400])
 async def test_a_creation_out_of_time_is_refused(off_s: float) -> None:
     async with chain(1, Board().engine) as (network, client, _):
