@@ -58,7 +58,7 @@ STORE_NAME: Final = "peers"
 PUBLIC: Final = Invite(Network(PUBLIC_NAME))
 NO_ONION_KEY: Final = bytes(32)
 
-HOME_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7")
+HOME_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 """In a private network, peers may also be dialled here: its members were chosen, and often stand in one house."""
 
 _log = logging.getLogger(__name__)
