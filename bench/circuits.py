@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import CircuitError
 from peers.addresses import parse_address
 from peers.descriptor import Descriptor
+from peers.networks import PUBLIC_NAME, Network
 from peers.paths import path_of
 from tunnel.circuit import build
 from tunnel.engines import load_engine
@@ -78,7 +79,8 @@ class Crowd:
 
 
 async def _client() -> Tunnel:
-    tunnel = Tunnel(load_engine("auto"), TunnelParts(address_ok=lambda host: True))
+    parts = TunnelParts(address_ok=lambda host: True, preshared=Network(PUBLIC_NAME).preshared)
+    tunnel = Tunnel(load_engine("auto"), parts)
     await tunnel.start(0, client=False)
     return tunnel
 

@@ -50,6 +50,7 @@ class Choosing:
         address_ok: whether a peer may be dialled at an IP literal.
         asn_of: the autonomous system of an IP literal; None when it is not known.
         region_of: a peer's region, as far as it is believed.
+        diversity: as for `PathRules`.
 
     Attributes:
         clock: the time that measurements go by.
@@ -66,12 +67,14 @@ class Choosing:
         address_ok: Callable[[str], bool],
         asn_of: Callable[[str], int | None] = lambda host: None,
         region_of: Callable[[Descriptor], str] = declared_region,
+        *,
+        diversity: bool,
     ) -> None:
         chosen = settings.tunnel
         rules = PathRules(
             chosen.path_hops,
             address_ok,
-            settings.peers.diversity,
+            diversity,
             asn_of=lru_cache(maxsize=_SYSTEMS_REMEMBERED)(asn_of),
             region_of=region_of,
             regions=chosen.regions,

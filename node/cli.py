@@ -10,6 +10,7 @@ from core.errors import MacroVpnError
 from node.cli_common import common, plain, show
 from node.cli_config import config
 from node.cli_demo import demo
+from node.cli_network import network
 from node.cli_route import peers, route
 from node.cli_run import down, share, up
 
@@ -28,6 +29,8 @@ _DOWN: Final[dict[str, Any]] = {
     "pac": "",
     "roles": [],
     "peer_id": "",
+    "network": "",
+    "not_hidden": "",
 }
 
 
@@ -78,10 +81,14 @@ def status(home: Path, as_json: bool) -> None:
 
 def _status_text(answer: dict[str, Any]) -> str:
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
+    if answer["network"]:
+        lines.append(f"network   {plain(answer['network'])}")
     lines.append(f"roles     {', '.join(map(plain, answer['roles'])) or '–'}")
     if answer["proxy"]:
         lines.append(f"proxy     {plain(answer['proxy'])}")
         lines.append(f"exit      {plain(answer['exit_region'] or 'region unknown')}, {plain(answer['hops'])} hops")
+    if answer["not_hidden"]:
+        lines.append(f"beware    {plain(answer['not_hidden'])}")
     lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
     lines.append(f"peers     {plain(answer['peers'])} known")
     if answer["peer_id"]:
@@ -111,7 +118,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, share, route, peers, config):
+for _command in (demo, up, down, share, network, route, peers, config):
     cli.add_command(_command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-def common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `--home` (passed as the absolute folder `home`) and `--json` (passed as `as_json`)."""
-    command = json_option(command)
+def home_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--home`, passed as the absolute folder `home`."""
     return click.option(
         "--home",
         type=click.Path(file_okay=False, path_type=Path),
@@ -25,6 +25,24 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         callback=_home,
         help="Folder of the node.  [default: the platform's data folder]",
     )(command)
+
+
+def common(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command `--home`, `--json` (passed as `as_json`) and `--network`.
+
+    The last names a private network; the command then gets the folder of that network's node as its `home`.
+    """
+
+    @functools.wraps(command)
+    def in_network(*args: Any, home: Path, network: str | None, **rest: Any) -> None:
+        if network is not None:
+            from node.networks import network_home
+
+            home = network_home(home, network)
+        command(*args, home=home, **rest)
+
+    option = click.option("--network", metavar="NAME", help="A private network, instead of the public one.")
+    return home_option(option(json_option(in_network)))
 
 
 def _home(_context: click.Context, _option: click.Parameter, value: Path | None) -> Path:

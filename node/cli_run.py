@@ -28,7 +28,7 @@ _ALLOW = click.option(
 )
 _ENGINE = click.option("--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links.")
 _PORT = click.IntRange(0, 65535)
-_NOT_PASSED_ON = frozenset({"foreground", "as_json", "home"})
+_NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 
 
 @click.command()
@@ -120,6 +120,8 @@ def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[di
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
         if {"relay", "exit"}.intersection(settings.node.roles):
             lines.append(f"It serves others as {' and '.join(settings.node.roles)}: {answer['peer_id']}")
+        if status.get("private"):
+            lines.append(f"Invite others with: macrovpn network invite {status['network']}")
         show(as_json, answer, "\n".join(lines))
 
     return announce

@@ -98,6 +98,10 @@ class NodeClient:
         """The peers that the node knows. Raises as `call`."""
         return self._object("GET", "peers")
 
+    def invite(self) -> str:
+        """An invite to the node's private network, naming peers that are there now. Raises as `call`."""
+        return str(self._object("GET", "invite").get("invite", ""))
+
     def pac(self) -> str:
         """The text of the PAC. Raises as `call`."""
         return self.call("GET", "pac").decode("utf-8", "replace")

@@ -50,6 +50,9 @@ class Controlled(Protocol):
     def peers(self) -> dict[str, Any]:
         """The peers that this node knows."""
 
+    def invite(self) -> str:
+        """An invite to this node's private network; empty in the public one."""
+
     def pac(self) -> str:
         """The text of the PAC; empty when this node has no proxy."""
 
@@ -127,6 +130,7 @@ class Control:
                 web.get("/v1/route", self._get_route),
                 web.get("/v1/explain", self._get_explain),
                 web.get("/v1/peers", self._get_peers),
+                web.get("/v1/invite", self._get_invite),
                 web.get("/v1/pac", self._get_pac),
                 web.post("/v1/hop", self._post_hop),
                 web.post("/v1/stop", self._post_stop),
@@ -180,6 +184,12 @@ class Control:
 
     async def _get_peers(self, request: web.Request) -> web.Response:
         return _json(self._node.peers())
+
+    async def _get_invite(self, request: web.Request) -> web.Response:
+        text = self._node.invite()
+        if not text:
+            return _error(404, "This node is in the public network, to which nobody is invited.")
+        return _json({"invite": text})
 
     async def _get_pac(self, request: web.Request) -> web.Response:
         text = self._node.pac()

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Final
 from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
 from exits.addresses import AddressFilter
+from node.networks import introduce
 from peers import store
 from peers.addresses import parse_address
 from peers.descriptor import Descriptor, Role
 from peers.directory import Directory
 from peers.gossip import Gossip
+from peers.invite import Invite
+from peers.networks import PUBLIC_NAME, Network
 from peers.paths import path_of
+from tunnel.path import Hop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +37,6 @@ if TYPE_CHECKING:
     from peers.onion import OnionKeys
     from tunnel.link import Link
     from tunnel.links import Links
-    from tunnel.path import Hop
 
 DESCRIPTOR_LIFE_S: Final = 20 * 3600
 """Shorter than an onion key's overlap, by more than clocks and slow circuits take: who still has a descriptor can use
@@ -52,6 +55,11 @@ FIRST_PAUSE_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 30.0
 ADDRESSES_REMEMBERED: Final = 1 << 14
 STORE_NAME: Final = "peers"
+PUBLIC: Final = Invite(Network(PUBLIC_NAME))
+NO_ONION_KEY: Final = bytes(32)
+
+HOME_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""In a private network, peers may also be dialled here: its members were chosen, and often stand in one house."""
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +78,10 @@ class Peering:
         on_news: called when more peers became known.
         on_onion_keys: called when the onion keys have changed, before the descriptor says so.
         operator: what the descriptor says about whoever runs it; may be empty.
+        membership: the network, and peers to begin with.
+
+    Raises:
+        ConfigError: there are bootstrap peers in a private network, where only the invite can name them.
     """
 
     def __init__(
@@ -84,6 +96,7 @@ class Peering:
         on_news: Callable[[], None],
         on_onion_keys: Callable[[list[X25519PrivateKey]], None],
         operator: str = "",
+        membership: Invite = PUBLIC,
     ) -> None:
         self._settings = settings
         self._store = home / STORE_NAME
@@ -95,7 +108,12 @@ class Peering:
         self._exit_policy = exit_policy
         self._on_news = on_news
         self._on_onion_keys = on_onion_keys
-        self._filter = AddressFilter(allow=[ipaddress.ip_network(text) for text in settings.allow_addresses])
+        if membership.network.is_private and settings.bootstrap:
+            raise ConfigError("peers.bootstrap", "a private network's peers are in its invite; name none here")
+        self.network = membership.network
+        self._introductions = [found for found in membership.peers if identity is None or found.peer != identity.peer]
+        allowed = (*settings.allow_addresses, *(HOME_NETWORKS if self.network.is_private else ()))
+        self._filter = AddressFilter(allow=[ipaddress.ip_network(text) for text in allowed])
         self._bootstrap = [parse_address(text) for text in settings.bootstrap]
         self._links: Links | None = None
         self._gossip: dict[Link, Gossip] = {}
@@ -121,6 +139,13 @@ class Peering:
 
     def descriptor(self) -> bytes | None:
         return self._own
+
+    def invite(self) -> Invite:
+        """Invite to this network, naming this node if others can reach it, and some that it knows."""
+        own = [] if self._own is None else [Descriptor.decode(self._own, time.time())]
+        known = list(self.directory.peers())
+        random.shuffle(known)
+        return Invite(self.network, introduce([*own, *known], self.address_ok))
 
     def locate(self, peer: PeerKey) -> Hop | None:
         found = self.directory.get(peer)
@@ -261,6 +286,8 @@ class Peering:
 
     async def _make_link(self) -> bool:
         assert self._links is not None
+        if await self._meet():
+            return True
         attempts = [(*entry,) for entry in self._bootstrap]
         random.shuffle(attempts)
         for host, port, peer in attempts:
@@ -282,6 +309,16 @@ class Peering:
                     return True
             except LinkError:
                 continue
+        return False
+
+    async def _meet(self) -> bool:
+        """Make a link to a peer that the invite names. Its descriptor comes by gossip."""
+        assert self._links is not None
+        random.shuffle(self._introductions)
+        for peer, link_key, address in self._introductions:
+            with suppress(LinkError):
+                await self._links.to(Hop(peer, link_key, NO_ONION_KEY, (address,)))
+                return True
         return False
 
     def _verifier(self, peer: PeerKey) -> Callable[[bytes], Hop]:

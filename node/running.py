@@ -16,7 +16,9 @@ from exits.resolver import SystemResolver, UdpResolver
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
+from node.exposure import not_hidden
 from node.files import KEYS_NAME
+from node.networks import membership
 from node.peering import Peering
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
@@ -41,6 +43,11 @@ if TYPE_CHECKING:
 BLOCKED_AFTER_S: Final = 3.0
 """Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
 
+_ASK_FOR_PEERS: Final = {
+    False: "Name one with --bootstrap.",
+    True: "Join again with an invite from a member whose node runs and has an address.",
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -55,6 +62,8 @@ class RunningNode:
     def __init__(self, settings: Settings, home: Folder) -> None:
         self._settings = settings
         self._home = home
+        member = membership(home, settings.network.name)
+        self._network = member.network
         roles = settings.node.roles
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
@@ -72,8 +81,13 @@ class RunningNode:
             self._peers_changed,
             self._onion_keys_changed,
             settings.node.operator,
+            member,
         )
-        self._choosing = Choosing(settings, home, self._peering.directory, self._peering.address_ok)
+        # The members of a private network were chosen: nobody comes there in crowds, and few networks are diverse.
+        diversity = settings.peers.diversity and not self._network.is_private
+        self._choosing = Choosing(
+            settings, home, self._peering.directory, self._peering.address_ok, diversity=diversity
+        )
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -145,6 +159,8 @@ class RunningNode:
             link_up=peering.link_up,
             link_down=peering.link_down,
             gossip=peering.gossip,
+            preshared=self._network.preshared,
+            hidden=self._network.is_private,
         )
 
     def _make_egress(self) -> Egress:
@@ -199,7 +215,7 @@ class RunningNode:
             return "up", ""
         failure = self._tunnel.pool.failure
         if not len(self._peering.directory):
-            reason = "No peers are known yet. Name one with --bootstrap."
+            reason = f"No peers are known yet. {_ASK_FOR_PEERS[self._network.is_private]}"
         else:
             reason = (failure or Reason.NO_PATH).sentence
         return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
@@ -212,12 +228,16 @@ class RunningNode:
         flows = sum(len(circuit.flows) for circuit in circuits)
         if tunnel is not None and self._role:
             flows += tunnel.relay.flow_count
+        hops = len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0
         return {
             "state": state,
             "reason": reason,
+            "network": self._network.name,
+            "private": self._network.is_private,
             "exit_region": self._choosing.region(current.path[-1].peer) if current else "",
             "mode": self._settings.tunnel.mode if self._is_client else "",
-            "hops": len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0,
+            "hops": hops,
+            "not_hidden": not_hidden(hops),
             "flows": flows,
             "peers": len(self._peering.directory),
             "circuits": len(circuits),
@@ -275,6 +295,9 @@ class RunningNode:
 
     def peers(self) -> dict[str, Any]:
         return {"peers": peer_rows(self._choosing)}
+
+    def invite(self) -> str:
+        return self._peering.invite().encode() if self._network.is_private else ""
 
     def pac(self) -> str:
         return self._front.pac_text if self._front is not None else ""

@@ -85,6 +85,12 @@ def _is_preset(names: tuple[str, ...]) -> bool:
     return all(preset_rules(name) for name in names)
 
 
+def _is_network_name(text: str) -> bool:
+    from peers.networks import is_name
+
+    return is_name(text)
+
+
 def _always(_: object) -> bool:
     return True
 
@@ -135,6 +141,7 @@ def _is_short(text: str) -> bool:
 
 
 # The annotations below are evaluated outside this module's names, so rules are named here and not written there.
+_NETWORK_NAME: Final = Rule('the name of a network, such as "home", or "main", the public one', _is_network_name)
 _ROLES: Final = Rule('a list of different roles out of "client", "relay" and "exit"', _different)
 _ENGINE: Final = Rule('one of "auto", "aiopquic" and "aioquic"')
 _REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches(f"({_REGION_PATTERN})?"))
@@ -171,6 +178,12 @@ class NodeSettings(_Section, frozen=True):
     engine: Annotated[Literal["auto", "aiopquic", "aioquic"], _ENGINE] = "auto"
     region: Annotated[str, _REGION] = ""
     operator: Annotated[str, _OPERATOR] = ""
+
+
+class NetworkSettings(_Section, frozen=True):
+    """Which network this home belongs to. `macrovpn network` writes it, beside the network's secret."""
+
+    name: Annotated[str, _NETWORK_NAME] = "main"
 
 
 class ProxySettings(_Section, frozen=True):
@@ -238,6 +251,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All settings of a node. `load` makes one that has been checked."""
 
     node: NodeSettings = NodeSettings()
+    network: NetworkSettings = NetworkSettings()
     proxy: ProxySettings = ProxySettings()
     tunnel: TunnelSettings = TunnelSettings()
     peers: PeersSettings = PeersSettings()

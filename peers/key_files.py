@@ -83,7 +83,7 @@ def new_secret(path: Path) -> bytes:
 
 
 def erase(path: Path) -> None:
-    """Overwrite a key file with zeros, and remove it. Does nothing where there is none.
+    """Overwrite a file of secrets with zeros, and remove it. Does nothing where there is none.
 
     What the disk keeps is another matter: a file system that copies on write, a snapshot, a backup or a flash drive's
     spare blocks may hold the old bytes for longer.
@@ -101,7 +101,7 @@ def erase(path: Path) -> None:
 def _overwrite(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        os.pwrite(descriptor, bytes(SECRET_BYTES), 0)
+        os.pwrite(descriptor, bytes(max(SECRET_BYTES, os.fstat(descriptor).st_size)), 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -44,6 +44,8 @@ SANS_IO: Final = (
     "peers/gossip.py",
     "peers/directory.py",
     "peers/guards.py",
+    "peers/networks.py",
+    "peers/invite.py",
     "peers/path*.py",
     "peers/accusers.py",
     "peers/averages.py",

@@ -456,7 +456,7 @@ async def build(
         links.tried(path, 0, True)
         raise CircuitError(error.reason, -1) from error
     indices = [secrets.randbits(32) for _ in path]
-    creation = Creation(path, indices, time.time(), secrets.token_bytes)
+    creation = Creation(path, indices, time.time(), secrets.token_bytes, links.preshared)
     owner = _Owner()
     try:
         number, answer = await link.create(creation.message, owner, BUILD_S)

@@ -32,6 +32,7 @@ from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
 from tunnel.limits import MAX_CONTROL
 from tunnel.wireguard.constants import LINK_IDENTIFIER, TYPE_INITIATION, TYPE_RESPONSE
 from tunnel.wireguard.handshake import Initiator, Responder
+from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.session import Sequence, Session
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class ControlMachine:
         static: own static key.
         local_index: own session index, 32 bits.
         entropy: returns as many random bytes as asked for.
-        descriptor: returns the own signed descriptor, None at a client.
+        descriptor: returns the own signed descriptor for whoever asks; None at a client, and in a private network.
+        preshared: the network's preshared key, 32 bytes.
     """
 
     def __init__(
@@ -122,11 +124,13 @@ class ControlMachine:
         local_index: int,
         entropy: Entropy,
         descriptor: Callable[[], bytes | None],
+        preshared: bytes = NO_PSK,
     ) -> None:
         self._static = static
         self._local_index = local_index
         self._entropy = entropy
         self._descriptor = descriptor
+        self._preshared = preshared
         self._initiator: Initiator | None = None
         self._peer_static = b""
         self._told = False
@@ -153,7 +157,9 @@ class ControlMachine:
         Raises:
             DecodeError: the key is not usable.
         """
-        initiator = Initiator(LINK_IDENTIFIER, self._static, peer_static, self._local_index, self._entropy)
+        initiator = Initiator(
+            LINK_IDENTIFIER, self._static, peer_static, self._local_index, self._entropy, self._preshared
+        )
         try:
             message = initiator.create_initiation(timestamp)
         except ValueError as error:
@@ -200,13 +206,14 @@ class ControlMachine:
         if record[0] == WANT_DESCRIPTOR and len(record) == 1:
             own = None if self._told else self._descriptor()
             if own is None:
-                raise DecodeError("control", "asked twice" if self._told else "a client has no descriptor")
+                raise DecodeError("control", "asked twice" if self._told else "there is no descriptor for strangers")
             self._told = True
             self.outgoing.append(bytes([DESCRIPTOR]) + own)
             return []
         if record[0] != TYPE_INITIATION:
             raise DecodeError("control", "out of order")
-        received = Responder(LINK_IDENTIFIER, self._static, self._entropy).consume_initiation(record)
+        responder = Responder(LINK_IDENTIFIER, self._static, self._entropy, self._preshared)
+        received = responder.consume_initiation(record)
         response, keys = received.create_response(self._local_index)
         self._enter(State.RESPONDED)
         self._peer_static = received.static

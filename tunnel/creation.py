@@ -27,6 +27,7 @@ from core.ids import PEER_KEY_BYTES, PeerKey
 from tunnel.limits import MAX_HOPS
 from tunnel.wireguard.constants import HOP_IDENTIFIER, HYBRID_INITIATION_BYTES, HYBRID_RESPONSE_BYTES, TAG_BYTES
 from tunnel.wireguard.handshake import Initiator, tai64n
+from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import aead_open, aead_seal, kdf, private_key
 
 if TYPE_CHECKING:
@@ -106,15 +107,18 @@ class Creation:
         indices: for each hop, the index that it shall write into messages to this client.
         now_unix_s: the time; it is cut to the minute, so that two hops cannot be matched by it.
         entropy: returns as many random bytes as asked for.
+        preshared: the network's preshared key, 32 bytes.
 
     Raises:
         CircuitError: the onion key of `hop` is not usable.
     """
 
-    def __init__(self, path: Path, indices: Sequence[int], now_unix_s: float, entropy: Entropy) -> None:
+    def __init__(
+        self, path: Path, indices: Sequence[int], now_unix_s: float, entropy: Entropy, preshared: bytes = NO_PSK
+    ) -> None:
         timestamp = tai64n(now_unix_s - now_unix_s % 60)
         self._initiators = [
-            Initiator(HOP_IDENTIFIER, private_key(entropy(32)), hop.onion_key, index, entropy)
+            Initiator(HOP_IDENTIFIER, private_key(entropy(32)), hop.onion_key, index, entropy, preshared)
             for hop, index in zip(path, indices, strict=True)
         ]
         message = entropy(CREATION_BYTES)

@@ -14,6 +14,7 @@ from tunnel.control import ControlMachine
 from tunnel.limits import DIAL_S, FIRST_DIAL_S, LINK_HANDSHAKE_S, NEIGHBOUR_S
 from tunnel.link import Link
 from tunnel.wireguard.handshake import tai64n
+from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from tunnel.path import Hop, PathWitness
 
 
+def _nothing() -> None:
+    """What strangers are told of this node."""
+
+
 class Links:
     """Listens, dials and remembers.
 
@@ -36,8 +41,11 @@ class Links:
         descriptor: returns the own signed descriptor, None at a client.
         events: whom every link tells.
         address_ok: whether a peer may be dialled at an IP literal.
+        preshared: as the attribute.
+        hidden: give the own descriptor to nobody before the link is up.
 
     Attributes:
+        preshared: the network's preshared key, 32 bytes, for links and for the hops of circuits.
         tried: told how each creation of this node's own circuits went.
     """
 
@@ -48,12 +56,17 @@ class Links:
         descriptor: Callable[[], bytes | None],
         events: LinkEvents,
         address_ok: Callable[[str], bool],
+        preshared: bytes = NO_PSK,
+        *,
+        hidden: bool = False,
     ) -> None:
         self._engine = engine
         self._link_key = link_key
         self._descriptor = descriptor
         self._events = events
         self._address_ok = address_ok
+        self.preshared = preshared
+        self._hidden = hidden
         self._by_peer: dict[PeerKey, Link] = {}
         self._dialling: dict[PeerKey, asyncio.Task[Link | LinkError]] = {}
         self._all: set[Link] = set()
@@ -67,7 +80,8 @@ class Links:
 
     def _machine(self) -> ControlMachine:
         static = self._link_key or private_key(secrets.token_bytes(32))
-        return ControlMachine(static, secrets.randbits(32), secrets.token_bytes, self._descriptor)
+        descriptor = _nothing if self._hidden else self._descriptor
+        return ControlMachine(static, secrets.randbits(32), secrets.token_bytes, descriptor, self.preshared)
 
     def _accepted(self, connection: Connection) -> Link:
         link = Link(connection, self._machine(), self._events, self._closed, dialled=False)

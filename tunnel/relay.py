@@ -206,7 +206,7 @@ class Relay:
         for key in keys:
             public = public_bytes(key)
             self._onions[public] = held.get(public) or _Onion(
-                Responder(HOP_IDENTIFIER, key, secrets.token_bytes), ReplayMemory()
+                Responder(HOP_IDENTIFIER, key, secrets.token_bytes, self._links.preshared), ReplayMemory()
             )
 
     def creation(self, link: Link, number: int, message: bytes) -> None:

@@ -12,6 +12,7 @@ from tunnel.memory import Memory
 from tunnel.padding import Shape
 from tunnel.pool import CircuitPool
 from tunnel.relay import Relay
+from tunnel.wireguard.noise import NO_PSK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -52,6 +53,8 @@ class TunnelParts:
         link_up: told of each new link.
         link_down: told of each link that went.
         gossip: told of each gossip message.
+        preshared: the network's preshared key, 32 bytes.
+        hidden: tell nobody the own descriptor before a link is up.
     """
 
     address_ok: Callable[[str], bool]
@@ -69,6 +72,8 @@ class TunnelParts:
     link_up: Callable[[Link], None] = lambda link: None
     link_down: Callable[[Link], None] = lambda link: None
     gossip: Callable[[Link, bytes], None] = lambda link, body: None
+    preshared: bytes = NO_PSK
+    hidden: bool = False
 
 
 class Tunnel:
@@ -77,7 +82,9 @@ class Tunnel:
     def __init__(self, engine: Engine, parts: TunnelParts) -> None:
         self._parts = parts
         self.engine = engine
-        self.links = Links(engine, parts.link_key, parts.descriptor, self, parts.address_ok)
+        self.links = Links(
+            engine, parts.link_key, parts.descriptor, self, parts.address_ok, parts.preshared, hidden=parts.hidden
+        )
         self.links.tried = parts.tried
         self.memory = Memory()
         self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory)

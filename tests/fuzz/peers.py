@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 
 from peers.addresses import format_address, pack_address, parse_address, unpack_address
@@ -9,9 +10,12 @@ from peers.descriptor import HEADER, LABEL, MAX_DESCRIPTOR_BYTES, SIGNATURE_BYTE
 from peers.directory import Directory
 from peers.gossip import MAX_MESSAGE_BYTES, Gossip
 from peers.identity import parse_peer_id, peer_id
+from peers.invite import CHECK_BYTES, PREFIX, Introduction, Invite, InviteError, _body
+from peers.networks import NONCE_BYTES, Network
 from peers.store import FIRST_LINE, _decode
 from tests.fuzz.target import Target, parts
 from tests.peers.build import NOW, identity, signed
+from tunnel.wireguard.primitives import hash_
 
 
 def read_descriptor(data: bytes) -> None:
@@ -68,6 +72,24 @@ def read_peer_id(data: bytes) -> None:
     assert peer_id(parse_peer_id(text)) == text
 
 
+def read_invite(data: bytes) -> None:
+    text = data.decode("latin-1")
+    assert Invite.decode(text).encode() == text.strip().lower()
+
+
+def read_checked_invite(data: bytes) -> None:
+    """The body of an invite; its checksum is made."""
+    text = base64.b32encode(data + hash_(PREFIX.encode(), data)[:CHECK_BYTES]).decode().rstrip("=").lower()
+    assert Invite.decode(PREFIX + text).encode() == PREFIX + text, "two spellings of one invite"
+
+
+def read_sealed(data: bytes) -> None:
+    """What a DHT brings under a peer's key. Nobody can make it without the secret, so a nonce and a text come in."""
+    nonce, text = data[:NONCE_BYTES].ljust(NONCE_BYTES, b"\0"), data[NONCE_BYTES:]
+    assert _NETWORK.open(_NETWORK.seal(text, nonce)) == text
+    _NETWORK.open(data)
+
+
 def read_store(data: bytes) -> None:
     _decode(FIRST_LINE + data, NOW)
 
@@ -85,6 +107,14 @@ _FULL = Descriptor.sign(
     exit_policy=b"accept",
     unknown=((200, b"later"),),
 )
+_NETWORK = Network("home", bytes(range(32)))
+_INVITE = Invite(
+    _NETWORK,
+    (
+        Introduction(identity(1).peer, identity(1).link_key, ("203.0.113.7", 4433)),
+        Introduction(identity(2).peer, identity(2).link_key, ("2a00::1", 1)),
+    ),
+).encode()
 _FIELDS = tuple(raw[len(HEADER) + 32 : -SIGNATURE_BYTES] for raw in (_FULL, signed(1)))
 _PEER = peer_id(identity(1).peer)
 
@@ -106,5 +136,8 @@ TARGETS = (
         "address-bytes", read_address_bytes, (pack_address("203.0.113.7", 4433), pack_address("2a00::1", 1)), longest=40
     ),
     Target("peer-id", read_peer_id, (_PEER.encode(),), longest=80),
+    Target("invite", read_invite, (_INVITE.encode(), _INVITE.upper().encode()), (InviteError,)),
+    Target("invite-body", read_checked_invite, (_body(_INVITE),), (InviteError,)),
+    Target("sealed-descriptor", read_sealed, (_NETWORK.seal(signed(1), bytes(12)),)),
     Target("remembered-peers", read_store, (b"".join(len(raw).to_bytes(2) + raw for raw in (_FULL, signed(2))),)),
 )

@@ -54,6 +54,7 @@ from tunnel.padding import Shape, decode_shape, encode_shape
 from tunnel.terminal import FlowTable, Terminal
 from tunnel.wireguard.cookies import CookieTaker
 from tunnel.wireguard.handshake import Keys
+from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import public_bytes
 from tunnel.wireguard.session import Session, read_header
 from tunnel.wireguard.transport import padded, unpadded
@@ -362,10 +363,10 @@ def _chain() -> Chain:
 
 
 def read_creation(data: bytes) -> None:
-    """A creation whose mac1 everybody can make."""
+    """A creation whose mac1 every peer of the network can make."""
     data = data.ljust(CREATION_BYTES, b"\0")[:CREATION_BYTES]
     responder = _chain().responders[0]
-    head = mac1(data[:1332], public_bytes(responder._static))
+    head = mac1(data[:1332], public_bytes(responder._static), NO_PSK)
     asked = consume_creation(head + data[1332:], responder)
     assert len(asked.onward) == CREATION_BYTES
 
@@ -375,7 +376,7 @@ def read_answer(data: bytes) -> None:
     creation = _creation()
     own = creation._initiators[0]._static_public
     data = data.ljust(ANSWER_BYTES, b"\0")[:ANSWER_BYTES]
-    creation.consume_answer(mac1(data[:1180], own) + data[1180:])
+    creation.consume_answer(mac1(data[:1180], own, NO_PSK) + data[1180:])
 
 
 @cache

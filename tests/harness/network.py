@@ -15,6 +15,7 @@ from tunnel.engines import load_engine
 from tunnel.padding import Shape
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
+from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
@@ -114,11 +115,15 @@ class Network:
     Args:
         engine: makes each node's engine.
         shape: how the client's flows look to relays.
+        preshared: the network's preshared key.
     """
 
-    def __init__(self, engine: Callable[[], Engine] = real_engine, shape: Shape = Shape.STEPS) -> None:
+    def __init__(
+        self, engine: Callable[[], Engine] = real_engine, shape: Shape = Shape.STEPS, preshared: bytes = NO_PSK
+    ) -> None:
         self._engine = engine
         self._shape = shape
+        self._preshared = preshared
         self.hops: dict[PeerKey, Hop] = {}
         self.nodes: list[Tunnel] = []
         self.keys: list[PeerKey] = []
@@ -146,6 +151,7 @@ class Network:
                 locate=self.hops.get,
                 relays=relays,
                 acceptor=acceptor,
+                preshared=self._preshared,
             ),
         )
         port = await node.start(0, client=False)
@@ -157,7 +163,10 @@ class Network:
 
     def client(self) -> Tunnel:
         """Make a client; start it when the paths are set."""
-        node = Tunnel(self._engine(), TunnelParts(address_ok=lambda host: True, choose=self.choose, shape=self._shape))
+        parts = TunnelParts(
+            address_ok=lambda host: True, choose=self.choose, shape=self._shape, preshared=self._preshared
+        )
+        node = Tunnel(self._engine(), parts)
         self.nodes.append(node)
         return node
 
@@ -174,10 +183,13 @@ def blamed(network: Network, client: Tunnel) -> list[int]:
 
 @asynccontextmanager
 async def chain(
-    count: int, engine: Callable[[], Engine] = real_engine, shape: Shape = Shape.STEPS
+    count: int,
+    engine: Callable[[], Engine] = real_engine,
+    shape: Shape = Shape.STEPS,
+    preshared: bytes = NO_PSK,
 ) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
     """A path of `count` hops that ends at an echo, and a client with circuits ready."""
-    network, echo = Network(engine, shape), Echo()
+    network, echo = Network(engine, shape, preshared), Echo()
     try:
         for place in range(count):
             await network.add(echo if place == count - 1 else None)

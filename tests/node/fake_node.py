@@ -51,6 +51,9 @@ class FakeNode:
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
 
+    def invite(self) -> str:
+        return ""
+
     def pac(self) -> str:
         return "function FindProxyForURL(url, host) {}"
 

@@ -58,7 +58,7 @@ class Rig:
         for found in (*RELAYS, NL, NL2, DE):
             self.directory.insert(found, None)
         settings = Settings(tunnel=TunnelSettings(**tunnel))
-        self.choosing = Choosing(settings, home, self.directory, lambda _: True)
+        self.choosing = Choosing(settings, home, self.directory, lambda _: True, diversity=True)
         self.pool, self.links = Pool(), [object()]
         self.choosing.attach(self.links, self.pool)  # type: ignore[arg-type]
 
@@ -86,7 +86,13 @@ async def test_what_is_known_of_addresses_and_regions_counts(tmp_path: Folder) -
         return 7 if name in (host(1), host(101)) else None
 
     choosing = Choosing(
-        Settings(tunnel=TunnelSettings(hops=3)), tmp_path, directory, lambda _: True, asn_of, lambda found: "FR"
+        Settings(tunnel=TunnelSettings(hops=3)),
+        tmp_path,
+        directory,
+        lambda _: True,
+        asn_of,
+        lambda found: "FR",
+        diversity=True,
     )
     assert {choosing.choose([], None)[-1].peer for _ in range(20)} == {DE.peer}
     assert len(asked) == len(set(asked)), "asked once for each address"

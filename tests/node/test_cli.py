@@ -43,6 +43,8 @@ KEYS: Final = {
     "pac",
     "roles",
     "peer_id",
+    "network",
+    "not_hidden",
 }
 
 

@@ -25,6 +25,7 @@ class Node:
     def __init__(self) -> None:
         self.stops = 0
         self.hops = 0
+        self.invite_text = "macrovpn1:x"
         self.pac_text = "function FindProxyForURL(url, host) {}"
         self.hop_error: MacroVpnError | None = None
 
@@ -39,6 +40,9 @@ class Node:
 
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
+
+    def invite(self) -> str:
+        return self.invite_text
 
     def pac(self) -> str:
         return self.pac_text
@@ -95,6 +99,12 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 async def test_answers(rig: Rig, path: str, answer: dict[str, Any]) -> None:
     status, text = await rig.ask("GET", path)
     assert (status, json.loads(text)) == (200, answer)
+
+
+async def test_invite(rig: Rig) -> None:
+    assert json.loads((await rig.ask("GET", "/v1/invite"))[1]) == {"invite": "macrovpn1:x"}
+    rig.node.invite_text = ""
+    assert (await rig.ask("GET", "/v1/invite"))[0] == 404
 
 
 async def test_pac(rig: Rig) -> None:

@@ -6,24 +6,32 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from core.errors import ConfigError
+import pytest
+
+from core.errors import ConfigError, LinkError, Reason
 from node import peering as peering_module
 from node.peering import CLOCK_S, DESCRIPTOR_LIFE_S, TIDY_S, Peering
 from node.settings import PeersSettings
+from peers.addresses import format_address
 from peers.descriptor import Descriptor, Role
 from peers.identity import Identity
+from peers.invite import Introduction, Invite
+from peers.networks import Network
 from peers.onion import DAY_S, OVERLAP_S, OnionKeys
 from tests.harness.waiting import until
+from tests.peers.build import host, identity, signed
 from tunnel.limits import BUILD_S, CLOCK_SKEW_S
+from tunnel.path import Hop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    import pytest
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    from tunnel.links import Links
 
 
 class Clock:
@@ -154,3 +162,95 @@ async def test_a_descriptor_is_renewed_between_keys(tmp_path: Path, monkeypatch:
         await until(lambda: node.descriptor.sequence > before.sequence)
         assert node.descriptor.onion_keys == before.onion_keys
         assert not node.used
+
+
+# -- networks
+
+HOME = Network("home", bytes([1] * 32))
+PRIVATE_HOSTS = ("10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1")
+
+
+def in_network(
+    folder: Path, network: Network, *, peers: tuple[Introduction, ...] = (), bootstrap: tuple[str, ...] = ()
+) -> Peering:
+    settings = PeersSettings(address=host(9), bootstrap=bootstrap)
+    identity = Identity.load(folder / "keys")
+    onion = OnionKeys(folder / "keys", 0, time.time())
+    return Peering(
+        settings,
+        folder,
+        identity,
+        onion,
+        Role.EXIT,
+        "",
+        b"",
+        lambda: None,
+        lambda keys: None,
+        membership=Invite(network, peers),
+    )
+
+
+def introduction(number: int) -> Introduction:
+    return Introduction(identity(number).peer, identity(number).link_key, (host(number), 4433))
+
+
+class Dialled:
+    """Links that can be made to some peers, and notes of whom was asked for."""
+
+    def __init__(self, *there: int) -> None:
+        self._there = [identity(number).peer for number in there]
+        self.hops: list[Hop] = []
+
+    async def to(self, hop: Hop) -> None:
+        self.hops.append(hop)
+        if hop.peer not in self._there:
+            raise LinkError(Reason.NEXT_HOP)
+
+
+async def test_the_invites_peers_are_tried_until_one_answers(tmp_path: Path) -> None:
+    peering = in_network(tmp_path, HOME, peers=tuple(map(introduction, (1, 2, 3))))
+    links = Dialled(2)
+    peering._links = cast("Links", links)
+    assert await peering._make_link()
+    assert links.hops[-1] == Hop(identity(2).peer, identity(2).link_key, bytes(32), ((host(2), 4433),))
+    peering._links = cast("Links", nobody := Dialled())
+    assert not await peering._make_link()
+    assert {hop.peer for hop in nobody.hops} == {identity(number).peer for number in (1, 2, 3)}
+
+
+async def test_a_peer_does_not_dial_itself(tmp_path: Path) -> None:
+    own = Identity.load(tmp_path / "keys")
+    peers = (Introduction(own.peer, own.link_key, (host(9), 4433)),)
+    peering = in_network(tmp_path, HOME, peers=peers)
+    peering._links = cast("Links", links := Dialled())
+    assert not await peering._make_link()
+    assert not links.hops
+
+
+async def test_an_invite_names_this_peer_first_and_then_others(tmp_path: Path) -> None:
+    peering = in_network(tmp_path, HOME)
+    assert peering.invite().peers == ()
+    peering.publish(4433)
+    own = Identity.load(tmp_path / "keys")
+    for number in (1, 2, 3):
+        expiry = int(time.time()) + DAY_S
+        peering.directory.insert(Descriptor.decode(signed(number, expiry=expiry), time.time()), None)
+    found = Invite.decode(peering.invite().encode())
+    assert found.network.secret == HOME.secret
+    assert found.peers[0] == Introduction(own.peer, own.link_key, (host(9), 4433))
+    assert len(found.peers) == 3
+    assert set(found.peers[1:]) < set(map(introduction, (1, 2, 3)))
+
+
+async def test_addresses_of_ones_own_house_are_for_private_networks(tmp_path: Path) -> None:
+    private, public = in_network(tmp_path, HOME), in_network(tmp_path, Network("main"))
+    assert [private.address_ok(address) for address in PRIVATE_HOSTS] == [True] * 4
+    assert [public.address_ok(address) for address in PRIVATE_HOSTS] == [False] * 4
+    assert not any(peering.address_ok("127.0.0.1") for peering in (private, public))
+
+
+async def test_only_the_invite_names_peers_of_a_private_network(tmp_path: Path) -> None:
+    bootstrap = (format_address(host(1), 4433, identity(1).peer),)
+    in_network(tmp_path, Network("main"), bootstrap=bootstrap)
+    with pytest.raises(ConfigError, match="in its invite"):
+        in_network(tmp_path, HOME, bootstrap=bootstrap)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.errors import DecodeError, Reason
 from tests.harness.entropy import flipped, seeded
-from tests.tunnel.wireguard.reference import SMALL_ORDER
+from tests.tunnel.wireguard.reference import SMALL_ORDER, mac1
 from tunnel.control import (
     DESCRIPTOR,
     MAX_DESCRIPTOR,
@@ -375,3 +375,45 @@ def test_circuit_bodies(kind: Kind, size: int) -> None:
 def test_reasons() -> None:
     assert decode_reason(b"\7") is Reason.BUSY
     assert decode_reason(b"\xee") is Reason.PROTOCOL
+
+
+# -- networks
+
+
+def networks(near: int, far: int) -> Two:
+    """Two machines with the preshared keys of two networks."""
+    two = Two()
+    two.near = ControlMachine(two.static, 1, two.entropy, lambda: None, bytes([near] * 32))
+    two.far = ControlMachine(two.other_static, 2, two.entropy, lambda: b"descriptor", bytes([far] * 32))
+    return two
+
+
+def test_the_peers_of_a_network_come_up() -> None:
+    networks(1, 1).up()
+
+
+def refusal(two: Two, message: bytes) -> str:
+    with pytest.raises(DecodeError) as caught:
+        two.far.receive(message)
+    assert two.far.outgoing == []
+    assert two.far.state is State.START
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("near", [0, 2])
+def test_a_wrong_network_is_refused_as_a_wrong_key_is(near: int) -> None:
+    two, other = networks(near, 1), private_key(bytes([9] * 32))
+    stranger = ControlMachine(two.static, 1, two.entropy, lambda: None, bytes([1] * 32))
+    stranger.initiate(public_bytes(other), NOW)
+    assert refusal(two, two.initiate()) == refusal(two, taken(stranger))
+
+
+def test_the_response_of_another_network_is_refused() -> None:
+    """Not by its mac1 alone: the keys are others."""
+    two = networks(1, 1)
+    message = two.initiate()
+    received = Responder(LINK_IDENTIFIER, two.other_static, two.entropy, bytes([1] * 32)).consume_initiation(message)
+    response, _ = received._replace(psk=bytes([2] * 32)).create_response(2)
+    closed = mac1(response, public_bytes(two.static), bytes([1] * 32))
+    with pytest.raises(DecodeError, match="response: does not verify"):
+        two.near.receive(closed)

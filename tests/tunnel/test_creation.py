@@ -189,6 +189,16 @@ def test_another_handshake_is_no_creation(identifier: bytes) -> None:
         consume_creation(message.ljust(CREATION_BYTES, b"\0"), chain.responders[0])
 
 
+def test_a_creation_of_another_network_cannot_be_read() -> None:
+    chain = Chain(1)
+    strange = Creation(chain.path, range(1), NOW_S, chain.entropy, bytes([1] * 32))
+    with pytest.raises(DecodeError, match="mac1"):
+        consume_creation(strange.message, chain.responders[0])
+    member = Responder(HOP_IDENTIFIER, chain.responders[0]._static, chain.entropy, bytes([1] * 32))
+    answer, keys = consume_creation(strange.message, member).answer(1, Reason.DONE, None)
+    assert strange.consume_answer(answer)[0].exporter == keys.exporter
+
+
 @pytest.mark.parametrize(("hops", "place"), [(hops, place) for hops in range(1, 6) for place in range(hops)])
 def test_a_refusal_is_blamed_on_its_place(hops: int, place: int) -> None:
     chain = Chain(hops)

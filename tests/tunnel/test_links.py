@@ -201,3 +201,40 @@ async def test_bootstrap_with_a_descriptor_of_somebody_else() -> None:
         with pytest.raises(LinkError):
             await made.client.bootstrap(("127.0.0.1", made.port), PEER, refuse)
         await until(lambda: not made.client._all)
+
+
+# -- networks
+
+
+@pytest.mark.parametrize("secrets", [(1, 2), (0, 1), (1, 0)], ids=["another", "none", "not needed"])
+async def test_who_has_not_the_networks_key_gets_no_answer_and_no_link(secrets: tuple[int, int]) -> None:
+    async with rig() as made:
+        made.serving.preshared, made.client.preshared = (bytes([secret] * 32) for secret in secrets)
+        with pytest.raises(LinkError):
+            await made.client.to(made.hop())
+        await until(lambda: not made.client._all and not made.serving._all)
+        assert made.serving.counters["handshake not finished"] == 1
+        assert not made.events[0].ups
+        assert not made.events[1].ups
+
+
+async def test_the_members_of_a_network_link() -> None:
+    async with rig() as made:
+        made.serving.preshared = made.client.preshared = bytes([1] * 32)
+        assert (await made.client.to(made.hop())).is_up
+
+
+async def test_a_hidden_descriptor_is_told_to_nobody() -> None:
+    async with rig() as made:
+        made.serving._hidden = True
+        told: list[bytes] = []
+
+        def verify(raw: bytes) -> Hop:
+            told.append(raw)
+            return made.hop()
+
+        with pytest.raises(LinkError):
+            await made.client.bootstrap(("127.0.0.1", made.port), PEER, verify)
+        await until(lambda: not made.client._all and not made.serving._all)
+        assert not told
+        assert (await made.client.to(made.hop())).is_up

@@ -30,6 +30,7 @@ from tunnel.engines.seam import MAX_STREAMS
 from tunnel.frames import Frame, frame
 from tunnel.lane import LaneCarrier
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
+from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
@@ -59,17 +60,26 @@ async def test_a_replayed_creation_is_answered_with_noise() -> None:
 
 
 async def test_a_replay_with_other_filling_is_a_replay_and_one_under_another_index_is_not_read() -> None:
-    """Anyone who sees the message and knows the hop's key can make mac1 anew, but the index is absorbed."""
+    """A peer that sees the message and knows the hop's key can make mac1 anew, but the index is absorbed."""
     async with chain(1, Board().engine) as (network, client, _):
         path = path_of(network)
         link = await client.links.to(path[0])
         creation = creation_for(path)
         await link.create(creation.message, Owner(), 1)
-        head = mac1(flipped(creation.message[:1332], 8 * 5), path[0].onion_key)
+        head = mac1(flipped(creation.message[:1332], 8 * 5), path[0].onion_key, NO_PSK)
         await link.create(head + creation.message[1332:], Owner(), 1)
         await link.create(flipped(creation.message, 8 * CREATION_BYTES - 1), Owner(), 1)
         assert network.nodes[0].relay.counters["creation not readable"] == 1
         assert network.nodes[0].relay.counters["creation repeated"] == 1
+
+
+async def test_a_creation_of_another_network_is_not_read_though_the_link_stands() -> None:
+    async with chain(2, Board().engine, preshared=bytes([1] * 32)) as (network, client, _):
+        await check_alive(client)
+        link = await client.links.to(path_of(network)[0])
+        await link.create(creation_for(path_of(network)).message, Owner(), 1)
+        assert network.nodes[0].relay.counters["creation not readable"] == 1
+        await check_alive(client)
 
 
 @pytest.mark.parametrize("off_s", [-400, 400])

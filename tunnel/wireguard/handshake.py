@@ -101,12 +101,17 @@ def _exporter(state: Symmetric) -> bytes:
     return kdf(state.chain, LABEL_EXPORTER, 1)[0]
 
 
-def _close(message: bytes, receiver_static: bytes) -> bytes:
+def _mac1_key(receiver_static: bytes, identifier: bytes, psk: bytes) -> bytes:
+    """The key of mac1. In the hybrid form it takes the preshared key too, so who lacks it gets no answer at all."""
+    return hash_(LABEL_MAC1, receiver_static, psk if identifier in HYBRID_IDENTIFIERS else b"")
+
+
+def _close(message: bytes, mac1_key: bytes) -> bytes:
     """Append mac1 and an empty mac2."""
-    return message + mac(hash_(LABEL_MAC1, receiver_static), message) + bytes(MAC_BYTES)
+    return message + mac(mac1_key, message) + bytes(MAC_BYTES)
 
 
-def _checked(message: bytes, size: int, kind: int, what: str, own_static: bytes) -> bytes:
+def _checked(message: bytes, size: int, kind: int, what: str, mac1_key: bytes) -> bytes:
     """Check length, type, reserved bytes and both MACs; return the message without them.
 
     No cookie is ever given out here, so mac2 is zero. Anything else would be bits that nobody vouches for.
@@ -116,7 +121,7 @@ def _checked(message: bytes, size: int, kind: int, what: str, own_static: bytes)
     if message[:4] != bytes([kind, 0, 0, 0]):
         raise DecodeError(what, "wrong type")
     body, mac1 = message[: -2 * MAC_BYTES], message[-2 * MAC_BYTES : -MAC_BYTES]
-    if not compare_digest(mac(hash_(LABEL_MAC1, own_static), body), mac1):
+    if not compare_digest(mac(mac1_key, body), mac1):
         raise DecodeError(what, "mac1 does not verify")
     if any(message[-MAC_BYTES:]):
         raise DecodeError(what, "mac2 without a cookie")
@@ -176,7 +181,7 @@ class Initiator:
         self._state, body = noise.create_first(
             self._identifier, self._static, self._ephemeral, self._responder_static, timestamp, absorbed
         )
-        return _close(clear + body, self._responder_static)
+        return _close(clear + body, _mac1_key(self._responder_static, self._identifier, self._psk))
 
     def consume_response(self, message: bytes) -> Keys:
         """Read message 2.
@@ -185,7 +190,8 @@ class Initiator:
             DecodeError: it does not answer this handshake. The handshake goes on waiting.
         """
         size = HYBRID_RESPONSE_BYTES if self._kem else RESPONSE_BYTES
-        body = _checked(message, size, TYPE_RESPONSE, "response", self._static_public)
+        mac1_key = _mac1_key(self._static_public, self._identifier, self._psk)
+        body = _checked(message, size, TYPE_RESPONSE, "response", mac1_key)
         clear, second = body[:-_SECOND_BYTES], body[-_SECOND_BYTES:]
         _, remote_index, local_index = _TYPE_2.unpack_from(clear)
         if local_index != self._local_index:
@@ -224,6 +230,7 @@ class Responder:
         self._psk = psk
         self._read_key = read_key
         self._hybrid = identifier in HYBRID_IDENTIFIERS
+        self._mac1_key = _mac1_key(self._static_public, identifier, psk)
 
     def consume_initiation(self, message: bytes) -> Received:
         """Read message 1. Nothing is kept; answer it with `Received.create_response`.
@@ -232,13 +239,14 @@ class Responder:
             DecodeError: it was not made for this key, or was changed.
         """
         size = HYBRID_INITIATION_BYTES if self._hybrid else INITIATION_BYTES
-        body = _checked(message, size, TYPE_INITIATION, "initiation", self._static_public)
+        body = _checked(message, size, TYPE_INITIATION, "initiation", self._mac1_key)
         clear, first_part = body[:-_FIRST_BYTES], body[-_FIRST_BYTES:]
         _, remote_index = _TYPE_1.unpack_from(clear)
         absorbed = clear if self._hybrid else b""
         state, first = noise.consume_first(self._identifier, self._static, self._static_public, first_part, absorbed)
         offer = hybrid.read_offer(clear[_TYPE_1.size :], self._read_key) if self._hybrid else None
-        return Received(state, first, remote_index, from_tai64n(first.payload), self._psk, self._entropy, offer)
+        timestamp_s = from_tai64n(first.payload)
+        return Received(state, first, remote_index, timestamp_s, self._psk, self._entropy, self._identifier, offer)
 
 
 class Received(NamedTuple):
@@ -254,6 +262,7 @@ class Received(NamedTuple):
     timestamp_s: float
     psk: bytes
     entropy: Entropy
+    identifier: bytes
     offer: Offer | None = None
 
     @property
@@ -266,12 +275,13 @@ class Received(NamedTuple):
         Raises:
             DecodeError: the initiator's ephemeral key is not usable.
         """
+        mac1_key = _mac1_key(self.first.static, self.identifier, self.psk)
         clear, psk, absorbed = _TYPE_2.pack(TYPE_RESPONSE, local_index, self.remote_index), self.psk, b""
         if self.offer:
             ciphertext, psk = self.offer.accept(psk)
             clear = absorbed = clear + ciphertext
         ephemeral = private_key(self.entropy(32))
         state, body = noise.create_second(self.state, self.first, ephemeral, psk, b"", absorbed)
-        message = _close(clear + body, self.first.static)
+        message = _close(clear + body, mac1_key)
         receive, send = state.split()
         return message, Keys(send, receive, local_index, self.remote_index, _exporter(state), state.hash)

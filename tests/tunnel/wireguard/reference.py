@@ -116,7 +116,13 @@ def seal(key: bytes, nonce: bytes, text: bytes, associated: bytes) -> bytes:
     return cipher + tag
 
 
-def mac1(message: bytes, receiver: bytes) -> bytes:
-    """The message with its mac1 made anew. Everybody who knows the receiver's public key can do so."""
+def mac1(message: bytes, receiver: bytes, psk: bytes = b"") -> bytes:
+    """The message with its mac1 made anew, as who knows the receiver's public key, and the network's, can do.
+
+    Args:
+        message: with any mac1.
+        receiver: its static key.
+        psk: nothing in plain WireGuard, the configured preshared key in the hybrid form.
+    """
     body = message[:-32]
-    return body + blake2s(body, 16, blake2s(b"mac1----" + receiver)) + message[-16:]
+    return body + blake2s(body, 16, blake2s(b"mac1----" + receiver + psk)) + message[-16:]

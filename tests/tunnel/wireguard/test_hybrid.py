@@ -83,7 +83,7 @@ class Pair:
 def with_mac1(message: bytes, receiver_static: bytes) -> bytes:
     """The message with its mac1 made anew, as anybody can who knows the receiver's public key."""
     body = message[:-32]
-    return body + mac(hash_(LABEL_MAC1, receiver_static), body) + message[-16:]
+    return body + mac(hash_(LABEL_MAC1, receiver_static, noise.NO_PSK), body) + message[-16:]
 
 
 def bits(size: int, kem: range) -> Iterator[int]:
@@ -124,8 +124,8 @@ class Transcript:
         (self.chain,) = kdf(self.chain, public, 1)
 
     @staticmethod
-    def close(body: bytes, receiver: bytes) -> bytes:
-        return body + blake2s(body, 16, blake2s(b"mac1----" + receiver)) + bytes(16)
+    def close(body: bytes, receiver: bytes, psk: bytes) -> bytes:
+        return body + blake2s(body, 16, blake2s(b"mac1----" + receiver + psk)) + bytes(16)
 
 
 def test_a_second_implementation_gets_the_same_bytes() -> None:
@@ -143,7 +143,7 @@ def test_a_second_implementation_gets_the_same_bytes() -> None:
         body = clear + public_bytes(ei) + run.sealed(key, public_bytes(si))
         run.chain, key = kdf(run.chain, dh(si, public_bytes(sr)), 2)
         body += run.sealed(key, raw["timestamp"])
-        assert run.close(body, public_bytes(sr)) == raw["message_1"]
+        assert run.close(body, public_bytes(sr), raw["psk"]) == raw["message_1"]
         assert (run.chain, run.hash) == (raw["chaining_key_1"], raw["hash_1"])
 
         clear = struct.pack("<III", 2, fields["responder_index"], fields["initiator_index"]) + raw["kem_ciphertext"]
@@ -157,7 +157,7 @@ def test_a_second_implementation_gets_the_same_bytes() -> None:
         run.chain, mixed, key = kdf(run.chain, psk, 3)
         run.absorb(mixed)
         body = clear + public_bytes(er) + run.sealed(key, b"")
-        assert run.close(body, public_bytes(si)) == raw["message_2"]
+        assert run.close(body, public_bytes(si), raw["psk"]) == raw["message_2"]
         assert (run.chain, run.hash) == (raw["chaining_key_2"], raw["hash_2"])
         assert kdf(run.chain, b"", 2) == [raw["initiator_sends"], raw["responder_sends"]]
         assert kdf(run.chain, b"Macro VPN v1 exporter", 1) == [raw["exporter"]]
@@ -402,9 +402,8 @@ def test_the_bound_psk_depends_on_each_part() -> None:
 
 def test_another_configured_psk_is_refused() -> None:
     pair = Pair(psks=(bytes(32), bytes([1] * 32)))
-    response, _ = pair.respond(pair.create())
-    with pytest.raises(DecodeError, match="verify"):
-        pair.initiator.consume_response(response)
+    with pytest.raises(DecodeError, match="mac1 does not verify"):
+        pair.responder.consume_initiation(pair.create())
     same = Pair(psks=(bytes([1] * 32), bytes([1] * 32)))
     same.check_finishes(same.create())
 

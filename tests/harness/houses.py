@@ -1,0 +1,169 @@
+"""Machines of their own: network namespaces on one wire, with an address, a home, and no way to the Internet."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from tests.harness.demo import ROOT, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+_FIRST: Final = int(IPv4Address("11.66.0.0"))
+"""Public addresses, as exits want them for destinations; here nobody else has them."""
+ORIGIN_PORT: Final = 8080
+_numbers = itertools.count()
+
+
+def why_not() -> str:
+    """Say what is missing here, in words; empty if nothing is."""
+    missing = [program for program in ("ip", "curl") if shutil.which(program) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    name = f"probe{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
+        return "network namespaces cannot be made here (needs root)"
+    subprocess.run(["ip", "netns", "del", name], check=True)
+    return ""
+
+
+def ip(*arguments: str) -> None:
+    """Run `ip`, at most 10 s."""
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+
+
+class House:
+    """One machine.
+
+    Args:
+        name: of its namespace.
+        address: its IPv4 address on the wire.
+        home: the folder of its user's node.
+    """
+
+    def __init__(self, name: str, address: str, home: Path) -> None:
+        self.name = name
+        self.address = address
+        self.home = home
+
+    def inside(self, *command: str) -> list[str]:
+        return ["ip", "netns", "exec", self.name, *command]
+
+    def _macrovpn(self, *arguments: str) -> list[str]:
+        return self.inside(sys.executable, "-m", "node", *arguments, "--json", "--home", str(self.home))
+
+    def try_command(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run `macrovpn` as this machine's user."""
+        command = self._macrovpn(*arguments)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+    @contextmanager
+    def trying(self, *arguments: str) -> Iterator[None]:
+        """Run `macrovpn` meanwhile, for nodes that are not expected to get anywhere."""
+        command = self._macrovpn(*arguments, "--foreground")
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+
+    def command(self, *arguments: str) -> dict[str, Any]:
+        """Run `macrovpn`, which must succeed, and return its answer."""
+        done = self.try_command(*arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def curl(self, url: str, proxy: str = "") -> str:
+        """Fetch a page; empty if that fails."""
+        way = ["--proxy", f"socks5h://{proxy}"] if proxy else ["--noproxy", "*"]
+        command = self.inside("curl", "-sS", "--max-time", "20", *way, url)
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+
+
+class Street:
+    """The wire, the houses on it, and a web server beside them. Leaving the context ends and removes all of it.
+
+    Args:
+        folder: for homes.
+        count: how many houses.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        number = next(_numbers)
+        # Several test runs may live at once, so each has a network of 256 addresses to itself.
+        first = _FIRST + 256 * ((os.getpid() * 31 + number) % 256)
+        self.name = f"st{os.getpid() % 100000}n{number}"
+        self.origin = str(IPv4Address(first + 254))
+        self._folder = folder
+        self.houses = [
+            House(f"{self.name}h{place}", str(IPv4Address(first + 1 + place)), folder / f"house-{place}")
+            for place in range(count)
+        ]
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def page(self) -> str:
+        """URL of a page on the web server."""
+        return f"http://{self.origin}:{ORIGIN_PORT}/page"
+
+    def __enter__(self) -> Self:
+        try:
+            self._build()
+        except BaseException:
+            self._tear_down()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tear_down()
+
+    def _build(self) -> None:
+        ip("netns", "add", self.name)
+        ip("-n", self.name, "link", "add", "wire", "type", "bridge")
+        ip("-n", self.name, "address", "add", f"{self.origin}/24", "dev", "wire")
+        ip("-n", self.name, "link", "set", "wire", "up")
+        for place, house in enumerate(self.houses):
+            house.home.mkdir()
+            ip("netns", "add", house.name)
+            ip("-n", house.name, "link", "set", "lo", "up")
+            end = f"h{place}"
+            ip("link", "add", "up0", "netns", house.name, "type", "veth", "peer", "name", end, "netns", self.name)
+            ip("-n", house.name, "address", "add", f"{house.address}/24", "dev", "up0")
+            ip("-n", house.name, "link", "set", "up0", "up")
+            ip("-n", self.name, "link", "set", end, "master", "wire", "up")
+        self._serve()
+
+    def _serve(self) -> None:
+        site = self._folder / "site"
+        site.mkdir()
+        (site / "page").write_text("a page of the web")
+        command = [sys.executable, "-m", "http.server", str(ORIGIN_PORT), "--bind", self.origin, "-d", str(site)]
+        self._server = subprocess.Popen(
+            ["ip", "netns", "exec", self.name, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until("the web server", lambda: self.houses[0].curl(self.page))
+
+    def _tear_down(self) -> None:
+        for house in self.houses:
+            for network in [[], *([["--network", path.name] for path in (house.home / "networks").glob("*")])]:
+                with suppress(subprocess.TimeoutExpired):
+                    house.try_command("down", *network, timeout_s=20)
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait(5)
+        for name in (*(house.name for house in self.houses), self.name):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
