@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,10 +116,11 @@ def test_the_exit_never_learns_the_client_address(demo: Demo, origin: Origin) ->
 
 def _udp_port(pid: int) -> int:
     """The UDP port on which a process is bound to every address."""
-    sockets = {
-        link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir() if link.readlink().name.startswith("socket:")
-    }
-    inodes = {name.split("[")[1].rstrip("]") for name in sockets}
+    names: set[str] = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            names.add(link.readlink().name)
+    inodes = {name.split("[")[1].rstrip("]") for name in names if name.startswith("socket:")}
     for table in ("udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
