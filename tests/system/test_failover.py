@@ -40,6 +40,7 @@ class Exits:
         self._demo = demo
         self._url = f"http://127.0.0.1:{origin.http}/"
         exits = [entry for entry in demo.facts["processes"] if entry["role"] == "exit"]
+        self.ids = [entry["peer_id"] for entry in exits]
         self.pids = {f"127.22.0.{number}": entry["pid"] for number, entry in enumerate(exits, start=1)}
 
     def connect(self) -> Attempt:
@@ -70,7 +71,8 @@ def test_another_exit_of_the_region_takes_over_then_the_next_region(origin: Orig
     with Demo(*options, log=tmp_path / "log") as demo:
         exits = Exits(demo, origin)
         north = {"127.22.0.1", "127.22.0.2"}
-        until("a spare circuit in the region", lambda: len(_ends(demo)) == 2)
+        # A circuit to the third may stand as well: it was there before the others were known.
+        until("circuits to both exits of the region", lambda: _ends(demo).issuperset(exits.ids[:2]), 30)
         first = exits.connect().left_from
         assert first in north
         attempts = exits.kill(first)
