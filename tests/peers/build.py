@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from core.ids import PeerKey
 from peers.descriptor import Descriptor, Role
 from peers.identity import Identity
+from peers.operators import OPERATOR_TAG
 
 if TYPE_CHECKING:
     from peers.addresses import Address
@@ -49,6 +50,7 @@ def signed(
     roles: Role = Role.RELAY,
     addresses: tuple[Address, ...] | None = None,
     region: str = "",
+    operator: bytes = b"",
 ) -> bytes:
     if addresses is None:
         addresses = ((host(number), 4433),)
@@ -60,6 +62,7 @@ def signed(
         roles=roles,
         addresses=addresses,
         region=region,
+        unknown=((OPERATOR_TAG, operator),) if operator else (),
     )
 
 
