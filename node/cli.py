@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import common, plain, show
+from node.cli_common import common, plain, region_text, show
 from node.cli_config import config
 from node.cli_demo import demo
 from node.cli_run import down, share, up
@@ -123,7 +123,7 @@ def peers(home: Path, as_json: bool) -> None:
 
     answer = {"peers": []} | NodeClient(home).peers()
     lines = [
-        f"{plain(','.join(peer['roles'])):<11} {plain(peer['region'] or '–'):<3} {plain(peer['peer_id'])}"
+        f"{plain(','.join(peer['roles'])):<11} {region_text(peer):<21} {plain(peer['peer_id'])}"
         for peer in answer["peers"]
     ]
     show(as_json, answer, "\n".join(lines) or "No peer is known yet.")

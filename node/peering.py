@@ -69,6 +69,7 @@ class Peering:
         exit_policy: the policy's summary; may be empty.
         on_news: called when more peers became known.
         on_onion_keys: called when the onion keys have changed, before the descriptor says so.
+        asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Peering:
         exit_policy: bytes,
         on_news: Callable[[], None],
         on_onion_keys: Callable[[list[X25519PrivateKey]], None],
+        asn_of: Callable[[str], int | None] = lambda host: None,
     ) -> None:
         self._settings = settings
         self._store = home / STORE_NAME
@@ -101,7 +103,7 @@ class Peering:
         self._own: bytes | None = None
         self._published_at = 0
         self._sequence = 0
-        self.directory = Directory(identity.peer if identity else None)
+        self.directory = Directory(identity.peer if identity else None, asn_of=asn_of)
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
 
     # -- what the tunnel asks

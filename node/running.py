@@ -18,6 +18,7 @@ from node.control import Control
 from node.files import KEYS_NAME
 from node.guards import KeptGuards
 from node.peering import Peering
+from node.regions import RegionWatch
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
@@ -67,6 +68,7 @@ class RunningNode:
         self._identity = Identity.load(home / KEYS_NAME) if self._role else None
         self._onion = _load_onion(home, self._identity) if self._identity else None
         self._policy = Policy.preset(settings.exit.policy)
+        self._regions = RegionWatch(settings, lambda peer: self._peering.directory.get(peer))
         self._peering = Peering(
             settings.peers,
             home,
@@ -77,6 +79,7 @@ class RunningNode:
             self._policy.summary().encode() if Role.EXIT in self._role else b"",
             self._peers_changed,
             self._onion_keys_changed,
+            asn_of=self._regions.asn_of,
         )
         self._guards = KeptGuards(home)
         self._control = Control(self, home)
@@ -99,12 +102,14 @@ class RunningNode:
         """
         engine = load_engine(self._settings.node.engine)
         await self._control.start(self._settings.control.port)
+        await self._regions.load()
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
+        self._regions.start(self._tunnel.pool)
         if self._is_client:
             await self._start_front(self._tunnel)
         if self._role and not self._settings.peers.address:
@@ -168,6 +173,7 @@ class RunningNode:
         """Stop every layer, the front first."""
         if self._front is not None:
             await self._front.stop()
+        await self._regions.close()
         await self._peering.close()
         if self._tunnel is not None:
             await self._tunnel.close()
@@ -264,7 +270,7 @@ class RunningNode:
 
     def _region(self, peer: PeerKey) -> str:
         found = self._peering.directory.get(peer)
-        return found.region if found is not None else ""
+        return self._regions.region(found) if found is not None else ""
 
     def route(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
@@ -293,9 +299,9 @@ class RunningNode:
                 {
                     "peer_id": peer_id(found.peer),
                     "roles": [role.name.lower() for role in Role if role in found.roles and role.name],
-                    "region": found.region,
                     "tariff": found.tariff_step,
                 }
+                | self._regions.facts(found)
                 for found in self._peering.directory.peers()
             ]
         }

@@ -70,7 +70,9 @@ class Telling(Node):
         return {"circuits": [{"id": "c1", "flows": 2, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}]}
 
     def peers(self) -> dict[str, Any]:
-        return {"peers": [{"peer_id": "12D3KooWy", "roles": ["relay"], "region": "", "tariff": 0}]}
+        relay = {"peer_id": "12D3KooWy", "roles": ["relay"], "region": "", "tariff": 0}
+        doubted = {"claimed_region": "SG", "region_check": "contradicted"}
+        return {"peers": [relay, relay | {"peer_id": "12D3KooWz", "roles": ["exit"]} | doubted]}
 
 
 @contextmanager
@@ -136,7 +138,9 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert "\x1b" not in text
 
         assert answer("peers", "--home", tmp_path) == node.peers()
-        assert "relay       –   12D3KooWy" in call("peers", "--home", tmp_path).stdout
+        text = call("peers", "--home", tmp_path).stdout
+        assert f"relay       {'–':<21} 12D3KooWy" in text
+        assert f"exit        {'SG contradicted':<21} 12D3KooWz" in text
 
         assert call("pac", "--home", tmp_path).stdout == node.pac_text + "\n"
         url = call("pac", "--data-url", "--home", tmp_path).stdout.strip()
