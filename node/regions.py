@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from core.tasks import Tasks
-from peers.countries import Countries
-from peers.places import Places
+from peers.places import Places, is_public, read_database
 from peers.regions import RegionCheck, country_of
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from node.settings import Settings
     from peers.descriptor import Descriptor
+    from peers.places import Database
     from peers.regions import Standing
     from tunnel.circuit import Circuit
     from tunnel.pool import CircuitPool
@@ -28,40 +28,34 @@ _log = logging.getLogger(__name__)
 
 
 class RegionWatch:
-    """What this node knows of places. Before `load`, and without the database, all of them are unknown.
+    """What this node knows of places. Without the database, of which a warning tells, all of them are unknown.
 
     Args:
         settings: checked settings; the own country is that of `node.region`, or of `peers.address`.
         known: the present descriptor of a peer; None if there is none.
+        read: reads the database of places.
     """
 
-    def __init__(self, settings: Settings, known: Callable[[PeerKey], Descriptor | None]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        known: Callable[[PeerKey], Descriptor | None],
+        read: Callable[[], Database] = read_database,
+    ) -> None:
         self._known = known
         self._told: WeakKeyDictionary[Circuit, float] = WeakKeyDictionary()
         self._tasks = Tasks()
         self._clock = asyncio.get_running_loop().time
-        self._use(Places(None, Countries({})))
-
-    def _use(self, places: Places) -> None:
-        self._places = places
-        self._check = RegionCheck(places, self._known, self.own_country)
-
-    @property
-    def own_country(self) -> str:
-        """Of this node, two letters; empty if it is not known."""
-        claimed = country_of(self._settings.node.region)
-        return claimed or self._places.lookup(self._settings.peers.address).country
-
-    async def load(self) -> None:
-        """Read the database. Without one, a warning says so."""
-        places = await asyncio.to_thread(Places.load)
-        if places.problem:
-            _log.warning("%s", places.problem)
-        self._use(places)
+        self._address = settings.peers.address
+        self.places = Places(read, on_problem=_log.warning)
+        self.own_country = country_of(settings.node.region) or self.places.lookup(self._address).country
+        self._check = RegionCheck(self.places, known, self.own_country)
 
     def start(self, pool: CircuitPool) -> None:
         """Look at these circuits from now on."""
+        if not self._address or is_public(self._address):
+            # Who has a private address meets peers that have one too, most likely, and needs no database.
+            self._tasks.spawn(asyncio.to_thread(self.places.database), "places")
         self._tasks.spawn(self._look(pool), "regions")
 
     async def close(self) -> None:
@@ -70,7 +64,7 @@ class RegionWatch:
 
     def asn_of(self, host: str) -> int | None:
         """Return the number of the autonomous system that announces an address, None for unknown."""
-        return self._places.asn_of(host)
+        return self.places.asn_of(host)
 
     def standing(self, found: Descriptor) -> Standing:
         """Judge where a peer says it is."""

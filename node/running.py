@@ -102,7 +102,6 @@ class RunningNode:
         """
         engine = load_engine(self._settings.node.engine)
         await self._control.start(self._settings.control.port)
-        await self._regions.load()
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())

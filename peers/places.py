@@ -1,7 +1,10 @@
 """Where addresses are: country, autonomous system and rough coordinates, from a database that comes with the package.
 
 Nobody is asked. The database is wrong about some addresses and knows nothing of others; whoever uses an answer has to
-live with that. Without the database every address is unknown, and `Places.problem` says what to do.
+live with that. Without the database every address is unknown.
+
+It is read when it is first needed: who meets no public address, as on one machine or in one house, does without its
+third of a second and its 15 MB.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from core.errors import DecodeError
@@ -17,6 +21,7 @@ from peers.countries import Countries
 from peers.place_table import MAX_FILE_BYTES, PlaceTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib.resources.abc import Traversable
 
     from peers.countries import Disc
@@ -61,38 +66,69 @@ class Place:
 UNKNOWN: Final = Place()
 
 
-class Places:
-    """Answers where addresses are. `load` makes one.
+@dataclass(frozen=True, slots=True)
+class Database:
+    """What the files say.
 
     Args:
         table: the ranges of addresses; None if there are none.
         countries: where countries are.
-        problem: why there is no database, as a sentence for the user; empty when there is one.
+        problem: why there is nothing, as a sentence for the user; empty when there is something.
     """
 
-    def __init__(self, table: PlaceTable | None, countries: Countries, problem: str = "") -> None:
-        self._table = table
+    table: PlaceTable | None
+    countries: Countries
+    problem: str = ""
+
+
+def read_database(folder: Traversable | None = None) -> Database:
+    """Read the files: a third of a second. Never fails; see `Database.problem`.
+
+    Args:
+        folder: where they are; None for those that come with the package.
+    """
+    folder = resources.files("peers") / "data" if folder is None else folder
+    try:
+        with (folder / TABLE_NAME).open("rb") as file:
+            table = PlaceTable.decode(file.read(MAX_FILE_BYTES + 1))
+        return Database(table, Countries.parse((folder / COUNTRIES_NAME).read_text(encoding="ascii")))
+    except OSError as error:
+        what = f"cannot be read ({type(error).__name__})"
+    except (DecodeError, UnicodeDecodeError):
+        what = "is damaged"
+    return Database(None, Countries({}), f"The database of places {what}: {_WITHOUT}")
+
+
+class Places:
+    """Answers where addresses are. May be asked from any thread.
+
+    Args:
+        read: reads the database, when it is first needed.
+        on_problem: told once if there is none, in a sentence for the user.
+    """
+
+    def __init__(
+        self, read: Callable[[], Database] = read_database, on_problem: Callable[[str], None] = lambda sentence: None
+    ) -> None:
+        self._read = read
+        self._on_problem = on_problem
+        self._lock = Lock()
+        self._database: Database | None = None
         self._remembered = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._find)
-        self.countries = countries
-        self.problem = problem
 
-    @classmethod
-    def load(cls, folder: Traversable | None = None) -> Places:
-        """Read the database: a quarter of a second, so not in an event loop. Never fails; see `problem`.
+    def database(self) -> Database:
+        """Return the database; the first call reads it."""
+        with self._lock:
+            if self._database is None:
+                self._database = self._read()
+                if self._database.problem:
+                    self._on_problem(self._database.problem)
+            return self._database
 
-        Args:
-            folder: where it is; None for the one that comes with the package.
-        """
-        folder = resources.files("peers") / "data" if folder is None else folder
-        try:
-            with (folder / TABLE_NAME).open("rb") as file:
-                table = PlaceTable.decode(file.read(MAX_FILE_BYTES + 1))
-            return cls(table, Countries.parse((folder / COUNTRIES_NAME).read_text(encoding="ascii")))
-        except OSError as error:
-            what = f"cannot be read ({type(error).__name__})"
-        except (DecodeError, UnicodeDecodeError):
-            what = "is damaged"
-        return cls(None, Countries({}), f"The database of places {what}: {_WITHOUT}")
+    @property
+    def countries(self) -> Countries:
+        """Where countries are."""
+        return self.database().countries
 
     def lookup(self, host: str) -> Place:
         """Say where an address is.
@@ -108,16 +144,24 @@ class Places:
 
     def _find(self, host: str) -> Place:
         address = _public(host)
-        if address is None or self._table is None:
+        if address is None:
             return UNKNOWN
-        country = self._table.country(address)
-        return Place(country, self._table.asn(address), self.countries.whole(country))
+        found = self.database()
+        if found.table is None:
+            return UNKNOWN
+        country = found.table.country(address)
+        return Place(country, found.table.asn(address), found.countries.whole(country))
 
 
 _WITHOUT: Final = (
     "countries and systems of peers are unknown, and their regions are not checked. "
     "To repair it, install macro-vpn again."
 )
+
+
+def is_public(host: str) -> bool:
+    """Say whether a text is an IP address that can belong to a host on the public Internet."""
+    return _public(host) is not None
 
 
 def _public(host: str) -> Ip | None:

@@ -14,11 +14,11 @@ from node import regions as regions_module
 from node.regions import RegionWatch
 from node.settings import NodeSettings, PeersSettings, Settings
 from peers.descriptor import Role
-from peers.places import Places
+from peers.places import read_database
 from peers.regions import Standing
 from tests.harness.lossy import lossy
 from tests.harness.network import Echo, Network
-from tests.harness.waiting import until
+from tests.harness.waiting import turns, until
 from tests.peers.build import plain
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+    from peers.places import Database
     from tunnel.service import Tunnel
 
 # Addresses that everybody knows, and where the database puts them.
@@ -99,7 +100,6 @@ async def far(*exits: tuple[str, str, float]) -> AsyncIterator[Far]:
 @asynccontextmanager
 async def watching(net: Far, region: str = "") -> AsyncIterator[RegionWatch]:
     watch = RegionWatch(settings(region), net.known.get)
-    await watch.load()
     watch.start(net.client.pool)
     try:
         yield watch
@@ -132,31 +132,42 @@ async def test_an_exit_that_is_8000_km_from_where_it_says_is_found_out(
         assert watch.standing(corrected) is (Standing.LIKELY if address == SWISS else Standing.CLAIMED)
 
 
-async def test_before_the_database_is_read_nothing_is_known() -> None:
-    watch = RegionWatch(settings(), nobody)
-    assert watch.asn_of(GERMAN) is None
-    await watch.load()
-    assert watch.asn_of(GERMAN) == 24940
-
-
 @pytest.mark.parametrize(
     ("region", "address", "country"),
     [("NL", GERMAN, "NL"), ("US-CA", "", "US"), ("", GERMAN, "DE"), ("", "127.20.0.1", ""), ("", "", "")],
 )
 async def test_the_own_country_is_what_the_settings_say(region: str, address: str, country: str) -> None:
     watch = RegionWatch(settings(region, address), nobody)
-    await watch.load()
     assert watch.own_country == country
+    assert watch.asn_of(GERMAN) == 24940
+
+
+@pytest.mark.parametrize(("address", "wanted"), [("", True), (GERMAN, True), ("127.20.0.1", False)])
+async def test_the_database_is_read_ahead_unless_the_own_address_is_private(address: str, wanted: bool) -> None:
+    times = []
+
+    def read() -> Database:
+        times.append(True)
+        return read_database()
+
+    watch = RegionWatch(settings("", address), nobody, read)
+    network = Network()
+    watch.start(network.client().pool)
+    if wanted:
+        await until(lambda: times)
+    else:
+        await turns()
+        await asyncio.to_thread(lambda: None)  # what went to a thread before has begun by now
+    await watch.close()
+    assert bool(times) is wanted
+    await network.close()
 
 
 async def test_without_the_database_a_warning_says_so_and_claims_are_only_claims(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    load = Places.load
-    monkeypatch.setattr(Places, "load", lambda: load(tmp_path))
-    watch = RegionWatch(settings("DE"), nobody)
+    watch = RegionWatch(settings("DE"), nobody, lambda: read_database(tmp_path))
     with caplog.at_level(logging.WARNING):
-        await watch.load()
-    assert "regions are not checked" in caplog.text
-    assert watch.standing(replace(plain(1, Role.EXIT, (SWISS,)), region="ZA")) is Standing.CLAIMED
-    assert watch.asn_of(GERMAN) is None
+        assert watch.standing(replace(plain(1, Role.EXIT, (SWISS,)), region="ZA")) is Standing.CLAIMED
+        assert watch.asn_of(GERMAN) is None
+    assert caplog.text.count("regions are not checked") == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peers.countries import Disc, distance_km
-from peers.places import COUNTRIES_NAME, TABLE_NAME, UNKNOWN, Place, Places
+from peers.places import (
+    COUNTRIES_NAME,
+    TABLE_NAME,
+    UNKNOWN,
+    Database,
+    Place,
+    Places,
+    is_public,
+    read_database,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +29,8 @@ DATA = resources.files("peers") / "data"
 
 @pytest.fixture(scope="module")
 def places() -> Places:
-    found = Places.load()
-    assert found.problem == ""
+    found = Places()
+    assert found.database().problem == ""
     return found
 
 
@@ -59,6 +69,7 @@ def test_addresses_that_everybody_knows(places: Places, host: str, country: str,
 def test_what_is_no_public_address_is_unknown(places: Places, host: str) -> None:
     assert places.lookup(host) is UNKNOWN
     assert places.asn_of(host) is None
+    assert not is_public(host)
 
 
 @given(st.one_of(st.text(), st.ip_addresses().map(str)))
@@ -134,15 +145,25 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def told(folder: Path) -> tuple[Places, list[str]]:
+    """Places out of a folder, after two questions, and what was said about problems."""
+    sentences: list[str] = []
+    places = Places(lambda: read_database(folder), sentences.append)
+    assert sentences == []
+    for host in ("8.8.8.8", "9.9.9.9"):
+        assert places.lookup(host) == Place()
+        assert places.asn_of(host) is None
+    assert len(places.countries) == 0
+    return places, sentences
+
+
 @pytest.mark.parametrize("name", [TABLE_NAME, COUNTRIES_NAME])
-def test_without_a_file_all_is_unknown_and_it_says_so(folder: Path, name: str) -> None:
+def test_without_a_file_all_is_unknown_and_it_says_so_once(folder: Path, name: str) -> None:
     (folder / name).unlink()
-    places = Places.load(folder)
-    assert places.lookup("8.8.8.8") == Place()
-    assert places.asn_of("8.8.8.8") is None
-    assert "cannot be read (FileNotFoundError)" in places.problem
-    assert "install macro-vpn again" in places.problem
-    assert str(folder) not in places.problem
+    _, (sentence,) = told(folder)
+    assert "cannot be read (FileNotFoundError)" in sentence
+    assert "install macro-vpn again" in sentence
+    assert str(folder) not in sentence
 
 
 @pytest.mark.parametrize(
@@ -155,17 +176,34 @@ def test_without_a_file_all_is_unknown_and_it_says_so(folder: Path, name: str) -
         (COUNTRIES_NAME, b"nowhere"),
     ],
 )
-def test_with_a_damaged_file_all_is_unknown_and_it_says_so(folder: Path, name: str, data: bytes) -> None:
+def test_with_a_damaged_file_all_is_unknown_and_it_says_so_once(folder: Path, name: str, data: bytes) -> None:
     (folder / name).write_bytes(data)
-    places = Places.load(folder)
-    assert places.lookup("8.8.8.8") == Place()
-    assert "is damaged" in places.problem
+    _, (sentence,) = told(folder)
+    assert "is damaged" in sentence
 
 
 def test_a_folder_in_place_of_the_file_is_no_crash(folder: Path) -> None:
     (folder / TABLE_NAME).unlink()
     (folder / TABLE_NAME).mkdir()
-    assert "cannot be read" in Places.load(folder).problem
+    _, (sentence,) = told(folder)
+    assert "cannot be read" in sentence
+
+
+def test_the_database_is_read_once_and_not_before_it_is_needed() -> None:
+    times = []
+
+    def read() -> Database:
+        times.append(True)
+        return read_database()
+
+    places = Places(read)
+    for host in ("127.0.0.1", "10.0.0.1", "::1", "nowhere", "1" * 500):
+        assert places.lookup(host) is UNKNOWN
+    assert not times
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(places.lookup, ["8.8.8.8"] * 8))
+    assert {place.country for place in found} == {"US"}
+    assert len(times) == 1
 
 
 def test_the_data_is_small_and_its_licences_stand_beside_it() -> None:
