@@ -170,15 +170,13 @@ class RegionCheck:
         """Judge where a peer says it is."""
         if not found.region:
             return Standing.SILENT
-        agrees = self._database_agrees(found)
-        votes = self._votes(found, now) + (1 if agrees is False else 0)
-        if votes >= VOTES_NEEDED:
+        if self._contradicted(found, now):
             return Standing.CONTRADICTED
-        return Standing.LIKELY if agrees else Standing.CLAIMED
+        return Standing.LIKELY if self._database_agrees(found) else Standing.CLAIMED
 
     def region(self, found: Descriptor, now: float) -> str:
         """Return the region of a peer as far as it is believed; empty for none."""
-        return "" if self.standing(found, now) is Standing.CONTRADICTED else found.region
+        return "" if self._contradicted(found, now) else found.region
 
     # -- what light says
 
@@ -226,6 +224,12 @@ class RegionCheck:
             del record.objections[next(iter(record.objections))]
 
     # -- the verdict
+
+    def _contradicted(self, found: Descriptor, now: float) -> bool:
+        votes = self._votes(found, now)
+        if not votes:
+            return False  # the database alone is not enough, so it need not be asked
+        return votes + (self._database_agrees(found) is False) >= VOTES_NEEDED
 
     def _database_agrees(self, found: Descriptor) -> bool | None:
         """Say whether all addresses belong to the claimed country; None if the database knows none of them.
