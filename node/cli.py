@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import common, plain, region_text, show
+from node.cli_common import common, plain, show
 from node.cli_config import config
 from node.cli_demo import demo
+from node.cli_route import peers, route
 from node.cli_run import down, share, up
 
 if TYPE_CHECKING:
@@ -90,43 +91,11 @@ def _status_text(answer: dict[str, Any]) -> str:
 
 @cli.command()
 @common
-def route(home: Path, as_json: bool) -> None:
-    """Show the present circuits, hop by hop."""
-    from node.client import NodeClient
-
-    answer = {"circuits": []} | NodeClient(home).route()
-    lines = []
-    for circuit in answer["circuits"]:
-        lines.append(f"circuit {plain(circuit['id'])}: {circuit['flows']} flows, {circuit['age_s']:.0f} s old")
-        for peer in circuit["hops"]:
-            rtt = f"{peer['rtt_ms']:.0f} ms" if peer.get("rtt_ms") is not None else "–"
-            lines.append(
-                f"  {plain(peer['role']):<6} {plain(peer['region'] or '–'):<3} {rtt:>8}  {plain(peer['peer_id'])}"
-            )
-    show(as_json, answer, "\n".join(lines) or "There is no circuit now.")
-
-
-@cli.command()
-@common
 def hop(home: Path, as_json: bool) -> None:
     """Change the route now. Running connections move along."""
     from node.client import NodeClient
 
     show(as_json, NodeClient(home).hop(), "The route is changing; running connections move along.")
-
-
-@cli.command()
-@common
-def peers(home: Path, as_json: bool) -> None:
-    """Show the peers that the node knows."""
-    from node.client import NodeClient
-
-    answer = {"peers": []} | NodeClient(home).peers()
-    lines = [
-        f"{plain(','.join(peer['roles'])):<11} {region_text(peer):<21} {plain(peer['peer_id'])}"
-        for peer in answer["peers"]
-    ]
-    show(as_json, answer, "\n".join(lines) or "No peer is known yet.")
 
 
 @cli.command()
@@ -142,7 +111,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, share, config):
+for _command in (demo, up, down, share, route, peers, config):
     cli.add_command(_command)
 
 

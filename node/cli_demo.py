@@ -48,6 +48,20 @@ _MAX_NODES = 200
     type=SettingType("bypass.rules", "RULE", many=True),
     help="A site that the client reaches past the tunnel, such as .example.org. Repeatable.",
 )
+@click.option(
+    "--exit-region",
+    "exit_regions",
+    multiple=True,
+    type=SettingType("node.region", "REGION"),
+    help="Where the exits say they are, by turns, such as NL. Repeatable.",
+)
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    type=SettingType("tunnel.regions", "REGION", many=True),
+    help="Where the client wants its exit; the preferred first. Repeatable.",
+)
 def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
     """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
     import asyncio

@@ -37,6 +37,12 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home"})
 @_BOOTSTRAP
 @click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
 @click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
+@click.option(
+    "--region",
+    multiple=True,
+    type=SettingType("tunnel.regions", "REGION", many=True),
+    help="Where the exit shall be, such as NL or US-CA; the preferred first. Repeatable.",
+)
 @click.option("--port", type=_PORT, help="Port of the proxy; 0: any free one.")
 @_ENGINE
 @_ALLOW
@@ -47,7 +53,7 @@ def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, *
     from node.settings import join_endpoint
 
     saved = load(home)
-    overrides = _overrides(flags, {"mode": "tunnel.mode", "hops": "tunnel.hops"})
+    overrides = _overrides(flags, {"mode": "tunnel.mode", "hops": "tunnel.hops", "region": "tunnel.regions"})
     if flags["port"] is not None:
         overrides["proxy.listen"] = join_endpoint(saved.proxy.endpoint[0], flags["port"])
     if "client" not in saved.node.roles:

@@ -90,6 +90,10 @@ class NodeClient:
         """The present circuits. Raises as `call`."""
         return self._object("GET", "route")
 
+    def explain(self) -> dict[str, Any]:
+        """The present circuits, and why they go over their hops. Raises as `call`."""
+        return self._object("GET", "explain")
+
     def peers(self) -> dict[str, Any]:
         """The peers that the node knows. Raises as `call`."""
         return self._object("GET", "peers")

@@ -44,6 +44,9 @@ class Controlled(Protocol):
     def route(self) -> dict[str, Any]:
         """The present circuits."""
 
+    def explain(self) -> dict[str, Any]:
+        """The present circuits, and for each hop why it is there."""
+
     def peers(self) -> dict[str, Any]:
         """The peers that this node knows."""
 
@@ -122,6 +125,7 @@ class Control:
             [
                 web.get("/v1/status", self._get_status),
                 web.get("/v1/route", self._get_route),
+                web.get("/v1/explain", self._get_explain),
                 web.get("/v1/peers", self._get_peers),
                 web.get("/v1/pac", self._get_pac),
                 web.post("/v1/hop", self._post_hop),
@@ -170,6 +174,9 @@ class Control:
 
     async def _get_route(self, request: web.Request) -> web.Response:
         return _json(self._node.route())
+
+    async def _get_explain(self, request: web.Request) -> web.Response:
+        return _json(self._node.explain())
 
     async def _get_peers(self, request: web.Request) -> web.Response:
         return _json(self._node.peers())

@@ -40,6 +40,8 @@ class DemoOptions:
         allow_destinations: networks that the exits reach although exits refuse them otherwise.
         bypass: rules of what the client connects to past the tunnel. Nothing else goes past it, loopback included:
             here the destinations are local, and shall be reached through the network.
+        exit_regions: what the exits say about their place, by turns; empty for nothing.
+        regions: where the client wants its exit, the preferred first; empty for anywhere.
         home: folder of the network, kept at the end; None for one that is removed.
     """
 
@@ -52,6 +54,8 @@ class DemoOptions:
     resolver: str = ""
     allow_destinations: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
+    exit_regions: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
     home: Path | None = None
 
     @property
@@ -71,6 +75,7 @@ class Member:
         address: the loopback address that it announces; empty for the client.
         port: its UDP port; 0 for the client.
         egress: the address that an exit connects from; empty for others.
+        region: what it says about its place; may be empty.
         engine: what carries its links.
     """
 
@@ -80,6 +85,7 @@ class Member:
     address: str = ""
     port: int = 0
     egress: str = ""
+    region: str = ""
     engine: str = "auto"
     child: Child | None = None
     status: dict[str, Any] = field(default_factory=dict)
@@ -98,6 +104,7 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
         folder: the network's folder.
         ports: a UDP port for each relay and exit.
     """
+    regions = options.exit_regions or ("",)
     nets = [net for net in range(_FIRST_NET, 256) if net != _EGRESS_NET]
     members = []
     for index, port in enumerate(ports):
@@ -105,7 +112,8 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
         number = index + 1 if role == "relay" else index - options.relays + 1
         name = f"{role}-{number}"
         egress = f"127.{_EGRESS_NET}.0.{number}" if role == "exit" else ""
-        members.append(Member(role, name, folder / name, f"127.{nets[index]}.0.1", port, egress))
+        region = regions[(number - 1) % len(regions)] if role == "exit" else ""
+        members.append(Member(role, name, folder / name, f"127.{nets[index]}.0.1", port, egress, region))
     members.append(Member("client", "client", folder))
     for index, member in enumerate(members):
         member.engine = _MIXED[index % len(_MIXED)] if options.engine == "mixed" else options.engine
@@ -122,13 +130,16 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str) -> str:
     """
     peers = {"port": member.port, "bootstrap": [bootstrap] if bootstrap else [], "allow_addresses": [_NETWORK]}
     tables: dict[str, dict[str, Any]] = {
-        "node": {"roles": [member.role], "engine": member.engine},
+        "node": {"roles": [member.role], "engine": member.engine}
+        | ({"region": member.region} if member.region else {}),
         "peers": peers | {"address": member.address},
         "control": {"port": 0},
     }
     if member.role == "client":
         tables["proxy"] = {"listen": f"127.0.0.1:{options.port}"}
         tables["tunnel"] = {"mode": options.mode, "hops": options.hops}
+        if options.regions:
+            tables["tunnel"]["regions"] = list(options.regions)
         tables["bypass"] = {"rules": list(options.bypass), "presets": []}
     if member.role == "exit":
         tables["exit"] = {

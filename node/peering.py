@@ -69,6 +69,7 @@ class Peering:
         exit_policy: the policy's summary; may be empty.
         on_news: called when more peers became known.
         on_onion_keys: called when the onion keys have changed, before the descriptor says so.
+        operator: what the descriptor says about whoever runs it; may be empty.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
     """
 
@@ -83,6 +84,7 @@ class Peering:
         exit_policy: bytes,
         on_news: Callable[[], None],
         on_onion_keys: Callable[[list[X25519PrivateKey]], None],
+        operator: str = "",
         asn_of: Callable[[str], int | None] = lambda host: None,
     ) -> None:
         self._settings = settings
@@ -91,6 +93,7 @@ class Peering:
         self._onion = onion
         self._roles = roles
         self._region = region
+        self._operator = operator.encode()
         self._exit_policy = exit_policy
         self._on_news = on_news
         self._on_onion_keys = on_onion_keys
@@ -148,6 +151,7 @@ class Peering:
             addresses=((address, port),) if address else (),
             region=self._region,
             exit_policy=self._exit_policy,
+            operator=self._operator,
         )
 
     def start(self, links: Links, port: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,9 +13,10 @@ from exits.addresses import AddressFilter
 from exits.egress import Egress
 from exits.policy import Policy
 from exits.resolver import SystemResolver, UdpResolver
+from node.choice_view import explanation, peer_rows
+from node.choosing import Choosing
 from node.control import Control
 from node.files import KEYS_NAME
-from node.guards import KeptGuards
 from node.peering import Peering
 from node.regions import RegionWatch
 from node.settings import join_endpoint, split_endpoint
@@ -26,29 +26,23 @@ from peers.addresses import format_address
 from peers.descriptor import Role
 from peers.identity import Identity, peer_id
 from peers.onion import OnionKeys, phase_of
-from peers.path_search import PathRules
-from peers.paths import choose_pinned_path, path_of
 from proxy.front import Front
 from tunnel.engines import load_engine
 from tunnel.padding import SHAPES
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path as Folder
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from core.ids import PeerKey
     from node.settings import Settings
     from tunnel.circuit import Circuit
-    from tunnel.path import Path
 
 BLOCKED_AFTER_S: Final = 3.0
 """Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
 
 _log = logging.getLogger(__name__)
-_random = random.SystemRandom()
 
 
 class RunningNode:
@@ -79,9 +73,17 @@ class RunningNode:
             self._policy.summary().encode() if Role.EXIT in self._role else b"",
             self._peers_changed,
             self._onion_keys_changed,
+            settings.node.operator,
             asn_of=self._regions.asn_of,
         )
-        self._guards = KeptGuards(home)
+        self._choosing = Choosing(
+            settings,
+            home,
+            self._peering.directory,
+            self._peering.address_ok,
+            asn_of=self._regions.asn_of,
+            region_of=self._regions.region,
+        )
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -105,6 +107,7 @@ class RunningNode:
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
+        self._choosing.attach(self._tunnel.links, self._tunnel.pool)
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
@@ -143,8 +146,10 @@ class RunningNode:
             onion_keys=self._onion.privates if self._onion else [],
             descriptor=peering.descriptor,
             locate=peering.locate,
-            choose=self._choose,
-            tried=self._tried,
+            choose=self._choosing.choose,
+            tried=self._choosing.tried,
+            rank=self._choosing.rank,
+            witness=self._choosing,
             shape=SHAPES[self._settings.tunnel.mode],
             relays=Role.RELAY in self._role,
             acceptor=self._egress,
@@ -182,22 +187,7 @@ class RunningNode:
             await self._resolver.close()
         await self._control.stop()
 
-    # -- paths
-
-    def _choose(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
-        rules = PathRules(self._settings.tunnel.path_hops, self._peering.address_ok, self._settings.peers.diversity)
-        try:
-            chosen = choose_pinned_path(
-                self._peering.directory, rules, _random, self._guards.pins, time.time(), avoid, last
-            )
-        finally:
-            self._guards.save()
-        return path_of(chosen, self._peering.address_ok)
-
-    def _tried(self, path: Path, served: int, at_fault: bool) -> None:
-        online = self._tunnel is not None and any(True for _ in self._tunnel.links)
-        self._guards.pins.tried([hop.peer for hop in path], served, at_fault, time.time(), online)
-        self._guards.save()
+    # -- what became known
 
     def _peers_changed(self) -> None:
         if self._tunnel is not None and self._is_client:
@@ -237,7 +227,7 @@ class RunningNode:
         return {
             "state": state,
             "reason": reason,
-            "exit_region": self._region(current.path[-1].peer) if current else "",
+            "exit_region": self._choosing.region(current.path[-1].peer) if current else "",
             "mode": self._settings.tunnel.mode if self._is_client else "",
             "hops": len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0,
             "flows": flows,
@@ -257,7 +247,7 @@ class RunningNode:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
         kept = {
             "circuits": tunnel.pool.counters,
-            "guards": self._guards.pins.counters,
+            "guards": self._choosing.pins.counters,
             "links": tunnel.links.counters,
             "relay": tunnel.relay.counters,
         }
@@ -266,10 +256,6 @@ class RunningNode:
     def _address(self) -> str:
         address = self._settings.peers.address
         return format_address(address, self._port) if address and self._port else ""
-
-    def _region(self, peer: PeerKey) -> str:
-        found = self._peering.directory.get(peer)
-        return self._regions.region(found) if found is not None else ""
 
     def route(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
@@ -282,9 +268,8 @@ class RunningNode:
         for place, hop in enumerate(circuit.path):
             role = "exit" if place == last else "guard" if place == 0 else "relay"
             rtt_ms = round(circuit.rtt_s * 1e3, 1) if place == last and circuit.rtt_s is not None else None
-            hops.append(
-                {"peer_id": peer_id(hop.peer), "role": role, "region": self._region(hop.peer), "rtt_ms": rtt_ms}
-            )
+            region = self._choosing.region(hop.peer)
+            hops.append({"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms})
         return {
             "id": f"{circuit.number}",
             "flows": len(circuit.flows),
@@ -292,18 +277,17 @@ class RunningNode:
             "hops": hops,
         }
 
+    def explain(self) -> dict[str, Any]:
+        answer = self.route()
+        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
+        for shown, circuit in zip(answer["circuits"], circuits, strict=True):
+            for hop, reasons in zip(shown["hops"], explanation(self._choosing, circuit.path), strict=True):
+                hop.update(reasons)
+        return answer
+
     def peers(self) -> dict[str, Any]:
-        return {
-            "peers": [
-                {
-                    "peer_id": peer_id(found.peer),
-                    "roles": [role.name.lower() for role in Role if role in found.roles and role.name],
-                    "tariff": found.tariff_step,
-                }
-                | self._regions.facts(found)
-                for found in self._peering.directory.peers()
-            ]
-        }
+        rows = zip(peer_rows(self._choosing), self._peering.directory.peers(), strict=True)
+        return {"peers": [row | self._regions.facts(found) for row, found in rows]}
 
     def pac(self) -> str:
         return self._front.pac_text if self._front is not None else ""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MODE_HOPS: Final = {"speed": 2, "balanced": 3, "privacy": 3}
 """Hops of a path where `tunnel.hops` is 0."""
 
+_REGION_PATTERN: Final = "[A-Z]{2}(-[A-Z0-9]{1,5})?"
 _MULTIADDR: Final = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]{1,255}/udp/[0-9]{1,5}/quic-v1/p2p/[1-9A-HJ-NP-Za-km-z]{40,64}"
 )
@@ -121,6 +122,14 @@ def _different(values: tuple[str, ...]) -> bool:
     return 0 < len(values) == len(set(values))
 
 
+def _are_regions(values: tuple[str, ...]) -> bool:
+    return len(values) == len(set(values)) and all(re.fullmatch(_REGION_PATTERN, value) for value in values)
+
+
+def _is_operator(text: str) -> bool:
+    return text.isprintable() and len(text.encode("utf-8", "replace")) <= 32
+
+
 def _is_short(text: str) -> bool:
     return len(text.encode("utf-8", "replace")) <= 255
 
@@ -128,7 +137,10 @@ def _is_short(text: str) -> bool:
 # The annotations below are evaluated outside this module's names, so rules are named here and not written there.
 _ROLES: Final = Rule('a list of different roles out of "client", "relay" and "exit"', _different)
 _ENGINE: Final = Rule('one of "auto", "aiopquic" and "aioquic"')
-_REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches("([A-Z]{2}(-[A-Z0-9]{1,5})?)?"))
+_REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches(f"({_REGION_PATTERN})?"))
+_REGIONS: Final = Rule('a list of different country codes, such as ["NL", "US-CA"]', _are_regions)
+_OPERATOR: Final = Rule('a name of at most 32 bytes, or ""', _is_operator)
+_TARIFF: Final = Rule("a tariff step, 0 to 7", _between(0, 7))
 _LISTEN: Final = Rule('an IP address and a port, such as "127.0.0.1:1080"', _is_endpoint)
 _PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
 _EARLY: Final = Rule('one of "auto", "always" and "never"')
@@ -158,6 +170,7 @@ class NodeSettings(_Section, frozen=True):
     roles: Annotated[tuple[Literal["client", "relay", "exit"], ...], _ROLES] = ("client",)
     engine: Annotated[Literal["auto", "aiopquic", "aioquic"], _ENGINE] = "auto"
     region: Annotated[str, _REGION] = ""
+    operator: Annotated[str, _OPERATOR] = ""
 
 
 class ProxySettings(_Section, frozen=True):
@@ -178,6 +191,10 @@ class TunnelSettings(_Section, frozen=True):
 
     mode: Annotated[Literal["speed", "balanced", "privacy"], _MODE] = "balanced"
     hops: Annotated[int, _HOPS] = 0
+    regions: Annotated[tuple[str, ...], _REGIONS] = ()
+    excluded_regions: Annotated[tuple[str, ...], _REGIONS] = ()
+    switch_back: Annotated[bool, _SWITCH] = True
+    max_tariff: Annotated[int, _TARIFF] = 7
 
     @property
     def path_hops(self) -> int:

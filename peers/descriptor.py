@@ -21,6 +21,7 @@ Layout, all numbers big-endian, 996 bytes at most (a mutable item of BitTorrent'
 | 8 | tariff step (1), 1 to 7 |
 | 9 | capacity (4), KB per second |
 | 10 | summary of the exit policy, 1 to 64 bytes |
+| 11 | operator, 1 to 32 bytes: a name for whoever runs it; no two hops of a path have one in common |
 
 Fields 1, 2, 4, 5 and 6 must be there. The others are left out when they would be empty or zero, so each descriptor
 has one encoding. Fields with other tags are kept as they are and mean nothing here.
@@ -58,6 +59,7 @@ DIGEST_BYTES: Final = 8
 MAX_ADDRESSES: Final = 8
 MAX_TARIFF_STEP: Final = 7
 MAX_POLICY_BYTES: Final = 64
+MAX_OPERATOR_BYTES: Final = 32
 MAX_LIFE_S: Final = 7 * 86_400
 
 _FIELDS_START: Final = len(HEADER) + PEER_KEY_BYTES
@@ -96,6 +98,7 @@ class _Tag(IntEnum):
     TARIFF = 8
     CAPACITY = 9
     POLICY = 10
+    OPERATOR = 11
 
 
 class ExpiryError(DecodeError):
@@ -118,6 +121,7 @@ class Descriptor:
         tariff_step: 0 to 7.
         capacity_kb_s: KB per second, unsigned, 32 bits; 0 when unknown.
         exit_policy: a summary, at most 64 bytes.
+        operator: whom it says it is run by, at most 32 bytes; empty when it does not say.
         unknown: fields of later versions, as (tag, value), by rising tag.
         raw: the bytes it came in, to be passed on unchanged.
     """
@@ -133,6 +137,7 @@ class Descriptor:
     tariff_step: int = 0
     capacity_kb_s: int = 0
     exit_policy: bytes = b""
+    operator: bytes = b""
     unknown: tuple[tuple[int, bytes], ...] = ()
     raw: bytes = b""
 
@@ -152,6 +157,7 @@ class Descriptor:
         tariff_step: int = 0,
         capacity_kb_s: int = 0,
         exit_policy: bytes = b"",
+        operator: bytes = b"",
         unknown: tuple[tuple[int, bytes], ...] = (),
     ) -> bytes:
         """Make the descriptor of this node. The arguments are those of the class.
@@ -174,6 +180,7 @@ class Descriptor:
             tariff_step=tariff_step,
             capacity_kb_s=capacity_kb_s,
             exit_policy=exit_policy,
+            operator=operator,
             unknown=unknown,
         )
         try:
@@ -232,6 +239,7 @@ class Descriptor:
             (_Tag.TARIFF, self.tariff_step.to_bytes(1) if self.tariff_step else b""),
             (_Tag.CAPACITY, self.capacity_kb_s.to_bytes(4) if self.capacity_kb_s else b""),
             (_Tag.POLICY, self.exit_policy),
+            (_Tag.OPERATOR, self.operator),
         ]
         kept = [(tag, value) for tag, value in fields if value] + list(self.unknown)
         encoded = [bytes([tag]) + len(value).to_bytes(2) + value for tag, value in kept]
@@ -267,7 +275,8 @@ def _parse(body: bytes, raw: bytes) -> Descriptor:
         region=_region(fields.pop(_Tag.REGION, None)),
         tariff_step=_number(fields.pop(_Tag.TARIFF, None), 1, MAX_TARIFF_STEP),
         capacity_kb_s=_number(fields.pop(_Tag.CAPACITY, None), 4, 0xFFFF_FFFF),
-        exit_policy=_policy(fields.pop(_Tag.POLICY, None)),
+        exit_policy=_text(fields.pop(_Tag.POLICY, None), "exit policy", MAX_POLICY_BYTES),
+        operator=_text(fields.pop(_Tag.OPERATOR, None), "operator", MAX_OPERATOR_BYTES),
         unknown=tuple(fields.items()),
         raw=raw,
     )
@@ -346,9 +355,9 @@ def _number(value: bytes | None, size: int, highest: int) -> int:
     return number
 
 
-def _policy(value: bytes | None) -> bytes:
+def _text(value: bytes | None, name: str, longest: int) -> bytes:
     if value is None:
         return b""
-    if not 0 < len(value) <= MAX_POLICY_BYTES:
-        raise _wrong("exit policy is not 1 to 64 bytes")
+    if not 0 < len(value) <= longest:
+        raise _wrong(f"{name} is not 1 to {longest} bytes")
     return value

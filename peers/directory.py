@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from peers.addresses import network_of
 from peers.descriptor import Descriptor, digest
-from peers.operators import operator_of
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
@@ -203,8 +202,8 @@ class Directory:
             yield Group(Kind.NETWORK, network_of(host))
             if (number := self._asn_of(host)) is not None:
                 yield Group(Kind.SYSTEM, number)
-        if operator := operator_of(descriptor):
-            yield Group(Kind.OPERATOR, operator)
+        if descriptor.operator:
+            yield Group(Kind.OPERATOR, descriptor.operator)
 
     def _room(self, peer: PeerKey, groups: tuple[Group, ...], source: Hashable | None) -> set[PeerKey] | None:
         """Return who must go so that `peer` fits, nobody in most cases; None if it does not fit."""

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
+from peers.accusers import Accusers
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
@@ -214,6 +216,7 @@ class PinnedHops:
         self.seconds = PinList(SECOND_HOPS, seconds)
         self.counters: Counter[str] = Counter()
         self.unsaved = False
+        self._accusers = Accusers()
         self._waits_until: float | None = None
 
     def begin(self, now: float) -> None:
@@ -225,6 +228,7 @@ class PinnedHops:
         if self._waits_until is None:
             self._waits_until = now + PATIENCE_S
         self.unsaved |= self.guards.expire(now) | self.seconds.expire(now)
+        self._accusers.keep({*self.guards.peers, *self.seconds.peers})
 
     def waits_for(self, known: Collection[PeerKey], now: float) -> bool:
         """Whether it is too early to replace peers that are not known, because little is known yet."""
@@ -238,6 +242,10 @@ class PinnedHops:
     def resting(self, now: float) -> set[PeerKey]:
         """Guards and second hops that did."""
         return {*self.guards.peers, *self.seconds.peers}.difference(*self.awake(now))
+
+    def trusted_first(self, peers: list[PeerKey], now: float) -> None:
+        """Put those behind the others that accuse most of the hops after them; else the order stays."""
+        peers.sort(key=lambda peer: self._accusers.doubted(peer, now))
 
     def pin_guard(self, peer: PeerKey, now: float, rng: LifeRng) -> None:
         """Keep another guard."""
@@ -264,5 +272,14 @@ class PinnedHops:
                 self.unsaved |= pins.served(path[place])
             elif served == place and at_fault and online:
                 pins.failed(path[place], now)
+        self._heed(path, served, at_fault, now)
         if not online:
             self.guards.forgive()
+
+    def _heed(self, path: Sequence[PeerKey], served: int, at_fault: bool, now: float) -> None:
+        """Note what the first two hops say of the hops after them."""
+        for place in range(min(2, len(path) - 1)):
+            if served >= place + 2:
+                self._accusers.served(path[place], path[place + 1])
+            elif served == place + 1 and at_fault:
+                self._accusers.accused(path[place], path[place + 1], now)

@@ -1,24 +1,27 @@
 """Find hops that fit together, within a bound on the work.
 
-Two hops of a path must not share a network. So a choice that leaves nothing for the rest is taken back.
+Two hops of a path must not share a network, an autonomous system or an operator. So a choice that leaves nothing for
+the rest is taken back.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError
 from peers.addresses import network_of
-from peers.descriptor import Role
-from peers.guards import LifeRng
+from peers.descriptor import MAX_TARIFF_STEP, Role
+from peers.path_draw import Place, in_random_order
+from peers.region_order import is_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, MutableSequence
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+    from peers.path_draw import Rng, Weigh
 
 MAX_HOPS: Final = 5
 STEPS_PER_EXIT: Final = 100_000
@@ -29,11 +32,13 @@ STEPS: Final = 1_000_000
 _network_of = lru_cache(maxsize=1 << 14)(network_of)
 
 
-class Rng(LifeRng, Protocol):
-    """What is needed of `random.Random`. A node passes `random.SystemRandom`."""
+def _no_asn(_host: str) -> int | None:
+    return None
 
-    def shuffle(self, x: MutableSequence[Any], /) -> None:
-        """Put a list into random order."""
+
+def declared_region(found: Descriptor) -> str:
+    """Where a peer says it is; empty when it does not say."""
+    return found.region
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,13 @@ class PathRules:
     Args:
         hops: 1 to 5.
         address_ok: says whether this node, or a relay, may dial a host; peers without such an address are left out.
-        diversity: no two hops have addresses in one network (IPv4 /16, IPv6 /32).
+        diversity: no two hops have addresses in one network (IPv4 /16, IPv6 /32) or of one autonomous system, and
+            no two name the same operator.
+        asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
+        region_of: the region of a peer, as far as it is believed; empty for none.
+        regions: where the exit may be; empty for anywhere.
+        excluded: where it may not be. With either of the two, an exit without a region is left out.
+        max_tariff: the highest tariff step of any hop, 0 to 7.
 
     Raises:
         ConfigError: wrong number of hops.
@@ -52,17 +63,42 @@ class PathRules:
     hops: int
     address_ok: Callable[[str], bool]
     diversity: bool = True
+    asn_of: Callable[[str], int | None] = _no_asn
+    region_of: Callable[[Descriptor], str] = declared_region
+    regions: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    max_tariff: int = MAX_TARIFF_STEP
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= MAX_HOPS:
             raise ConfigError("hops", f"a path has 1 to {MAX_HOPS} hops")
+
+    def may_end_at(self, found: Descriptor) -> bool:
+        """Whether an exit is where one may be."""
+        if not self.regions and not self.excluded:
+            return True
+        region = self.region_of(found)
+        return bool(region) and (not self.regions or is_in(region, self.regions)) and not is_in(region, self.excluded)
+
+    def marks(self, found: Descriptor, hosts: Iterable[str]) -> frozenset[bytes]:
+        """What a peer may not share with another hop.
+
+        Args:
+            found: the peer.
+            hosts: those of its addresses that may be dialled.
+        """
+        if not self.diversity:
+            return frozenset((found.peer,))
+        systems = {number for host in hosts if (number := self.asn_of(host)) is not None}
+        marks = {*map(_network_of, hosts), *(f"system {number}".encode() for number in systems)}
+        return frozenset(marks | ({b"operator " + found.operator} if found.operator else set()))
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     descriptor: Descriptor
     marks: frozenset[bytes]
-    """No two hops of a path share a mark: their networks, or without diversity their own key."""
+    """No two hops of a path share a mark: see `PathRules.marks`."""
 
 
 class Steps:
@@ -88,6 +124,7 @@ class Search:
         descriptors: all peers.
         rules: what the path must be.
         rng: where chance comes from.
+        weigh: how likely each is for a place.
         avoid: peers not to use.
         last: the exit, None for any.
         steps: the bound on all searches for one path.
@@ -98,29 +135,52 @@ class Search:
         descriptors: Iterable[Descriptor],
         rules: PathRules,
         rng: Rng,
+        weigh: Weigh,
         avoid: Collection[PeerKey],
         last: PeerKey | None,
         steps: Steps,
     ) -> None:
-        candidates = list(_candidates(descriptors, rules, frozenset(avoid)))
-        rng.shuffle(candidates)
+        candidates = list(candidates_for(descriptors, rules, frozenset(avoid)))
         self._rng = rng
+        self._weigh = weigh
         self._before = rules.hops - 1
         self._steps = steps
-        self._relays = _one_each(candidates, Role.RELAY)
-        self._named = {found.descriptor.peer: found for found in candidates if _serves(found, Role.RELAY)}
-        exits = candidates if last is None else [found for found in candidates if found.descriptor.peer == last]
-        self._ends = _one_each(exits, Role.EXIT)
+        self._named = {found.descriptor.peer: found for found in candidates if serves(found, Role.RELAY)}
+        exits = [found for found in candidates if serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)]
+        self._exits = exits if last is None else [found for found in exits if found.descriptor.peer == last]
+
+    # Each order is made when it is first needed: it takes a weight and a random number for every peer.
+
+    @cached_property
+    def _ends(self) -> list[Candidate]:
+        return _one_each(self._in_order(self._exits, Place.EXIT))
+
+    @cached_property
+    def _middles(self) -> list[Candidate]:
+        return _one_each(self._in_order(self._named.values(), Place.MIDDLE))
+
+    @cached_property
+    def _to_keep(self) -> list[Candidate]:
+        return self._in_order(self._named.values(), Place.KEPT)
+
+    @cached_property
+    def _firsts(self) -> list[Candidate]:
+        return _one_each(self._to_keep)
+
+    def _in_order(self, candidates: Iterable[Candidate], place: Place) -> list[Candidate]:
+        candidates = list(candidates)
+        weights = self._weigh([found.descriptor for found in candidates], place)
+        return in_random_order(candidates, weights, self._rng)
 
     def draw(self, but: Collection[PeerKey], rather_not: Collection[PeerKey] = ()) -> PeerKey | None:
         """Draw a relay to hold on to.
 
         Args:
-            but: those that there are; one in another network than these is preferred.
+            but: those that there are; one that shares no mark with these is preferred.
             rather_not: peers taken only if there are no others.
         """
         used = frozenset[bytes]().union(*(self._named[peer].marks for peer in but if peer in self._named))
-        free = [found for found in self._named.values() if found.descriptor.peer not in but]
+        free = [found for found in self._to_keep if found.descriptor.peer not in but]
 
         def worse(found: Candidate) -> tuple[bool, bool]:
             return found.descriptor.peer in rather_not, not used.isdisjoint(found.marks)
@@ -161,7 +221,10 @@ class Search:
             used = frozenset[bytes]().union(*(found.marks for found in fixed))
             steps.taken += 1
             if len(used) == sum(len(found.marks) for found in fixed):
-                rest = disjoint(self._relays, self._before - len(fixed) + 1, used, steps)
+                count = self._before - len(fixed) + 1
+                # Who takes one of the first places may be held on to, and so is drawn by the weights for that.
+                relays = self._firsts if None in places else self._middles if count else []
+                rest = disjoint(relays, count, used, steps)
                 if rest is not None:
                     self._rng.shuffle(rest)
                     return [rest.pop() if found is None else found for found in places] + rest
@@ -187,28 +250,38 @@ class Search:
         return [None] if peers is None else [self._named[peer] for peer in peers if peer in self._named]
 
 
-def _candidates(descriptors: Iterable[Descriptor], rules: PathRules, avoid: frozenset[PeerKey]) -> Iterable[Candidate]:
+def candidates_for(
+    descriptors: Iterable[Descriptor], rules: PathRules, avoid: Collection[PeerKey]
+) -> Iterator[Candidate]:
+    """Give the peers that a path may be made of.
+
+    Args:
+        descriptors: all peers.
+        rules: what the path must be.
+        avoid: peers not to use; a set.
+    """
     for found in descriptors:
-        hosts = [host for host, _ in found.addresses if rules.address_ok(host)]
-        if hosts and found.peer not in avoid:
-            yield Candidate(found, frozenset(map(_network_of, hosts) if rules.diversity else (found.peer,)))
+        if found.peer in avoid or found.tariff_step > rules.max_tariff:
+            continue
+        if hosts := [host for host, _ in found.addresses if rules.address_ok(host)]:
+            yield Candidate(found, rules.marks(found, hosts))
 
 
-def _serves(candidate: Candidate, role: Role) -> bool:
+def serves(candidate: Candidate, role: Role) -> bool:
+    """Whether a candidate has a role."""
     # As plain numbers: an enum's `&` makes an enum, and takes as long as all the rest of a search.
     return int(candidate.descriptor.roles) & int(role) != 0
 
 
-def _one_each(candidates: Iterable[Candidate], role: Role) -> list[Candidate]:
-    """Return the first candidate with the role for each set of marks.
+def _one_each(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return the first candidate for each set of marks.
 
-    Others with the same marks fit and clash wherever it does, so they need not be tried. Since the order is random,
-    no peer is preferred.
+    Others with the same marks fit and clash wherever it does, so they need not be tried. Since it stands where the
+    order has put the first of them, each is as likely to be the first of all as its weight says.
     """
     found: dict[frozenset[bytes], Candidate] = {}
     for candidate in candidates:
-        if _serves(candidate, role):
-            found.setdefault(candidate.marks, candidate)
+        found.setdefault(candidate.marks, candidate)
     return list(found.values())
 
 

@@ -1,8 +1,8 @@
 """Draw a path at random among those that the rules allow.
 
-First comes the exit, the scarcest, then the others. Every exit that can be had is as likely as any other, and where the
-others stand on the path is drawn last. A client's first two hops, though, come from the peers that it holds on to
-(`peers.guards`).
+First comes the exit, the scarcest, then the others. Every exit that can be had is as likely as its weight says, and
+where the others stand on the path is drawn last. A client's first two hops, though, come from the peers that it holds
+on to (`peers.guards`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import CircuitError, Reason
+from peers.path_draw import evenly
 from peers.path_search import STEPS, Search, Steps
 from tunnel.path import Hop
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
     from peers.guards import PinnedHops
-    from peers.path_search import Candidate, PathRules, Rng
+    from peers.path_draw import Rng, Weigh
+    from peers.path_search import Candidate, PathRules
     from tunnel.path import Path
 
 
@@ -37,6 +39,7 @@ def choose_path(
     rng: Rng,
     avoid: Collection[PeerKey] = (),
     last: PeerKey | None = None,
+    weigh: Weigh = evenly,
 ) -> tuple[Descriptor, ...]:
     """Draw a path. Purge the directory before: expiry is not looked at here.
 
@@ -46,6 +49,7 @@ def choose_path(
         rng: where chance comes from.
         avoid: peers not to use, this node's own key among them.
         last: the exit that the path shall end at; None for any.
+        weigh: how likely each peer is for a place.
 
     Returns:
         `rules.hops` descriptors. The last has the role exit, all others have the role relay.
@@ -53,7 +57,7 @@ def choose_path(
     Raises:
         CircuitError: `Reason.NO_PATH`, no such path exists.
     """
-    found = Search(directory_view.peers(), rules, rng, avoid, last, Steps(STEPS)).find(None, None)
+    found = Search(directory_view.peers(), rules, rng, weigh, avoid, last, Steps(STEPS)).find(None, None)
     if found is None:
         raise CircuitError(Reason.NO_PATH)
     return _descriptors(found)
@@ -67,6 +71,7 @@ def choose_pinned_path(
     now: float,
     avoid: Collection[PeerKey] = (),
     last: PeerKey | None = None,
+    weigh: Weigh = evenly,
 ) -> tuple[Descriptor, ...]:
     """Draw a path whose first two hops are held on to. Without any to hold on to (one hop), it is `choose_path`.
 
@@ -81,15 +86,16 @@ def choose_pinned_path(
         now: Unix seconds.
         avoid: as for `choose_path`.
         last: the same.
+        weigh: the same. Who stands first is not drawn by it but among those held on to.
 
     Raises:
         CircuitError: `Reason.NO_PATH`, no such path exists.
     """
     if rules.hops == 1:
-        return choose_path(directory_view, rules, rng, avoid, last)
+        return choose_path(directory_view, rules, rng, avoid, last, weigh)
     peers = tuple(directory_view.peers())
     known = {found.peer for found in peers}
-    searching = partial(Search, peers, rules, rng, last=last, steps=Steps(STEPS))
+    searching = partial(Search, peers, rules, rng, weigh, last=last, steps=Steps(STEPS))
     search = searching(avoid)
     pins.begin(now)
     _fill(pins, search, rules, now, rng)
@@ -130,6 +136,8 @@ def _among_kept(
     for usual in (True, False):
         guards, seconds = (kept.usable(now, known, usual) for kept in (pins.guards, pins.seconds))
         rng.shuffle(seconds)
+        pins.trusted_first(guards, now)
+        pins.trusted_first(seconds, now)
         if (found := search.find(guards, seconds)) is not None:
             return found
         if of_anyone().find(guards, seconds) is not None:

@@ -30,7 +30,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 from peers.addresses import network_of
-from peers.operators import operator_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -195,8 +194,8 @@ class RegionCheck:
             return None
         kin: set[Hashable] = {network_of(host) for host, _ in found.addresses}
         kin |= {place.asn for place in places if place.asn is not None}
-        if operator := operator_of(found):
-            kin.add(("operator", operator))
+        if found.operator:
+            kin.add(("operator", found.operator))
         return _Witness(countries.pop(), frozenset(kin), _says(found))
 
     def _too_soon(self, rtt_s: float, one: str, other: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import CircuitError, Reason
 from tunnel.blame import Blame, shares_of_build, shares_of_end, shares_of_silence
 from tunnel.circuit import build
+from tunnel.circuit_witness import Samples
 from tunnel.limits import BUILD_BURST, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
 from tunnel.rate import Rate
 from tunnel.tolerance import Tolerance
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, CircuitEvents
+    from tunnel.circuit_witness import CircuitWitness
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.padding import Shape
@@ -53,6 +55,7 @@ class Builder:
         on_silent: told of a peer that does not answer a hop before it, or this node.
         memory: the node's.
         shape: how flows look to relays.
+        witness: told how circuits do.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Builder:
         on_silent: Callable[[PeerKey], None],
         memory: Memory,
         shape: Shape,
+        witness: CircuitWitness,
     ) -> None:
         self._links = links
         self._choose = choose
@@ -70,6 +74,8 @@ class Builder:
         self._on_silent = on_silent
         self._memory = memory
         self._shape = shape
+        self._witness = witness
+        self._samples = Samples(witness)
         self._budget: Rate | None = None
         self.blame = Blame()
         self.tolerance = Tolerance()
@@ -89,12 +95,17 @@ class Builder:
             CircuitError: there is none.
         """
         now = asyncio.get_running_loop().time()
-        worst = self.blame.avoided(now) + self.tolerance.exhausted(now)
+        worst = self.avoided()
         rather = dict.fromkeys(peer for peer in shun if peer not in worst)
         left_out = [peer for peer in [*rather, *dict.fromkeys(worst)] if peer != last]
         left_out = left_out[self._forgiven(left_out, last) :]
         drawn = [self._choose(left_out, last) for _ in range(draws)]
         return min(drawn, key=lambda path: self._doubt(path, now))
+
+    def avoided(self) -> list[PeerKey]:
+        """Peers that something is held against now: no path goes over them while there is another."""
+        now = asyncio.get_running_loop().time()
+        return self.blame.avoided(now) + self.tolerance.exhausted(now)
 
     def _forgiven(self, left_out: Sequence[PeerKey], last: PeerKey | None) -> int:
         """How many of the peers to leave out, the least blamed first, must be let in for a path to exist."""
@@ -136,16 +147,19 @@ class Builder:
             self.counters["build over budget"] += 1
             raise CircuitError(Reason.BUSY)
         try:
-            return await build(path, self._links, _random_age_s(), self._events, self._memory, self._shape)
+            circuit = await build(path, self._links, _random_age_s(), self._events, self._memory, self._shape)
         except CircuitError as error:
             self._failed(path, error)
             raise
+        self._witness.built(path)
+        return circuit
 
     def _failed(self, path: Path, error: CircuitError) -> None:
         self.counters[f"build {error.reason.word}"] += 1
         if error.hop is None:
             return
         now, peers = asyncio.get_running_loop().time(), peers_of(path)
+        self._witness.build_failed(path, error.hop, error.reason)
         self.blame.accuse(shares_of_build(peers, error.hop, error.reason), now)
         if error.reason is not Reason.NEXT_HOP or error.hop + 1 >= len(path):
             return
@@ -157,7 +171,9 @@ class Builder:
 
     def proved(self, circuit: Circuit, asked_at: float) -> None:
         """All hops of a circuit live."""
-        self.blame.proved(peers_of(circuit.path), asked_at, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._samples.answered(circuit, now)
+        self.blame.proved(peers_of(circuit.path), asked_at, now)
         self.tolerance.answered(circuit.path[-1].peer)
 
     def lost(self, circuit: Circuit, reason: Reason) -> None:

@@ -244,6 +244,11 @@ class CircuitCredit[End: Sender]:
         """The shortest round trip seen, in seconds, or the least one that is reckoned with."""
         return self._rtt_s
 
+    @property
+    def moved_bytes(self) -> int:
+        """DATA of all flows since the circuit was made, both ways together, as credit counts it."""
+        return self._sent + self._window.received
+
     def tell_with(self, tell: Callable[[bytes], None]) -> None:
         """Name what sends frames on flow 0."""
         self._tell = tell

@@ -119,6 +119,7 @@ LINK_KEEPALIVE_S: Final = 2.0
 #    WATCH_EVERY_S < NEIGHBOUR_S < LINK_SILENT_S < LINK_IDLE_S       a neighbour
 #    DIAL_S + 2 * NEIGHBOUR_S < CREATION_S < BUILD_S                 a creation
 #    PING_EVERY_S < UNEASY_S, UNEASY_S + NEIGHBOUR_S < SUSPECT_S     a circuit
+#    UNEASY_S < DOUBTED_S < SUSPECT_S                                the same, for flows that are still to begin
 
 WATCH_EVERY_S: Final = 0.2
 """Between two PINGs to a neighbour that somebody waits for."""
@@ -156,6 +157,9 @@ PING_IDLE_S: Final = 10.0
 
 UNEASY_S: Final = 0.75
 """Silence on a circuit, while a ping is open, after which the guard is asked for a sign of life."""
+
+DOUBTED_S: Final = 1.0
+"""The same after which new flows take another circuit, if there is one."""
 
 SUSPECT_S: Final = 1.6
 """The same after which the circuit is given up. Of the time before the ping at most PING_EVERY_S counts."""

@@ -42,3 +42,6 @@ type PathChooser = Callable[[Collection[PeerKey], PeerKey | None], Path]
 type PathWitness = Callable[[Path, int, bool], None]
 """Told of each creation: how many hops, from the guard on, did their part, and if it failed, whether the next one is at
 fault."""
+
+type ExitRank = Callable[[PeerKey, PeerKey | None], int]
+"""Says how much an exit is wanted for new flows, 0 for the most, given the exit that was lost before if one was."""

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from core.flow import DatagramFlow, FlowRequest
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit_witness import CircuitWitness
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.padding import Shape
-    from tunnel.path import Path, PathChooser
+    from tunnel.path import ExitRank, Path, PathChooser
     from tunnel.race import Built
 
 _TICK_S: Final = 0.25
@@ -44,9 +45,22 @@ class CircuitPool:
             when there is none.
         memory: the node's.
         shape: how flows look to relays.
+        rank: how much an exit is wanted for new flows.
+        witness: told how circuits do.
     """
 
-    def __init__(self, links: Links, choose: PathChooser, memory: Memory, shape: Shape) -> None:
+    def __init__(
+        self,
+        links: Links,
+        choose: PathChooser,
+        memory: Memory,
+        shape: Shape,
+        rank: ExitRank,
+        witness: CircuitWitness,
+    ) -> None:
+        self._rank = rank
+        self._witness = witness
+        self._lost_exits: dict[str, PeerKey] = {}
         self._circuits: list[Circuit] = []
         self._under_way: list[Path] = []
         self._changed = asyncio.Event()
@@ -54,7 +68,7 @@ class CircuitPool:
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None
-        self.builder = Builder(links, choose, self, self._peer_silent, memory, shape)
+        self.builder = Builder(links, choose, self, self._peer_silent, memory, shape, witness)
         self._rescue = Rescue(self.builder, self, self._tasks)
         self.counters: Counter[str] = self.builder.counters
 
@@ -115,6 +129,7 @@ class CircuitPool:
             circuit = self._pick(request.isolation) or await self._next_circuit(request.isolation, deadline)
             try:
                 flow = circuit.open_flow(request)
+                self._report(flow, circuit)
                 if early:
                     flow.limit_opening()
                     return flow
@@ -137,12 +152,23 @@ class CircuitPool:
         deadline = loop.time() + PATH_S
         circuit = self._pick(isolation) or await self._next_circuit(isolation, deadline)
         datagrams = circuit.open_datagrams()
+        self._report(datagrams.flow, circuit)
         try:
             await self._opened(datagrams.flow, circuit, deadline)
         except asyncio.CancelledError:
             datagrams.close(Reason.LOCAL)
             raise
         return datagrams
+
+    def _report(self, flow: ClientFlow, circuit: Circuit) -> None:
+        """Tell the witness whether a flow was opened, as soon as that is known."""
+
+        def tell(opened: asyncio.Future[None]) -> None:
+            error = opened.exception()
+            reason = error.reason if isinstance(error, FlowError) else None
+            self._witness.flow_tried(circuit.path, reason)
+
+        flow.opened.add_done_callback(tell)
 
     async def _opened(self, flow: ClientFlow, circuit: Circuit, deadline: float) -> bool:
         """Wait for the exit's answer: until the deadline if the circuit is silent, else as long as an exit may take."""
@@ -164,14 +190,21 @@ class CircuitPool:
         return [circuit for circuit in self._circuits if not circuit.over and now < circuit.retire_at]
 
     def _pick(self, isolation: str) -> Circuit | None:
-        """A circuit for a new flow: the key's own, else one that is nobody's; of several the least doubtful."""
-        for wanted in (isolation, None):
-            fitting = [circuit for circuit in self._usable() if circuit.isolation == wanted]
-            if fitting:
-                circuit = min(fitting, key=lambda found: self.builder.held_against(found.path))
-                self.claim(circuit, isolation)
-                return circuit
-        return None
+        """A circuit for a new flow: one that is not silent, to the exit that is wanted most; the key's own before one
+        that is nobody's; of several the least blamed."""
+        before = self._lost_exits.get(isolation)
+
+        def worse(found: Circuit) -> tuple[bool, int, bool, float]:
+            rank = self._rank(found.path[-1].peer, before)
+            return found.pulse.doubted, rank, found.isolation is None, self.builder.held_against(found.path)
+
+        fitting = [circuit for circuit in self._usable() if circuit.isolation in (isolation, None)]
+        if not fitting:
+            return None
+        circuit = min(fitting, key=worse)
+        self.claim(circuit, isolation)
+        self._lost_exits.pop(isolation, None)
+        return circuit
 
     async def _next_circuit(self, isolation: str, deadline: float) -> Circuit:
         self._wanted.set()
@@ -188,18 +221,25 @@ class CircuitPool:
     # -- building
 
     def _missing(self) -> int:
-        """How many circuits to build now: so many shall be nobody's yet."""
-        free = sum(circuit.isolation is None for circuit in self._usable())
-        missing = READY_CIRCUITS - free - len(self._under_way)
+        """How many circuits to build now: so many shall be nobody's yet, and end where it is wanted most.
+
+        While it is tried in vain to build these, as many others are kept.
+        """
+        free = [circuit for circuit in self._usable() if circuit.isolation is None]
+        wanted = sum(self._rank(circuit.path[-1].peer, None) == 0 for circuit in free)
+        missing = min(READY_CIRCUITS - wanted, 2 * READY_CIRCUITS - len(free)) - len(self._under_way)
         return min(missing, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))
 
     async def _keep(self) -> None:
         """Build what is missing: at once when something changed, at growing intervals while it fails."""
         pause = _FIRST_PAUSE_S
         while True:
+            changed = self._wanted.is_set()
             self._wanted.clear()
             for _ in range(self._missing()):
                 self._begin()
+            if changed:
+                self._spread()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
@@ -209,17 +249,31 @@ class CircuitPool:
                 pause = min(pause * 1.5, _LONGEST_PAUSE_S)
                 await asyncio.sleep(_FIRST_PAUSE_S)  # whoever asks, and however often
 
+    def _ahead(self) -> list[Path]:
+        """The paths of circuits that are nobody's yet, or are being built."""
+        return [*(circuit.path for circuit in self._usable() if circuit.isolation is None), *self._under_way]
+
     def _begin(self) -> None:
         """Begin to build one over other guards, and to other exits, than the next flows would take."""
-        free = [circuit.path for circuit in self._usable() if circuit.isolation is None]
-        ends = [path[place].peer for path in (*free, *self._under_way) for place in (-1, 0)]
+        ends = [path[place].peer for path in self._ahead() for place in (-1, 0)]
         try:
-            path = self.builder.path(shun=ends)
+            self._start(self.builder.path(shun=ends))
         except CircuitError as error:
             self._failure = error.reason
-        else:
-            self._under_way.append(path)
-            self._tasks.spawn(self._build(path), "circuit")
+
+    def _spread(self) -> None:
+        """If all circuits that are ready lead to the same exit, begin to build one to another, if there is one."""
+        ends = {path[-1].peer for path in self._ahead()}
+        if len(ends) != 1 or len(self._ahead()) != READY_CIRCUITS or len(self._circuits) >= MAX_CIRCUITS:
+            return
+        with suppress(CircuitError):
+            path = self.builder.path(shun=ends)
+            if path[-1].peer not in ends:
+                self._start(path)
+
+    def _start(self, path: Path) -> None:
+        self._under_way.append(path)
+        self._tasks.spawn(self._build(path), "circuit")
 
     async def _build(self, path: Path) -> None:
         try:
@@ -247,6 +301,8 @@ class CircuitPool:
             for circuit in list(self._circuits):
                 if now >= circuit.retire_at:
                     self._replace(circuit)
+                if circuit.pulse.uneasy:
+                    self._ask_all_over(circuit.path[-1].peer)
 
     def _replace(self, circuit: Circuit) -> None:
         """Move a circuit's flows to a new one to the same exit, and close it once it carries none."""
@@ -315,6 +371,7 @@ class CircuitPool:
         if known:
             self._circuits.remove(circuit)
             self.counters[f"circuit {reason.word}"] += 1
+            self._note_end(circuit, reason)
         if reason is not Reason.DONE and not self._closed:
             self.builder.lost(circuit, reason)
         if circuit.link.watch.silent:
@@ -323,6 +380,15 @@ class CircuitPool:
                     other.close(Reason.TIMED_OUT)
         self._wanted.set()
         self._changed.set()
+
+    def _note_end(self, circuit: Circuit, reason: Reason) -> None:
+        if self._closed:
+            return
+        self._witness.ended(circuit.path, reason, circuit.link.closed or circuit.link.watch.silent)
+        if reason is not Reason.DONE and circuit.isolation is not None:
+            self._lost_exits[circuit.isolation] = circuit.path[-1].peer
+            if len(self._lost_exits) > MAX_CIRCUITS:
+                del self._lost_exits[next(iter(self._lost_exits))]
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         self.counters["flow lost"] += len(flows)
@@ -334,6 +400,9 @@ class CircuitPool:
 
     def _peer_silent(self, peer: PeerKey) -> None:
         """Somebody says so; circuits over it are asked before they are needed."""
+        self._ask_all_over(peer)
+
+    def _ask_all_over(self, peer: PeerKey) -> None:
         for circuit in self._circuits:
             if any(hop.peer == peer for hop in circuit.path):
                 circuit.pulse.ping()

@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import DecodeError
-from tunnel.limits import PING_EVERY_S, PING_IDLE_S, SUSPECT_S, UNEASY_S
+from tunnel.limits import DOUBTED_S, PING_EVERY_S, PING_IDLE_S, SUSPECT_S, UNEASY_S
 from tunnel.silence import Silence
 
 if TYPE_CHECKING:
@@ -58,6 +58,16 @@ class Pulse:
         self._proofs: list[asyncio.Future[None]] = []
         self.rtt_s: float | None = None
         self.silence = Silence(self._loop.time(), PING_EVERY_S)
+
+    @property
+    def uneasy(self) -> bool:
+        """Whether the exit has been silent for a while."""
+        return self.silence.lasted(self._loop.time()) >= UNEASY_S
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the exit has been silent for so long that new flows had better go another way."""
+        return self.silence.lasted(self._loop.time()) >= DOUBTED_S
 
     def answered_since(self, moment: float) -> bool:
         """Whether the exit has answered a ping at or after a loop time."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.errors import CircuitError, Reason
+from tunnel.circuit_witness import NoWitness
 from tunnel.links import Links
 from tunnel.memory import Memory
 from tunnel.padding import Shape
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from core.ids import PeerKey
+    from tunnel.circuit_witness import CircuitWitness
     from tunnel.engines.seam import Engine
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
-    from tunnel.path import Hop, Path, PathChooser, PathWitness
+    from tunnel.path import ExitRank, Hop, Path, PathChooser, PathWitness
     from tunnel.terminal import FlowAcceptor
 
 
@@ -42,6 +44,8 @@ class TunnelParts:
         choose: a path that avoids some peers, and ends at an exit if one is named; raises CircuitError. Nodes that
             only serve have none.
         tried: told how each creation of this node's own circuits went.
+        rank: how much the exit of a circuit is wanted for new flows.
+        witness: told how this node's own circuits do.
         shape: how this node's own flows look to relays.
         relays: whether to extend circuits to others.
         acceptor: who connects flows that end here; None at a node that is no exit.
@@ -57,6 +61,8 @@ class TunnelParts:
     locate: Callable[[PeerKey], Hop | None] = lambda peer: None
     choose: PathChooser = _no_path
     tried: PathWitness = lambda path, served, at_fault: None
+    rank: ExitRank = lambda last, before: 0
+    witness: CircuitWitness = field(default_factory=NoWitness)
     shape: Shape = Shape.STEPS
     relays: bool = False
     acceptor: FlowAcceptor | None = None
@@ -75,7 +81,7 @@ class Tunnel:
         self.links.tried = parts.tried
         self.memory = Memory()
         self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory)
-        self.pool = CircuitPool(self.links, parts.choose, self.memory, parts.shape)
+        self.pool = CircuitPool(self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness)
 
     async def start(self, port: int, *, client: bool) -> int:
         """Open the UDP port, 0 for any, and begin to build circuits if this node is a client.

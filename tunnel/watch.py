@@ -26,6 +26,7 @@ class Watch:
 
     Attributes:
         silence: tell it `heard_at` whenever bytes come.
+        rtt_s: how long the last answer took; None before the first.
     """
 
     def __init__(self, send_ping: Callable[[int], None], on_lost: Callable[[], None]) -> None:
@@ -41,6 +42,7 @@ class Watch:
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0.0
         self._closed = False
+        self.rtt_s: float | None = None
 
     @property
     def silent(self) -> bool:
@@ -62,7 +64,9 @@ class Watch:
         """PONG came; False when it answers nothing."""
         if self.silence.asked_at is None or token != self._token:
             return False
-        self.silence.answered(self._loop.time())
+        now = self._loop.time()
+        self.rtt_s = now - self._pinged_at
+        self.silence.answered(now)
         self._plan()
         return True
 

@@ -45,6 +45,9 @@ class FakeNode:
     def route(self) -> dict[str, Any]:
         return {"circuits": []}
 
+    def explain(self) -> dict[str, Any]:
+        return {"circuits": []}
+
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
 

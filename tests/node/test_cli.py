@@ -69,10 +69,27 @@ class Telling(Node):
         hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
         return {"circuits": [{"id": "c1", "flows": 2, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}]}
 
+    def explain(self) -> dict[str, Any]:
+        standing = {
+            "peer_id": "12D3KooWx\x1b[2J",
+            "region": "NL",
+            "weight": 1.5,
+            "chance": 0.75,
+            "confidence": 0.5,
+            "figures": {"rtt_ms": 10.0, "jitter_ms": 1.0, "rate_kb_s": 500, "failing": 0.06, "tariff": 1},
+            "factors": {"latency": 2.0, "throughput": 1.0, "reliability": 0.9, "price": 0.8},
+        }
+        circuits: list[dict[str, Any]] = self.route()["circuits"]
+        guard, other = circuits[0]["hops"]
+        guard |= {"why": "kept: the first guard that works", "candidates": 2, "chosen": standing, "rivals": [standing]}
+        other |= {"why": "drawn by weight", "candidates": 0, "chosen": None, "rivals": []}
+        return {"circuits": circuits}
+
     def peers(self) -> dict[str, Any]:
-        relay = {"peer_id": "12D3KooWy", "roles": ["relay"], "region": "", "tariff": 0}
+        known = {"rtt_ms": 12.1, "score": 1.25, "confidence": 0.8, "pinned": "guard"}
+        relay = {"peer_id": "12D3KooWy", "roles": ["relay"], "region": "NL", "tariff": 2} | known
         doubted = {"claimed_region": "SG", "region_check": "contradicted"}
-        return {"peers": [relay, relay | {"peer_id": "12D3KooWz", "roles": ["exit"]} | doubted]}
+        return {"peers": [relay, {"peer_id": "12D3KooWz", "roles": ["exit"], "region": ""} | doubted]}
 
 
 @contextmanager
@@ -137,10 +154,19 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert "circuit c1: 2 flows, 62 s old" in text
         assert "\x1b" not in text
 
+        assert answer("route", "--explain", "--home", tmp_path) == node.explain()
+        text = call("route", "--explain", "--home", tmp_path).stdout
+        assert "kept: the first guard that works; 2 fit here" in text
+        assert ">   1.50  75.0 %  2.00 (10 ms ± 1)   1.00 (500 KB/s)" in text
+        assert "0.90 (6 %)" in text
+        assert "would not be chosen now" in text
+        assert "\x1b" not in text
+
         assert answer("peers", "--home", tmp_path) == node.peers()
         text = call("peers", "--home", tmp_path).stdout
-        assert f"relay       {'–':<21} 12D3KooWy" in text
-        assert f"exit        {'SG contradicted':<21} 12D3KooWz" in text
+        assert "roles       region                     rtt  score  known tariff kept     peer id" in text
+        assert "relay       NL                       12 ms   1.25   80 %      2 guard    12D3KooWy" in text
+        assert "exit        SG contradicted              –   0.00    0 %      0 –        12D3KooWz" in text
 
         assert call("pac", "--home", tmp_path).stdout == node.pac_text + "\n"
         url = call("pac", "--data-url", "--home", tmp_path).stdout.strip()
@@ -182,8 +208,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 UP_FLAGS: Final = [
-    "--bootstrap", PEER, "--mode", "speed", "--hops", "1", "--port", "0", "--engine", "aioquic",
-    "--allow-address", "127.0.0.0/8", "--allow-address", "10.0.0.0/8",
+    "--bootstrap", PEER, "--mode", "speed", "--hops", "1", "--region", "NL", "--region", "DE", "--port", "0",
+    "--engine", "aioquic", "--allow-address", "127.0.0.0/8", "--allow-address", "10.0.0.0/8",
 ]  # fmt: skip
 
 
@@ -196,6 +222,7 @@ def test_up_in_the_foreground(tmp_path: Path, started: Started) -> None:
     assert settings.peers.bootstrap == (PEER,)
     assert settings.peers.allow_addresses == ("127.0.0.0/8", "10.0.0.0/8")
     assert (settings.tunnel.mode, settings.tunnel.hops, settings.node.engine) == ("speed", 1, "aioquic")
+    assert settings.tunnel.regions == ("NL", "DE")
     assert settings.proxy.listen == "127.0.0.1:0"
 
 
@@ -306,13 +333,14 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (seen[0].relays, seen[0].exits, seen[0].mode, seen[0].port, seen[0].home) == (4, 2, "balanced", 0, None)
     flags = ["--relays", 0, "--exits", 1, "--hops", 1, "--mode", "privacy", "--engine", "mixed", "--port", 4]
     flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
-    flags += ["--bypass", ".direct.example"]
+    flags += ["--bypass", ".direct.example", "--exit-region", "NL", "--exit-region", "DE", "--region", "DE"]
     text = call("demo", *flags, "--home", tmp_path).stdout
     assert "2 relays" in text
     assert "socks5h://127.0.0.1:4" in text
     assert (seen[1].relays, seen[1].path_hops, seen[1].home) == (0, 1, tmp_path)
     assert seen[1].allow_destinations == ("127.0.0.0/8", "::1/128")
     assert seen[1].bypass == (".direct.example",)
+    assert (seen[1].exit_regions, seen[1].regions) == (("NL", "DE"), ("DE",))
     assert (seen[0].engine, seen[1].engine) == ("auto", "mixed")
 
 

@@ -103,6 +103,13 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("[node]\nroles = []\n", "config.toml, line 2: node.roles must be"),
         ('[node]\nroles = ["boss"]\n', "config.toml, line 2: node.roles must be"),
         ('[node]\nregion = "nl"\n', 'config.toml, line 2: node.region must be a country code, such as "NL"'),
+        ('[node]\noperator = "a\\nb"\n', "config.toml, line 2: node.operator must be a name of at most 32 bytes"),
+        (
+            '[tunnel]\nregions = ["NL", "NL"]\n',
+            "config.toml, line 2: tunnel.regions must be a list of different country",
+        ),
+        ('[tunnel]\nexcluded_regions = ["x"]\n', "config.toml, line 2: tunnel.excluded_regions must be a list of"),
+        ("[tunnel]\nmax_tariff = 8\n", "config.toml, line 2: tunnel.max_tariff must be a tariff step, 0 to 7"),
         ("[peers]\nport = 65536\n", "config.toml, line 2: peers.port must be a port number, 0 to 65535"),
         ('[peers]\nallow_addresses = ["127.0.0.1/8"]\n', "config.toml, line 2: peers.allow_addresses must be a list"),
         ('[peers]\nbootstrap = ["/ip4/1.2.3.4/udp/1/quic-v1"]\n', "config.toml, line 2: peers.bootstrap must be"),

@@ -34,6 +34,9 @@ class Node:
     def route(self) -> dict[str, Any]:
         return {"circuits": [{"id": "c1"}]}
 
+    def explain(self) -> dict[str, Any]:
+        return {"circuits": [{"id": "c1", "hops": []}]}
+
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
 

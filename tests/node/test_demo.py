@@ -46,6 +46,15 @@ def test_the_largest_plan_has_addresses_of_their_own() -> None:
     assert "127.22.0.1" not in {member.address for member in members}
 
 
+def test_regions_of_exits_and_of_the_client() -> None:
+    options = DemoOptions(relays=1, exits=3, exit_regions=("NL", "DE"), regions=("DE", "NL"))
+    members = plan(options, Path("/d"), range(1, 5))
+    read = [tomllib.loads(settings_text(member, options, "")) for member in members]
+    assert [settings["node"].get("region", "") for settings in read] == ["", "NL", "DE", "NL", ""]
+    assert read[-1]["tunnel"]["regions"] == ["DE", "NL"]
+    assert not any(member.region for member in plan(DemoOptions(relays=1, exits=1), Path("/d"), range(1, 3)))
+
+
 def test_engines_of_members() -> None:
     def engines(engine: str) -> list[str]:
         options = DemoOptions(relays=3, exits=1, engine=engine)

@@ -14,6 +14,7 @@ from node import regions as regions_module
 from node.regions import RegionWatch
 from node.settings import NodeSettings, PeersSettings, Settings
 from peers.descriptor import Role
+from peers.path_search import PathRules
 from peers.places import read_database
 from peers.regions import Standing
 from tests.harness.lossy import lossy
@@ -125,6 +126,8 @@ async def test_an_exit_that_is_8000_km_from_where_it_says_is_found_out(
         assert await net.settled(watch, 0) is Standing.CONTRADICTED
         assert watch.facts(liar) == {"region": "", "claimed_region": "ZA", "region_check": "contradicted"}
         assert await net.settled(watch, 1) is Standing.LIKELY
+        rules = PathRules(3, lambda host: True, region_of=watch.region, regions=("ZA",))
+        assert [rules.may_end_at(found) for found in net.exits] == [False, True]
         assert watch.facts(honest) == {"region": "ZA", "claimed_region": "ZA", "region_check": "likely"}
 
         # The one that was found out says where it is, and is believed.

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from core.ids import PeerKey
 from peers.descriptor import Descriptor, Role
 from peers.identity import Identity
-from peers.operators import OPERATOR_TAG
 
 if TYPE_CHECKING:
     from peers.addresses import Address
@@ -62,7 +61,7 @@ def signed(
         roles=roles,
         addresses=addresses,
         region=region,
-        unknown=((OPERATOR_TAG, operator),) if operator else (),
+        operator=operator,
     )
 
 

@@ -84,6 +84,7 @@ def test_vector_is_read(case: dict[str, Any]) -> None:
         tariff_step=case["tariff_step"],
         capacity_kb_s=case["capacity_kb_s"],
         exit_policy=bytes.fromhex(case["exit_policy"]),
+        operator=bytes.fromhex(case.get("operator", "")),
         unknown=tuple((tag, bytes.fromhex(value)) for tag, value in case["unknown"]),
         raw=data,
     )
@@ -103,6 +104,7 @@ def test_vector_is_made(case: dict[str, Any]) -> None:
         tariff_step=case["tariff_step"],
         capacity_kb_s=case["capacity_kb_s"],
         exit_policy=bytes.fromhex(case["exit_policy"]),
+        operator=bytes.fromhex(case.get("operator", "")),
         unknown=tuple((tag, bytes.fromhex(value)) for tag, value in case["unknown"]),
     )
     assert data.hex() == case["hex"]
@@ -194,6 +196,8 @@ def test_fields_out_of_order_are_refused() -> None:
         (9, bytes(5)),
         (10, b""),
         (10, bytes(65)),
+        (11, b""),
+        (11, bytes(33)),
     ],
     ids=lambda part: part.hex()[:24] or "empty" if isinstance(part, bytes) else str(part),
 )
@@ -210,6 +214,7 @@ def test_the_bounds_themselves_are_allowed() -> None:
     assert Descriptor.decode(with_field(8, b"\x07"), NOW).tariff_step == 7
     assert Descriptor.decode(with_field(9, b"\xff" * 4), NOW).capacity_kb_s == 2**32 - 1
     assert Descriptor.decode(with_field(10, bytes(64)), NOW).exit_policy == bytes(64)
+    assert Descriptor.decode(with_field(11, bytes(32)), NOW).operator == bytes(32)
 
 
 def small_order_keys() -> list[bytes]:
@@ -281,8 +286,10 @@ def test_the_largest_fits_and_one_more_byte_does_not() -> None:
         {"tariff_step": -1},
         {"capacity_kb_s": 2**32},
         {"exit_policy": bytes(65)},
+        {"operator": bytes(33)},
         {"unknown": ((10, b"x"), (9, b"x"))},
-        {"unknown": ((11, b"x"), (11, b"x"))},
+        {"unknown": ((11, b"x"),), "operator": b"x"},
+        {"unknown": ((99, b"x"), (99, b"x"))},
         {"unknown": ((256, b"x"),)},
     ],
     ids=str,
@@ -308,7 +315,8 @@ contents = st.fixed_dictionaries(
         "tariff_step": st.integers(0, 7),
         "capacity_kb_s": st.integers(0, 2**32 - 1),
         "exit_policy": st.binary(max_size=64),
-        "unknown": st.dictionaries(st.integers(11, 255), st.binary(max_size=40), max_size=6).map(
+        "operator": st.binary(max_size=32),
+        "unknown": st.dictionaries(st.integers(16, 255), st.binary(max_size=40), max_size=6).map(
             lambda fields: tuple(sorted(fields.items()))
         ),
     }

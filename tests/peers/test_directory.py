@@ -10,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from core.errors import DecodeError
 from peers.descriptor import Descriptor, ExpiryError, digest
 from peers.directory import Directory
-from peers.operators import operator_of
 from tests.peers.build import DAY_S, NOW, host, identity, onion_keys, signed
 from tunnel.path import Hop
 
@@ -312,7 +311,7 @@ class BoundedDirectory(RuleBasedStateMachine):
         assert all(networks.count(name) <= 3 for name in networks)
         systems = [name for one in found for name in {half(address) for address, _ in one.addresses} if name]
         assert all(systems.count(name) <= 4 for name in systems)
-        operators = [name for one in found if (name := operator_of(one))]
+        operators = [one.operator for one in found if one.operator]
         assert all(operators.count(name) <= 2 for name in operators)
         assert all(self.directory.find(digest(one.raw)) == one for one in found)
         assert identity(0).peer not in {one.peer for one in found}

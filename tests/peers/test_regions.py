@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from peers.countries import Countries
 from peers.descriptor import Role
-from peers.operators import OPERATOR_TAG
 from peers.places import UNKNOWN, Place
 from peers.regions import (
     LIFE_S,
@@ -56,8 +55,7 @@ class World:
         self.now = 0.0
 
     def peer(self, number: int, *hosts: str, region: str = "", operator: bytes = b"") -> Descriptor:
-        unknown = ((OPERATOR_TAG, operator),) if operator else ()
-        found = dataclasses.replace(plain(number, Role.EXIT, hosts), region=region, unknown=unknown)
+        found = dataclasses.replace(plain(number, Role.EXIT, hosts), region=region, operator=operator)
         self.known[found.peer] = found
         return found
 

@@ -44,6 +44,8 @@ def test_honest_ends_stay_below_a_relays_budget() -> None:
         ("NEIGHBOUR_S", "LINK_SILENT_S"),
         ("LINK_SILENT_S", "LINK_IDLE_S"),
         ("PING_EVERY_S", "UNEASY_S"),
+        ("UNEASY_S", "DOUBTED_S"),
+        ("DOUBTED_S", "SUSPECT_S"),
         ("STAGGER_S", "NEIGHBOUR_S"),
         ("MOVE_S", "ORPHAN_S"),
         ("AVOID_FROM", "MAX_BLAME"),

@@ -1,0 +1,82 @@
+"""How a client chooses, for people and for scripts: plain values for JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from peers.descriptor import Role
+from peers.identity import peer_id
+from peers.reasons import explain
+from peers.scores import weight
+
+if TYPE_CHECKING:
+    from core.ids import PeerKey
+    from node.choosing import Choosing
+    from peers.descriptor import Descriptor
+    from peers.guards import PinnedHops
+    from peers.reasons import Reasons, Standing
+    from tunnel.path import Path
+
+
+def peer_rows(choosing: Choosing) -> list[dict[str, Any]]:
+    """Say of each known peer what it offers, what was measured of it, and whether it is held on to."""
+    return [_peer_row(choosing, found) for found in choosing.choice.directory.peers()]
+
+
+def _peer_row(choosing: Choosing, found: Descriptor) -> dict[str, Any]:
+    now = choosing.clock()
+    record = choosing.measurements.of(found.peer)
+    link = record.link_rtt_s if record is not None else None
+    figures = choosing.measurements.figures(found, now)
+    return {
+        "peer_id": peer_id(found.peer),
+        "roles": [role.name.lower() for role in Role if role in found.roles and role.name],
+        "region": choosing.region(found.peer),
+        "operator": found.operator.decode("utf-8", "replace"),
+        "tariff": found.tariff_step,
+        "rtt_ms": round(link.value * 1e3, 1) if link is not None and link.evidence(now) else None,
+        "score": round(weight(figures, choosing.choice.lean), 3),
+        "confidence": round(figures.confidence, 2),
+        "pinned": _pinned(found.peer, choosing.pins),
+    }
+
+
+def _pinned(peer: PeerKey, pins: PinnedHops) -> str:
+    if peer in pins.guards.peers:
+        return "guard"
+    return "second" if peer in pins.seconds.peers else ""
+
+
+def explanation(choosing: Choosing, path: Path) -> list[dict[str, Any]]:
+    """Say of each hop of a path why it is there."""
+    choice, peers = choosing.choice, [hop.peer for hop in path]
+    found = explain(peers, choice.directory.peers(), choice.rules, choice.weighing(choosing.clock()), choosing.pins)
+    return [_reasons(choosing, reasons) for reasons in found]
+
+
+def _reasons(choosing: Choosing, reasons: Reasons) -> dict[str, Any]:
+    return {
+        "why": reasons.why,
+        "candidates": reasons.candidates,
+        "chosen": _standing(choosing, reasons.chosen) if reasons.chosen is not None else None,
+        "rivals": [_standing(choosing, rival) for rival in reasons.rivals],
+    }
+
+
+def _standing(choosing: Choosing, standing: Standing) -> dict[str, Any]:
+    figures = standing.figures
+    return {
+        "peer_id": peer_id(standing.found.peer),
+        "region": choosing.region(standing.found.peer),
+        "weight": round(standing.weight, 3),
+        "chance": round(standing.chance, 4) if standing.chance is not None else None,
+        "confidence": round(figures.confidence, 2),
+        "figures": {
+            "rtt_ms": round(figures.rtt_s * 1e3, 1),
+            "jitter_ms": round(figures.jitter_s * 1e3, 1),
+            "rate_kb_s": round(figures.rate_kb_s),
+            "failing": round(figures.failing, 3),
+            "tariff": figures.tariff_step,
+        },
+        "factors": {name: round(value, 3) for name, value in standing.factors._asdict().items()},
+    }

@@ -1,0 +1,162 @@
+"""The client's part in choosing paths: settings, clocks and the pool's circuits, brought to `peers.choice`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from node.guards import KeptGuards
+from peers.choice import Choice, Moment
+from peers.measurements import Measurements
+from peers.path_search import PathRules, declared_region
+from peers.paths import path_of
+from peers.scores import LEANS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path as Folder
+
+    from core.errors import Reason
+    from core.ids import PeerKey
+    from node.settings import Settings
+    from peers.descriptor import Descriptor
+    from peers.directory import Directory
+    from tunnel.links import Links
+    from tunnel.path import Path
+    from tunnel.pool import CircuitPool
+
+_SYSTEMS_REMEMBERED: Final = 1 << 14
+LOOK_EVERY_S: Final = 0.5
+"""So often it is looked whether a region that is preferred has an exit again."""
+
+_random = random.SystemRandom()
+
+
+def peers_of(path: Path) -> list[PeerKey]:
+    """The peers of a path, the guard first."""
+    return [hop.peer for hop in path]
+
+
+class Choosing:
+    """Names paths, and keeps account of how they do. Implements `tunnel.circuit_witness.CircuitWitness`.
+
+    Args:
+        settings: checked settings.
+        home: the node's folder.
+        directory: the peers that are known.
+        address_ok: whether a peer may be dialled at an IP literal.
+        asn_of: the autonomous system of an IP literal; None when it is not known.
+        region_of: a peer's region, as far as it is believed.
+
+    Attributes:
+        clock: the time that measurements go by.
+        choice: what is chosen by.
+        measurements: what was measured.
+        pins: the peers that this client holds on to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Folder,
+        directory: Directory,
+        address_ok: Callable[[str], bool],
+        asn_of: Callable[[str], int | None] = lambda host: None,
+        region_of: Callable[[Descriptor], str] = declared_region,
+    ) -> None:
+        chosen = settings.tunnel
+        rules = PathRules(
+            chosen.path_hops,
+            address_ok,
+            settings.peers.diversity,
+            asn_of=lru_cache(maxsize=_SYSTEMS_REMEMBERED)(asn_of),
+            region_of=region_of,
+            regions=chosen.regions,
+            excluded=chosen.excluded_regions,
+            max_tariff=chosen.max_tariff,
+        )
+        self._guards = KeptGuards(home)
+        self._pool: CircuitPool | None = None
+        self._links: Links | None = None
+        self._looked_at = -LOOK_EVERY_S
+        self.clock = asyncio.get_running_loop().time
+        self.pins = self._guards.pins
+        self.measurements = Measurements()
+        lean = LEANS[chosen.mode]
+        self.choice = Choice(directory, rules, lean, chosen.switch_back, self.pins, self.measurements, _random)
+
+    def attach(self, links: Links, pool: CircuitPool) -> None:
+        """Look at these circuits and links from now on."""
+        self._links, self._pool = links, pool
+
+    # -- what the tunnel asks
+
+    def choose(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+        """Name a path, as `tunnel.path.PathChooser` says."""
+        moment = Moment(
+            now=time.time(),
+            clock=self.clock(),
+            avoid=avoid,
+            last=last,
+            out_of_order=self._avoided(),
+            in_use=self._in_use(),
+        )
+        try:
+            chosen = self.choice.path(moment)
+        finally:
+            self._guards.save()
+        return path_of(chosen, self.choice.rules.address_ok)
+
+    def rank(self, last: PeerKey, before: PeerKey | None) -> int:
+        """Say how much an exit is wanted, as `tunnel.path.ExitRank` says."""
+        now = self.clock()
+        if now - self._looked_at > LOOK_EVERY_S:
+            self._looked_at = now
+            self.choice.look(self._avoided())
+        return self.choice.rank(last, before)
+
+    def tried(self, path: Path, served: int, at_fault: bool) -> None:
+        """Hear how a creation went, as `tunnel.path.PathWitness` says."""
+        online = self._links is not None and any(True for _ in self._links)
+        self.pins.tried(peers_of(path), served, at_fault, time.time(), online)
+        self._guards.save()
+
+    def _avoided(self) -> Collection[PeerKey]:
+        return frozenset(self._pool.builder.avoided()) if self._pool is not None else ()
+
+    def _in_use(self) -> set[PeerKey]:
+        """Exits of circuits that flows were given to, as long as none stands ready to another exit of their region."""
+        circuits = self._pool.circuits if self._pool is not None else []
+        ready = {circuit.path[-1].peer for circuit in circuits if circuit.isolation is None}
+        used = {circuit.path[-1].peer for circuit in circuits if circuit.flows}
+        return {end for end in used if not any(self.region(other) == self.region(end) for other in ready - {end})}
+
+    def region(self, peer: PeerKey) -> str:
+        """The region of a known peer, as far as it is believed; empty for none."""
+        return self.choice.region(peer)
+
+    # -- tunnel.circuit_witness.CircuitWitness
+
+    def built(self, path: Path) -> None:
+        self.measurements.built(peers_of(path), self.clock())
+
+    def build_failed(self, path: Path, reporter: int, reason: Reason) -> None:
+        self.measurements.build_failed(peers_of(path), reporter, reason, self.clock())
+
+    def answered(self, path: Path, link_rtt_s: float | None, rtt_s: float) -> None:
+        now = self.clock()
+        if link_rtt_s is not None:
+            self.measurements.link_answered(path[0].peer, link_rtt_s, now)
+        self.measurements.answered(peers_of(path), rtt_s, now)
+
+    def carried(self, path: Path, bytes_per_s: float) -> None:
+        self.measurements.carried(peers_of(path), bytes_per_s / 1000, self.clock())
+
+    def ended(self, path: Path, reason: Reason, guard_lost: bool) -> None:
+        self.measurements.ended(peers_of(path), reason, guard_lost, self.clock())
+
+    def flow_tried(self, path: Path, reason: Reason | None) -> None:
+        self.measurements.flow_tried(peers_of(path), reason, self.clock())

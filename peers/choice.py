@@ -1,0 +1,203 @@
+"""How one client chooses: rules, regions in their order, weights by what was measured, and the peers it holds on to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from core.errors import CircuitError, Reason
+from peers.descriptor import Role
+from peers.path_draw import Place
+from peers.paths import choose_path, choose_pinned_path
+from peers.region_order import RegionOrder, is_in
+from peers.scores import weight_to_keep, weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from core.ids import PeerKey
+    from peers.descriptor import Descriptor
+    from peers.directory import Directory
+    from peers.guards import PinnedHops
+    from peers.measurements import Measurements
+    from peers.path_draw import Rng
+    from peers.path_search import PathRules
+    from peers.scores import Lean
+
+BESIDE: Final = 1e6
+"""Times as likely are exits in the region in which one more is wanted: in practice they come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """Weighs candidates for a path. Implements `peers.path_draw.Weigh`.
+
+    Args:
+        measurements: what is known of peers.
+        lean: what the mode looks at.
+        clock: the time of the measurements.
+        beside: says of an exit that one like it is wanted most.
+    """
+
+    measurements: Measurements
+    lean: Lean
+    clock: float
+    beside: Callable[[Descriptor], bool] = lambda found: False
+
+    def __call__(self, candidates: Sequence[Descriptor], place: Place) -> Sequence[float]:
+        if place is Place.KEPT:
+            return [weight_to_keep(found.capacity_kb_s) for found in candidates]
+        weighed = weights([self.measurements.figures(found, self.clock) for found in candidates], self.lean)
+        if place is Place.EXIT:
+            return [
+                each * BESIDE if self.beside(found) else each for found, each in zip(candidates, weighed, strict=True)
+            ]
+        return weighed
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What counts for one choice.
+
+    Args:
+        now: Unix seconds.
+        clock: the time of the measurements, in seconds.
+        avoid: peers not to use.
+        last: the exit that the path shall end at; None for any.
+        out_of_order: peers that something is held against.
+        in_use: exits that carry flows and have no circuit beside them to another exit of their region.
+    """
+
+    now: float
+    clock: float
+    avoid: Collection[PeerKey] = ()
+    last: PeerKey | None = None
+    out_of_order: Collection[PeerKey] = ()
+    in_use: Collection[PeerKey] = ()
+
+
+class Choice:
+    """Chooses paths for one client.
+
+    Args:
+        directory: the peers that are known.
+        rules: what every path must be; its regions in the order in which they are preferred.
+        lean: what the mode looks at.
+        switch_back: whether to go back to a preferred region as soon as that is possible.
+        pins: the peers it holds on to.
+        measurements: what is known of peers.
+        rng: where chance comes from.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        rules: PathRules,
+        lean: Lean,
+        switch_back: bool,
+        pins: PinnedHops,
+        measurements: Measurements,
+        rng: Rng,
+    ) -> None:
+        self.rules = rules
+        self.directory = directory
+        self.lean = lean
+        self._regions = RegionOrder(rules.regions, switch_back)
+        self._pins = pins
+        self._measurements = measurements
+        self._rng = rng
+        self._working: tuple[str, ...] = ()
+
+    def path(self, moment: Moment) -> tuple[Descriptor, ...]:
+        """Choose a path.
+
+        The first wanted region counts that has an exit which is not out of order. That a peer is avoided for now is no
+        reason to go to another region: then there is no path, and the caller must choose whom to forgive.
+
+        Raises:
+            CircuitError: `Reason.NO_PATH`, there is none.
+        """
+        choose = partial(
+            choose_pinned_path,
+            self.directory,
+            rng=self._rng,
+            pins=self._pins,
+            now=moment.now,
+            avoid=moment.avoid,
+            last=moment.last,
+            weigh=self.weighing(moment.clock, moment.in_use),
+        )
+        if moment.last is not None or not self.rules.regions:
+            return choose(rules=self.rules)
+        self.look(moment.out_of_order)
+        if not self._working:
+            return choose(rules=self.rules)
+        for region in self._working:
+            here = replace(self.rules, regions=(region,))
+            try:
+                path = choose(rules=here)
+            except CircuitError:
+                if self._possible(here):
+                    raise
+            else:
+                self._regions.entered(region)
+                return path
+        raise CircuitError(Reason.NO_PATH)
+
+    def look(self, out_of_order: Collection[PeerKey]) -> None:
+        """Find out which of the wanted regions have an exit that works.
+
+        Args:
+            out_of_order: peers that something is held against.
+        """
+        self._working = self._regions.working(self._works(out_of_order)) if self.rules.regions else ()
+
+    def rank(self, last: PeerKey, before: PeerKey | None) -> int:
+        """How much an exit is wanted for new flows, 0 for the most, as things were when they were last looked at.
+
+        Args:
+            last: the exit.
+            before: one that was lost, whose region is to be kept if no region is preferred; None for none.
+        """
+        region = self.region(last)
+        if self.rules.regions:
+            return self._regions.rank(region, self._working)
+        return int(before is not None and region != self.region(before))
+
+    def region(self, peer: PeerKey) -> str:
+        """The region of a known peer, as far as it is believed; empty for none."""
+        found = self.directory.get(peer)
+        return self.rules.region_of(found) if found is not None else ""
+
+    def weighing(self, clock: float, in_use: Collection[PeerKey] = ()) -> Weighing:
+        """How candidates are weighed at a time.
+
+        Args:
+            clock: the time of the measurements.
+            in_use: as in `Moment`.
+        """
+        wanted = {region for peer in in_use if (region := self.region(peer))}
+
+        def beside(found: Descriptor) -> bool:
+            return found.peer not in in_use and self.rules.region_of(found) in wanted
+
+        if not wanted:
+            return Weighing(self._measurements, self.lean, clock)
+        return Weighing(self._measurements, self.lean, clock, beside)
+
+    def _works(self, out_of_order: Collection[PeerKey]) -> Callable[[str], bool]:
+        regions = {
+            self.rules.region_of(found)
+            for found in self.directory.peers()
+            if found.peer not in out_of_order and int(found.roles) & int(Role.EXIT)
+        }
+        return lambda wanted: any(is_in(region, (wanted,)) for region in regions)
+
+    def _possible(self, rules: PathRules) -> bool:
+        """Whether there is a path for somebody who avoids nobody and holds on to nobody."""
+        try:
+            choose_path(self.directory, rules, self._rng)
+        except CircuitError:
+            return False
+        return True

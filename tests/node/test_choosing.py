@@ -1,0 +1,201 @@
+"""A client's choices, with its settings, its circuits and what it tells of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from core.errors import CircuitError, Reason
+from node.choice_view import explanation, peer_rows
+from node.choosing import Choosing, peers_of
+from node.guards import GUARDS_NAME
+from node.settings import NodeSettings, PeersSettings, Settings, TunnelSettings
+from peers.descriptor import Role
+from peers.directory import Directory
+from peers.identity import peer_id
+from tests.peers.build import host, plain
+
+if TYPE_CHECKING:
+    from pathlib import Path as Folder
+
+    from core.ids import PeerKey
+
+RELAYS = [plain(number, Role.RELAY, (host(number),)) for number in range(1, 9)]
+NL, NL2, DE = (
+    replace(plain(number, Role.EXIT, (host(number),)), region=region, operator=operator)
+    for number, region, operator in ((101, "NL", b"one"), (102, "NL", b""), (103, "DE", b""))
+)
+
+
+class Pool:
+    """What is looked at of a client's circuits: exits by whether flows run there, and who is blamed."""
+
+    def __init__(self) -> None:
+        self.busy: list[PeerKey] = []
+        self.free: list[PeerKey] = []
+        self.blamed: list[PeerKey] = []
+        self.builder = SimpleNamespace(avoided=lambda: self.blamed)
+
+    @property
+    def circuits(self) -> list[Any]:
+        def circuit(last: PeerKey, isolation: str | None) -> Any:
+            return SimpleNamespace(path=[SimpleNamespace(peer=last)], isolation=isolation, flows=bool(isolation))
+
+        return [circuit(last, "key") for last in self.busy] + [circuit(last, None) for last in self.free]
+
+
+class Rig:
+    """A client that knows eight relays and three exits."""
+
+    def __init__(self, home: Folder, **tunnel: Any) -> None:
+        self.home = home
+        self.directory = Directory()
+        for found in (*RELAYS, NL, NL2, DE):
+            self.directory.insert(found, None)
+        settings = Settings(tunnel=TunnelSettings(**tunnel))
+        self.choosing = Choosing(settings, home, self.directory, lambda _: True)
+        self.pool, self.links = Pool(), [object()]
+        self.choosing.attach(self.links, self.pool)  # type: ignore[arg-type]
+
+    def ends(self, count: int = 40) -> set[PeerKey]:
+        return {self.choosing.choose([], None)[-1].peer for _ in range(count)}
+
+
+async def test_the_settings_are_the_rules(tmp_path: Folder) -> None:
+    assert Rig(tmp_path, regions=("DE",)).ends() == {DE.peer}
+    assert Rig(tmp_path, excluded_regions=("DE",)).ends() == {NL.peer, NL2.peer}
+    assert len(Rig(tmp_path, hops=5).choosing.choose([], None)) == 5
+    rig = Rig(tmp_path, max_tariff=2)
+    rig.directory.insert(replace(NL, sequence=2, tariff_step=3), None)
+    assert rig.ends() == {NL2.peer, DE.peer}
+
+
+async def test_what_is_known_of_addresses_and_regions_counts(tmp_path: Folder) -> None:
+    directory = Directory()
+    for found in (*RELAYS[:2], NL, DE):
+        directory.insert(found, None)
+    asked: list[str] = []
+
+    def asn_of(name: str) -> int | None:
+        asked.append(name)
+        return 7 if name in (host(1), host(101)) else None
+
+    choosing = Choosing(
+        Settings(tunnel=TunnelSettings(hops=3)), tmp_path, directory, lambda _: True, asn_of, lambda found: "FR"
+    )
+    assert {choosing.choose([], None)[-1].peer for _ in range(20)} == {DE.peer}
+    assert len(asked) == len(set(asked)), "asked once for each address"
+    assert choosing.region(DE.peer) == "FR"
+    with pytest.raises(CircuitError):
+        choosing.choose([], NL.peer)
+
+
+async def test_a_blamed_region_is_left_and_the_way_leads_back(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, regions=("DE", "NL"))
+    assert rig.ends() == {DE.peer}
+    rig.pool.blamed = [DE.peer]
+    assert {rig.choosing.choose(rig.pool.blamed, None)[-1].peer for _ in range(30)} == {NL.peer, NL2.peer}
+    assert rig.choosing.rank(NL.peer, None) == 0
+    rig.pool.blamed = []
+    rig.choosing._looked_at = -10.0
+    assert rig.choosing.rank(NL.peer, None) == 1
+    assert rig.choosing.rank(DE.peer, None) == 0
+
+
+async def test_one_more_exit_is_wanted_where_flows_run(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
+    rig.pool.busy = [NL.peer]
+    rig.pool.free = [NL.peer, DE.peer]
+    assert rig.ends() == {NL2.peer}
+    rig.pool.free = [NL2.peer]
+    assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
+
+
+async def test_guards_are_written_down_when_they_have_served(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    path = rig.choosing.choose([], None)
+    rig.choosing.tried(path, 3, False)
+    assert (tmp_path / GUARDS_NAME).exists()
+    assert Rig(tmp_path).choosing.pins.guards.peers == (path[0].peer,)
+    again = Rig(tmp_path).choosing
+    assert {again.choose([], None)[0].peer for _ in range(100)} == {path[0].peer}
+
+
+async def test_without_a_link_no_guard_is_at_fault(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    path = rig.choosing.choose([], None)
+    rig.links.clear()
+    for _ in range(5):
+        rig.choosing.tried(path, 0, True)
+    assert rig.choosing.pins.guards.awake(time.time())[0] == path[0].peer
+    rig.links.append(object())
+    for _ in range(2):
+        rig.choosing.tried(path, 0, True)
+    assert path[0].peer not in rig.choosing.pins.guards.awake(time.time())
+
+
+async def test_nothing_that_was_measured_is_written(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    witness(rig)
+    assert os.listdir(tmp_path) == []
+
+
+def witness(rig: Rig, rtt_s: float = 0.2) -> tuple[PeerKey, ...]:
+    """A circuit that was built and works well."""
+    path = rig.choosing.choose([], NL.peer)
+    for _ in range(20):
+        rig.choosing.built(path)
+        rig.choosing.answered(path, 0.012, rtt_s)
+        rig.choosing.flow_tried(path, None)
+    rig.choosing.carried(path, 3_000_000.0)
+    rig.choosing.ended(path, Reason.DONE, False)
+    return tuple(peers_of(path))
+
+
+async def test_peers_with_what_was_measured_of_them(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    guard, second, end = witness(rig)
+    rig.choosing.build_failed(rig.choosing.choose([], DE.peer), 1, Reason.NEXT_HOP)
+    rows = {row["peer_id"]: row for row in peer_rows(rig.choosing)}
+    assert len(rows) == 11
+    shown = rows[peer_id(end)]
+    assert (shown["roles"], shown["region"], shown["operator"], shown["pinned"]) == (["exit"], "NL", "one", "")
+    assert shown["rtt_ms"] is None
+    assert shown["confidence"] > 0.8
+    assert (rows[peer_id(guard)]["rtt_ms"], rows[peer_id(guard)]["pinned"]) == (12.0, "guard")
+    assert rows[peer_id(second)]["pinned"] == "second"
+    assert rows[peer_id(DE.peer)]["score"] < 1 == rows[peer_id(NL2.peer)]["score"]
+
+
+async def test_a_path_explained(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, mode="speed", hops=3)
+    witness(rig)
+    path = rig.choosing.choose([], NL.peer)
+    guard, second, end = explanation(rig.choosing, path)
+    assert guard["chosen"]["peer_id"] == peer_id(path[0].peer)
+    assert (guard["candidates"], second["candidates"], end["candidates"]) == (2, 4, 3)
+    assert set(end["chosen"]["factors"]) == {"latency", "throughput", "reliability", "price"}
+    assert set(end["chosen"]["figures"]) == {"rtt_ms", "jitter_ms", "rate_kb_s", "failing", "tariff"}
+    assert {rival["peer_id"] for rival in end["rivals"]} == {peer_id(NL2.peer), peer_id(DE.peer)}
+    assert guard["chosen"]["chance"] is None
+    assert sum(each["chance"] for each in (end["chosen"], *end["rivals"])) == pytest.approx(1, abs=1e-3)
+
+
+async def test_a_hop_that_is_not_known_any_more(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    path = rig.choosing.choose([], DE.peer)
+    rig.directory._drop(DE.peer)
+    assert explanation(rig.choosing, path)[-1]["chosen"] is None
+    assert rig.choosing.region(DE.peer) == ""
+
+
+def test_the_defaults() -> None:
+    assert NodeSettings().operator == ""
+    assert TunnelSettings() == TunnelSettings(regions=(), excluded_regions=(), switch_back=True, max_tariff=7)
+    assert PeersSettings().diversity
