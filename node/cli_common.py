@@ -94,6 +94,12 @@ def plain(value: object) -> str:
     return "".join(character if character.isprintable() else "�" for character in str(value))
 
 
+def region_text(peer: dict[str, Any]) -> str:
+    """Write where a peer says that it is, and what to think of that."""
+    region = peer.get("claimed_region") or peer["region"] or "–"
+    return plain(f"{region} {peer.get('region_check', '')}".rstrip())
+
+
 def browser_lines(proxy: str, pac: str) -> str:
     """Say how programs are pointed at the proxy.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli_common import common, plain, show
+from node.cli_common import common, plain, region_text, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,12 +68,12 @@ def peers(home: Path, as_json: bool) -> None:
 
     answer = {"peers": []} | NodeClient(home).peers()
     lines = [
-        f"{plain(','.join(peer['roles'])):<11} {_region(peer)} {_ms(peer.get('rtt_ms')):>8}"
+        f"{plain(','.join(peer['roles'])):<11} {region_text(peer):<21} {_ms(peer.get('rtt_ms')):>8}"
         f" {peer.get('score', 0):>6.2f} {100 * peer.get('confidence', 0):>4.0f} % {peer.get('tariff', 0):>6}"
         f" {_PINNED.get(peer.get('pinned', ''), '–'):<8} {plain(peer['peer_id'])}"
         for peer in answer["peers"]
     ]
-    head = f"{'roles':<11} {'region':<8} {'rtt':>8} {'score':>6} {'known':>6} {'tariff':>6} {'kept':<8} peer id"
+    head = f"{'roles':<11} {'region':<21} {'rtt':>8} {'score':>6} {'known':>6} {'tariff':>6} {'kept':<8} peer id"
     show(as_json, answer, "\n".join([head, *lines]) if lines else "No peer is known yet.")
 
 

@@ -79,6 +79,7 @@ class Peering:
         on_onion_keys: called when the onion keys have changed, before the descriptor says so.
         operator: what the descriptor says about whoever runs it; may be empty.
         membership: the network, and peers to begin with.
+        asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
 
     Raises:
         ConfigError: there are bootstrap peers in a private network, where only the invite can name them.
@@ -97,6 +98,7 @@ class Peering:
         on_onion_keys: Callable[[list[X25519PrivateKey]], None],
         operator: str = "",
         membership: Invite = PUBLIC,
+        asn_of: Callable[[str], int | None] = lambda host: None,
     ) -> None:
         self._settings = settings
         self._store = home / STORE_NAME
@@ -122,7 +124,7 @@ class Peering:
         self._own: bytes | None = None
         self._published_at = 0
         self._sequence = 0
-        self.directory = Directory(identity.peer if identity else None)
+        self.directory = Directory(identity.peer if identity else None, asn_of=asn_of)
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
 
     # -- what the tunnel asks

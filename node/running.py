@@ -20,6 +20,7 @@ from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.networks import membership
 from node.peering import Peering
+from node.regions import RegionWatch
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
@@ -70,6 +71,7 @@ class RunningNode:
         self._identity = Identity.load(home / KEYS_NAME) if self._role else None
         self._onion = _load_onion(home, self._identity) if self._identity else None
         self._policy = Policy.preset(settings.exit.policy)
+        self._regions = RegionWatch(settings, lambda peer: self._peering.directory.get(peer))
         self._peering = Peering(
             settings.peers,
             home,
@@ -82,11 +84,17 @@ class RunningNode:
             self._onion_keys_changed,
             settings.node.operator,
             member,
+            self._regions.asn_of,
         )
         # The members of a private network were chosen: nobody comes there in crowds, and few networks are diverse.
-        diversity = settings.peers.diversity and not self._network.is_private
         self._choosing = Choosing(
-            settings, home, self._peering.directory, self._peering.address_ok, diversity=diversity
+            settings,
+            home,
+            self._peering.directory,
+            self._peering.address_ok,
+            asn_of=self._regions.asn_of,
+            region_of=self._regions.region,
+            diversity=settings.peers.diversity and not self._network.is_private,
         )
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
@@ -115,6 +123,7 @@ class RunningNode:
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
+        self._regions.start(self._tunnel.pool)
         if self._is_client:
             await self._start_front(self._tunnel)
         if self._role and not self._settings.peers.address:
@@ -182,6 +191,7 @@ class RunningNode:
         """Stop every layer, the front first."""
         if self._front is not None:
             await self._front.stop()
+        await self._regions.close()
         await self._peering.close()
         if self._tunnel is not None:
             await self._tunnel.close()
@@ -294,7 +304,8 @@ class RunningNode:
         return answer
 
     def peers(self) -> dict[str, Any]:
-        return {"peers": peer_rows(self._choosing)}
+        rows = zip(peer_rows(self._choosing), self._peering.directory.peers(), strict=True)
+        return {"peers": [row | self._regions.facts(found) for row, found in rows]}
 
     def invite(self) -> str:
         return self._peering.invite().encode() if self._network.is_private else ""

@@ -1,22 +1,24 @@
 """The descriptors that this node knows: verified, the newest of each peer, bounded in every direction.
 
-Who brought a descriptor is its source: the name of a link, or None for this node's own file. When the whole
-directory or one network in it (IPv4 /16, IPv6 /32) is full, the source that holds most of it gives way to one that
-holds less, so that no source can crowd out the others, neither by coming first nor by sending most.
+Who brought a descriptor is its source: the name of a link, or None for this node's own file. Peers are in groups: with
+those of their networks (IPv4 /16, IPv6 /32), of their autonomous systems, of their operator. When the whole directory
+or one group is full, the source that holds most of it gives way to one that holds less, so that no source can crowd out
+the others, neither by coming first nor by sending most.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from peers.addresses import network_of
 from peers.descriptor import Descriptor, digest
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from core.ids import PeerKey
 
@@ -24,6 +26,24 @@ MAX_PEERS: Final = 4096
 MAX_PER_SOURCE: Final = 1024
 """How many peers one link may bring. The node's own file is not bound by it."""
 MAX_PER_NETWORK: Final = 64
+MAX_PER_SYSTEM: Final = 256
+"""More than for a network: a provider that many rent machines from has one number for all of them."""
+MAX_PER_OPERATOR: Final = 64
+
+
+class Kind(Enum):
+    """What peers of one group have in common."""
+
+    NETWORK = "network"
+    SYSTEM = "system"
+    OPERATOR = "operator"
+
+
+class Group(NamedTuple):
+    """Peers with something in common, of whom only so many are kept."""
+
+    kind: Kind
+    name: bytes | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,7 @@ class _Entry:
     digest: bytes
     source: Hashable | None
     revision: int
-    networks: frozenset[bytes]
+    groups: tuple[Group, ...]
 
 
 class Directory:
@@ -43,6 +63,9 @@ class Directory:
         max_peers: bound on all.
         max_per_source: bound on what one source brings.
         max_per_network: bound on the peers with an address in one network.
+        max_per_system: the same for an autonomous system.
+        max_per_operator: bound on the peers that name one operator.
+        asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
 
     Attributes:
         counts: how often each outcome of `add` occurred, by word.
@@ -55,14 +78,22 @@ class Directory:
         max_peers: int = MAX_PEERS,
         max_per_source: int = MAX_PER_SOURCE,
         max_per_network: int = MAX_PER_NETWORK,
+        max_per_system: int = MAX_PER_SYSTEM,
+        max_per_operator: int = MAX_PER_OPERATOR,
+        asn_of: Callable[[str], int | None] = lambda host: None,
     ) -> None:
         self._own = own
         self._max_peers = max_peers
         self._max_per_source = max_per_source
-        self._max_per_network = max_per_network
+        self._max_in_group = {
+            Kind.NETWORK: max_per_network,
+            Kind.SYSTEM: max_per_system,
+            Kind.OPERATOR: max_per_operator,
+        }
+        self._asn_of = asn_of
         self._entries: dict[PeerKey, _Entry] = {}  # by rising revision
         self._digests: dict[bytes, PeerKey] = {}
-        self._networks: dict[bytes, dict[PeerKey, None]] = {}
+        self._groups: dict[Group, dict[PeerKey, None]] = {}
         self._held: Counter[Hashable | None] = Counter()
         self._revision = 0
         self.counts: Counter[str] = Counter()
@@ -100,15 +131,15 @@ class Directory:
             return self._refuse("known" if descriptor.raw == known.descriptor.raw else "conflict")
         if known is None and source is not None and self._held[source] >= self._max_per_source:
             return self._refuse("source_full")
-        networks = frozenset(network_of(host) for host, _ in descriptor.addresses)
-        giving_way = self._room(descriptor.peer, networks, source)
+        groups = tuple(dict.fromkeys(self._groups_of(descriptor)))
+        giving_way = self._room(descriptor.peer, groups, source)
         if giving_way is None:
             return self._refuse("full")
         for peer in giving_way:
             self._drop(peer)
         if known is not None:
             self._drop(descriptor.peer)
-        self._keep(descriptor, known.source if known else source, networks)
+        self._keep(descriptor, known.source if known else source, groups)
         self.counts["updated" if known else "added"] += 1
         return True
 
@@ -166,12 +197,20 @@ class Directory:
         self.counts[word] += 1
         return False
 
-    def _room(self, peer: PeerKey, networks: frozenset[bytes], source: Hashable | None) -> set[PeerKey] | None:
+    def _groups_of(self, descriptor: Descriptor) -> Iterator[Group]:
+        for host, _ in descriptor.addresses:
+            yield Group(Kind.NETWORK, network_of(host))
+            if (number := self._asn_of(host)) is not None:
+                yield Group(Kind.SYSTEM, number)
+        if descriptor.operator:
+            yield Group(Kind.OPERATOR, descriptor.operator)
+
+    def _room(self, peer: PeerKey, groups: tuple[Group, ...], source: Hashable | None) -> set[PeerKey] | None:
         """Return who must go so that `peer` fits, nobody in most cases; None if it does not fit."""
         going: set[PeerKey] = set()
-        for network in networks:
-            there = self._networks.get(network, {})
-            if peer not in there and len(there.keys() - going) >= self._max_per_network:
+        for group in groups:
+            there = self._groups.get(group, {})
+            if peer not in there and len(there.keys() - going) >= self._max_in_group[group.kind]:
                 victim = self._victim(there, source)
                 if victim is None:
                     return None
@@ -192,14 +231,14 @@ class Directory:
             return None
         return next(peer for peer in reversed(pool) if self._entries[peer].source == heaviest)
 
-    def _keep(self, descriptor: Descriptor, source: Hashable | None, networks: frozenset[bytes]) -> None:
+    def _keep(self, descriptor: Descriptor, source: Hashable | None, groups: tuple[Group, ...]) -> None:
         self._revision += 1
-        entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, networks)
+        entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, groups)
         self._entries[descriptor.peer] = entry
         self._digests[entry.digest] = descriptor.peer
         self._held[source] += 1
-        for network in networks:
-            self._networks.setdefault(network, {})[descriptor.peer] = None
+        for group in groups:
+            self._groups.setdefault(group, {})[descriptor.peer] = None
 
     def _drop(self, peer: PeerKey) -> None:
         entry = self._entries.pop(peer)
@@ -208,8 +247,8 @@ class Directory:
         self._held[entry.source] -= 1
         if not self._held[entry.source]:
             del self._held[entry.source]
-        for network in entry.networks:
-            there = self._networks[network]
+        for group in entry.groups:
+            there = self._groups[group]
             del there[peer]
             if not there:
-                del self._networks[network]
+                del self._groups[group]

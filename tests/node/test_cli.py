@@ -90,7 +90,8 @@ class Telling(Node):
     def peers(self) -> dict[str, Any]:
         known = {"rtt_ms": 12.1, "score": 1.25, "confidence": 0.8, "pinned": "guard"}
         relay = {"peer_id": "12D3KooWy", "roles": ["relay"], "region": "NL", "tariff": 2} | known
-        return {"peers": [relay, {"peer_id": "12D3KooWz", "roles": ["exit"], "region": ""}]}
+        doubted = {"claimed_region": "SG", "region_check": "contradicted"}
+        return {"peers": [relay, {"peer_id": "12D3KooWz", "roles": ["exit"], "region": ""} | doubted]}
 
 
 @contextmanager
@@ -165,9 +166,9 @@ def test_asking_a_node(tmp_path: Path) -> None:
 
         assert answer("peers", "--home", tmp_path) == node.peers()
         text = call("peers", "--home", tmp_path).stdout
-        assert "roles       region        rtt  score  known tariff kept     peer id" in text
-        assert "relay       NL          12 ms   1.25   80 %      2 guard    12D3KooWy" in text
-        assert "exit        –               –   0.00    0 %      0 –        12D3KooWz" in text
+        assert "roles       region                     rtt  score  known tariff kept     peer id" in text
+        assert "relay       NL                       12 ms   1.25   80 %      2 guard    12D3KooWy" in text
+        assert "exit        SG contradicted              –   0.00    0 %      0 –        12D3KooWz" in text
 
         assert call("pac", "--home", tmp_path).stdout == node.pac_text + "\n"
         url = call("pac", "--data-url", "--home", tmp_path).stdout.strip()

@@ -49,6 +49,7 @@ def signed(
     roles: Role = Role.RELAY,
     addresses: tuple[Address, ...] | None = None,
     region: str = "",
+    operator: bytes = b"",
 ) -> bytes:
     if addresses is None:
         addresses = ((host(number), 4433),)
@@ -60,6 +61,7 @@ def signed(
         roles=roles,
         addresses=addresses,
         region=region,
+        operator=operator,
     )
 
 

@@ -195,12 +195,85 @@ def test_changes_since_a_revision() -> None:
     assert len(directory.changes(0)) == 3
 
 
+def half(host: str) -> int | None:
+    """Stands in for a database: the system is the first number of the address, and that of 30 is not known."""
+    first = int(host.split(".")[0])
+    return None if first == 30 else 64500 + first
+
+
+def test_one_system_holds_no_more_than_its_share() -> None:
+    directory = Directory(max_per_system=2, asn_of=half)
+    for number in (1, 2, 3):
+        directory.add(signed(number, addresses=((f"20.{number}.0.1", 4433),)), NOW, "a")
+    assert numbers(directory) == [1, 2]
+    assert directory.counts["full"] == 1
+    assert directory.add(signed(4, addresses=(("21.1.0.1", 4433),)), NOW, "a"), "another system has room"
+    unknown = [signed(number, addresses=((f"30.{number}.0.1", 4433),)) for number in (5, 6, 7)]
+    assert all(directory.add(raw, NOW, "a") for raw in unknown), "systems that are not known are not one system"
+
+
+def test_a_second_address_counts_in_its_system_too() -> None:
+    directory = Directory(max_per_system=1, asn_of=half)
+    directory.add(signed(1, addresses=(("20.1.0.1", 4433), ("21.1.0.1", 4433))), NOW, "a")
+    assert not directory.add(signed(2, addresses=(("21.2.0.1", 4433),)), NOW, "a")
+    assert directory.add(signed(1, sequence=2, addresses=(("20.1.0.1", 4433),)), NOW, "a")
+    assert directory.add(signed(2, addresses=(("21.2.0.1", 4433),)), NOW, "a"), "the peer has left that system"
+
+
+def test_one_operator_holds_no_more_than_its_share() -> None:
+    directory = Directory(max_per_operator=2)
+    for number in (1, 2, 3):
+        directory.add(signed(number, operator=b"a name"), NOW, "a")
+    assert numbers(directory) == [1, 2]
+    assert directory.add(signed(4, operator=b"another"), NOW, "a")
+    assert all(directory.add(signed(number), NOW, "a") for number in (5, 6, 7)), "who names none has none in common"
+    assert directory.add(signed(1, sequence=2), NOW, "a")
+    assert directory.add(signed(3, operator=b"a name"), NOW, "a"), "the peer has left that operator"
+
+
+def test_a_flood_in_one_system_or_under_one_operator_gives_way() -> None:
+    directory = Directory(max_per_system=4, max_per_operator=4, asn_of=half)
+    for number in range(8):
+        directory.add(signed(number, addresses=((f"20.{number}.0.1", 4433),)), NOW, "flood")
+    for number in range(20, 28):
+        directory.add(signed(number, addresses=((f"30.{number}.0.1", 4433),), operator=b"a name"), NOW, "flood")
+    directory.add(signed(10, addresses=(("20.100.0.1", 4433),)), NOW, "honest")
+    directory.add(signed(30, addresses=(("30.100.0.1", 4433),), operator=b"a name"), NOW, "honest")
+    assert numbers(directory) == [0, 1, 2, 20, 21, 22, 10, 30]
+
+
+def test_a_flood_that_comes_later_pushes_nobody_out_of_a_system() -> None:
+    directory = Directory(max_per_system=4, asn_of=half)
+    for number in range(4):
+        directory.add(signed(number, addresses=((f"20.{number}.0.1", 4433),)), NOW, "honest")
+    for number in range(10, 40):
+        directory.add(signed(number, addresses=((f"20.{number}.0.1", 4433),)), NOW, "flood")
+    assert numbers(directory) == [0, 1, 10, 11]
+
+
+def test_groups_that_are_full_at_once_each_give_one_place() -> None:
+    directory = Directory(max_per_network=2, max_per_system=3, asn_of=half)
+    for number, name in enumerate(("20.1.0.1", "20.1.0.2", "20.2.0.1", "21.1.0.1")):
+        directory.add(signed(number, addresses=((name, 4433),)), NOW, "flood")
+    assert directory.add(signed(9, addresses=(("20.1.0.9", 4433),)), NOW, "honest")
+    assert numbers(directory) == [0, 2, 3, 9], "the place in the network is one in the system too"
+    assert not directory.add(signed(8, addresses=(("20.3.0.8", 4433), ("21.2.0.8", 4433))), NOW, "flood")
+
+
 class BoundedDirectory(RuleBasedStateMachine):
     """Whatever arrives, from whomever: the bounds hold, and each peer's sequence never goes back while it is known."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Directory(identity(0).peer, max_peers=8, max_per_source=5, max_per_network=3)
+        self.directory = Directory(
+            identity(0).peer,
+            max_peers=8,
+            max_per_source=5,
+            max_per_network=3,
+            max_per_system=4,
+            max_per_operator=2,
+            asn_of=half,
+        )
         self.now = NOW
         self.sequences: dict[PeerKey, int] = {}
 
@@ -208,12 +281,15 @@ class BoundedDirectory(RuleBasedStateMachine):
         number=st.integers(0, 20),
         sequence=st.integers(1, 4),
         life=st.sampled_from([100, 500]),
-        networks=st.lists(st.integers(1, 5), max_size=2, unique=True),
+        networks=st.lists(st.sampled_from(["20.1", "20.2", "20.3", "21.1", "21.2", "30.1"]), max_size=3, unique=True),
+        operator=st.sampled_from([b"", b"one", b"two"]),
         source=st.sampled_from(["a", "b", "c", None]),
     )
-    def add(self, number: int, sequence: int, life: int, networks: list[int], source: str | None) -> None:
-        addresses = tuple((f"20.{network}.{number}.1", 4433) for network in networks)
-        raw = signed(number, sequence=sequence, expiry=self.now + life, addresses=addresses)
+    def add(
+        self, number: int, sequence: int, life: int, networks: list[str], operator: bytes, source: str | None
+    ) -> None:
+        addresses = tuple((f"{network}.{number}.1", 4433) for network in networks)
+        raw = signed(number, sequence=sequence, expiry=self.now + life, addresses=addresses, operator=operator)
         before = self.directory.peers()
         kept = self.directory.add(raw, self.now, source)
         if kept:
@@ -233,6 +309,10 @@ class BoundedDirectory(RuleBasedStateMachine):
         assert len(found) == len(self.directory) <= 8
         networks = [name for one in found for name in {address.rsplit(".", 2)[0] for address, _ in one.addresses}]
         assert all(networks.count(name) <= 3 for name in networks)
+        systems = [name for one in found for name in {half(address) for address, _ in one.addresses} if name]
+        assert all(systems.count(name) <= 4 for name in systems)
+        operators = [one.operator for one in found if one.operator]
+        assert all(operators.count(name) <= 2 for name in operators)
         assert all(self.directory.find(digest(one.raw)) == one for one in found)
         assert identity(0).peer not in {one.peer for one in found}
 
