@@ -51,6 +51,7 @@ class Choosing:
         asn_of: the autonomous system of an IP literal; None when it is not known.
         region_of: a peer's region, as far as it is believed.
         diversity: as for `PathRules`.
+        on_answer: told the path of a circuit whose exit has answered, and after how many seconds.
 
     Attributes:
         clock: the time that measurements go by.
@@ -69,6 +70,7 @@ class Choosing:
         region_of: Callable[[Descriptor], str] = declared_region,
         *,
         diversity: bool,
+        on_answer: Callable[[Path, float], None] = lambda path, rtt_s: None,
     ) -> None:
         chosen = settings.tunnel
         rules = PathRules(
@@ -85,6 +87,7 @@ class Choosing:
         self._pool: CircuitPool | None = None
         self._links: Links | None = None
         self._looked_at = -LOOK_EVERY_S
+        self._on_answer = on_answer
         self.clock = asyncio.get_running_loop().time
         self.pins = self._guards.pins
         self.measurements = Measurements()
@@ -154,6 +157,7 @@ class Choosing:
         if link_rtt_s is not None:
             self.measurements.link_answered(path[0].peer, link_rtt_s, now)
         self.measurements.answered(peers_of(path), rtt_s, now)
+        self._on_answer(path, rtt_s)
 
     def carried(self, path: Path, bytes_per_s: float) -> None:
         self.measurements.carried(peers_of(path), bytes_per_s / 1000, self.clock())

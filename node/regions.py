@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 from core.tasks import Tasks
 from peers.places import Places, is_public, read_database
@@ -19,10 +18,7 @@ if TYPE_CHECKING:
     from peers.descriptor import Descriptor
     from peers.places import Database
     from peers.regions import Standing
-    from tunnel.circuit import Circuit
-    from tunnel.pool import CircuitPool
-
-LOOK_EVERY_S: Final = 1.0
+    from tunnel.path import Path
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +39,6 @@ class RegionWatch:
         read: Callable[[], Database] = read_database,
     ) -> None:
         self._known = known
-        self._told: WeakKeyDictionary[Circuit, float] = WeakKeyDictionary()
         self._tasks = Tasks()
         self._clock = asyncio.get_running_loop().time
         self._address = settings.peers.address
@@ -51,16 +46,21 @@ class RegionWatch:
         self.own_country = country_of(settings.node.region) or self.places.lookup(self._address).country
         self._check = RegionCheck(self.places, known, self.own_country)
 
-    def start(self, pool: CircuitPool) -> None:
-        """Look at these circuits from now on."""
+    def start(self) -> None:
+        """Read the database ahead, if it is going to be asked."""
         if not self._address or is_public(self._address):
             # Who has a private address meets peers that have one too, most likely, and needs no database.
             self._tasks.spawn(asyncio.to_thread(self.places.database), "places")
-        self._tasks.spawn(self._look(pool), "regions")
 
     async def close(self) -> None:
-        """Look no more."""
+        """End what was begun."""
         await self._tasks.cancel()
+
+    def answered(self, path: Path, rtt_s: float) -> None:
+        """Take in how long the exit of a circuit took to answer."""
+        known = [found for hop in path if (found := self._known(hop.peer)) is not None]
+        if len(known) == len(path):
+            self._check.answered(known, rtt_s, self._clock())
 
     def asn_of(self, host: str) -> int | None:
         """Return the number of the autonomous system that announces an address, None for unknown."""
@@ -81,19 +81,3 @@ class RegionWatch:
             "claimed_region": found.region,
             "region_check": self.standing(found).value,
         }
-
-    async def _look(self, pool: CircuitPool) -> None:
-        while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            for circuit in pool.circuits:
-                self._take_in(circuit)
-
-    def _take_in(self, circuit: Circuit) -> None:
-        """Pass on the circuit's last round trip, once."""
-        rtt_s = circuit.rtt_s
-        if rtt_s is None or self._told.get(circuit) == rtt_s:
-            return
-        self._told[circuit] = rtt_s
-        path = [found for hop in circuit.path if (found := self._known(hop.peer)) is not None]
-        if len(path) == len(circuit.path):
-            self._check.answered(path, rtt_s, self._clock())

@@ -95,6 +95,7 @@ class RunningNode:
             asn_of=self._regions.asn_of,
             region_of=self._regions.region,
             diversity=settings.peers.diversity and not self._network.is_private,
+            on_answer=self._regions.answered,
         )
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
@@ -123,7 +124,7 @@ class RunningNode:
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
-        self._regions.start(self._tunnel.pool)
+        self._regions.start()
         if self._is_client:
             await self._start_front(self._tunnel)
         if self._role and not self._settings.peers.address:

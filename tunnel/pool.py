@@ -194,14 +194,15 @@ class CircuitPool:
         that is nobody's; of several the least blamed."""
         before = self._lost_exits.get(isolation)
 
-        def worse(found: Circuit) -> tuple[bool, int, bool, float]:
-            rank = self._rank(found.path[-1].peer, before)
-            return found.pulse.doubted, rank, found.isolation is None, self.builder.held_against(found.path)
+        def worse(found: Circuit) -> tuple[bool, int, bool]:
+            return found.pulse.doubted, self._rank(found.path[-1].peer, before), found.isolation is None
 
-        fitting = [circuit for circuit in self._usable() if circuit.isolation in (isolation, None)]
-        if not fitting:
+        order = {circuit: worse(circuit) for circuit in self._usable() if circuit.isolation in (isolation, None)}
+        if not order:
             return None
-        circuit = min(fitting, key=worse)
+        least = min(order.values())
+        best = [circuit for circuit, found in order.items() if found == least]
+        circuit = best[0] if len(best) == 1 else min(best, key=lambda found: self.builder.held_against(found.path))
         self.claim(circuit, isolation)
         self._lost_exits.pop(isolation, None)
         return circuit
@@ -333,10 +334,11 @@ class CircuitPool:
     def claim(self, circuit: Circuit, isolation: str | None) -> bool:
         if circuit.over or circuit.isolation not in (isolation, None):
             return False
-        circuit.isolation = isolation
+        if circuit.isolation != isolation:
+            circuit.isolation = isolation
+            self._wanted.set()
         if circuit not in self._circuits:
             self._add(circuit)
-        self._wanted.set()
         return True
 
     def spawn_build(self, path: Path) -> Built:

@@ -11,6 +11,7 @@ from core.errors import CircuitError, Reason
 from core.ids import PeerKey
 from tests.harness.waiting import until
 from tests.harness.wire import Board, WireEngine
+from tunnel.circuit_witness import NoWitness
 from tunnel.engines import load_engine
 from tunnel.padding import Shape
 from tunnel.path import Hop
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from core.flow import Buffer, DatagramFlow, Flow, IncomingDatagrams, IncomingFlow
+    from tunnel.circuit_witness import CircuitWitness
     from tunnel.engines.seam import Engine
     from tunnel.path import Path
     from tunnel.terminal import FlowAcceptor
@@ -161,10 +163,14 @@ class Network:
         self.keys.append(peer)
         return node
 
-    def client(self) -> Tunnel:
+    def client(self, witness: CircuitWitness | None = None) -> Tunnel:
         """Make a client; start it when the paths are set."""
         parts = TunnelParts(
-            address_ok=lambda host: True, choose=self.choose, shape=self._shape, preshared=self._preshared
+            address_ok=lambda host: True,
+            choose=self.choose,
+            shape=self._shape,
+            preshared=self._preshared,
+            witness=witness or NoWitness(),
         )
         node = Tunnel(self._engine(), parts)
         self.nodes.append(node)

@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path as Folder
 
     from core.ids import PeerKey
+    from tunnel.path import Path
 
 RELAYS = [plain(number, Role.RELAY, (host(number),)) for number in range(1, 9)]
 NL, NL2, DE = (
@@ -58,9 +59,17 @@ class Rig:
         for found in (*RELAYS, NL, NL2, DE):
             self.directory.insert(found, None)
         settings = Settings(tunnel=TunnelSettings(**tunnel))
-        self.choosing = Choosing(settings, home, self.directory, lambda _: True, diversity=True)
+        self.answers: list[tuple[Path, float]] = []
+        self.choosing = Choosing(
+            settings,
+            home,
+            self.directory,
+            lambda _: True,
+            diversity=True,
+            on_answer=lambda path, rtt_s: self.answers.append((path, rtt_s)),
+        )
         self.pool, self.links = Pool(), [object()]
-        self.choosing.attach(self.links, self.pool)  # type: ignore[arg-type]
+        self.choosing.attach(cast("Any", self.links), cast("Any", self.pool))
 
     def ends(self, count: int = 40) -> set[PeerKey]:
         return {self.choosing.choose([], None)[-1].peer for _ in range(count)}
@@ -162,6 +171,13 @@ def witness(rig: Rig, rtt_s: float = 0.2) -> tuple[PeerKey, ...]:
     rig.choosing.carried(path, 3_000_000.0)
     rig.choosing.ended(path, Reason.DONE, False)
     return tuple(peers_of(path))
+
+
+async def test_who_wants_to_know_how_long_exits_take_is_told(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    path = rig.choosing.choose([], None)
+    rig.choosing.answered(path, 0.012, 0.2)
+    assert rig.answers == [(path, 0.2)]
 
 
 async def test_peers_with_what_was_measured_of_them(tmp_path: Folder) -> None:

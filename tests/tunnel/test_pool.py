@@ -73,6 +73,28 @@ async def test_a_circuit_stays_its_keys_when_its_flows_have_ended() -> None:
             assert circuit_of(client, other) is not first
 
 
+async def test_flows_on_a_circuit_that_is_theirs_cost_no_search_for_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        await client.pool.dial(ECHO)
+        await until(lambda: client.pool.ready == 3)
+        await turns()
+        searched = 0
+        choose = client.pool.builder._choose
+
+        def counting(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+            nonlocal searched
+            searched += 1
+            return choose(avoid, last)
+
+        monkeypatch.setattr(client.pool.builder, "_choose", counting)
+        for _ in range(20):
+            await client.pool.dial(ECHO)
+            await turns(3)
+        assert searched == 0
+        await client.pool.dial(FlowRequest("echo.example", 80, "another"))
+        await until(lambda: searched)
+
+
 async def test_there_is_always_one_that_no_key_has_used() -> None:
     async with three_hops(Board().engine) as (_, client, _):
         for key in ("one", "two", "three"):
