@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +18,7 @@ from node.config import PARENT_FD_ENV
 from node.files import HomeLock, HomeTakenError, lock_holder, make_home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from node.settings import Settings
 
@@ -61,23 +61,38 @@ def run_here(settings: Settings, home: Path, announce: Callable[[dict[str, Any]]
     try:
         # Nobody else can be running here, so what an earlier node left is not true any more.
         (home / "control.json").unlink(missing_ok=True)
-        if PARENT_FD_ENV not in os.environ:
-            arguments = (home, os.getpid(), announce)
-            threading.Thread(target=_announce_when_up, args=arguments, name="announce", daemon=True).start()
         from node.app import run
 
-        return run(settings, home, ready_fd=None)
+        if PARENT_FD_ENV in os.environ:
+            return run(settings, home, ready_fd=None)
+        with _announcing(home, announce):
+            return run(settings, home, ready_fd=None)
     finally:
         lock.release()
 
 
-def _announce_when_up(home: Path, pid: int, announce: Callable[[dict[str, Any]], None]) -> None:
-    while True:
-        status = ask_status(home, pid)
-        if status is not None and status.get("state") in ("up", "blocked"):
-            announce(status | {"pid": pid})
-            return
-        time.sleep(_STEP_S)
+@contextmanager
+def _announcing(home: Path, announce: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Announce this process's node once it is up, and have nothing of that left at the end: a thread that still runs
+    while the process ends uses what is being taken down, and crashes it."""
+    stopped = threading.Event()
+
+    def wait() -> None:
+        pid = os.getpid()
+        while not stopped.is_set():
+            status = ask_status(home, pid)
+            if status is not None and status.get("state") in ("up", "blocked"):
+                announce(status | {"pid": pid})
+                return
+            stopped.wait(_STEP_S)
+
+    thread = threading.Thread(target=wait, name="announce", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(STOP_LIMIT_S)
 
 
 def start(arguments: Sequence[str], home: Path, progress: Callable[[str], None]) -> dict[str, Any]:

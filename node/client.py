@@ -79,8 +79,7 @@ class NodeClient:
                 self._token = file.read().strip()
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NoNodeError(home) from error
-        # Not through a proxy of the environment: that could be this node itself.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._opener = _opener()
 
     def status(self) -> dict[str, Any]:
         """State, route and counters. Raises as `call`."""
@@ -150,6 +149,23 @@ class NodeClient:
         if not isinstance(answer, dict):
             raise SilentNodeError(self._home, self.pid)
         return answer
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Make an opener for HTTP and nothing else.
+
+    Not through a proxy of the environment, which could be this node itself; and without TLS, for which Python reads all
+    certificates of the system each time.
+    """
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
 
 
 def _sentence(error: urllib.error.HTTPError) -> str:

@@ -127,6 +127,28 @@ def test_run_here_announces_once_when_up(home: Path, monkeypatch: pytest.MonkeyP
     assert facts == [{"state": "up", "pid": os.getpid()}]
 
 
+def test_run_here_leaves_nobody_who_still_asks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter must not end while a thread is somewhere in a library."""
+    asking, ended = threading.Event(), threading.Event()
+
+    def slow(home: Path, pid: int) -> None:
+        asking.set()
+        assert ended.wait(10)
+
+    class App:
+        @staticmethod
+        def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+            assert asking.wait(10)
+            threading.Timer(0.2, ended.set).start()
+            return 0
+
+    monkeypatch.setattr(background, "ask_status", slow)
+    monkeypatch.setitem(sys.modules, "node.app", App)
+    assert background.run_here(Settings(), home, lambda status: None) == 0
+    assert ended.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "announce"]
+
+
 def test_the_program_is_this_one() -> None:
     command, folder = background.program()
     assert command == [sys.executable, "-m", "node"]

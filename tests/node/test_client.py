@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +49,26 @@ async def test_asks_a_real_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(NoNodeError):
         await asyncio.to_thread(client.status)
     assert ask_status(tmp_path, os.getpid()) is None
+
+
+async def test_asking_reads_no_certificates_and_no_other_schemes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control(Node(), tmp_path)
+    await control.start(0)
+
+    def loaded(context: ssl.SSLContext, purpose: object = None) -> None:
+        raise AssertionError("certificates were read")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", loaded)
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", loaded)
+    client = NodeClient(tmp_path)
+    assert await asyncio.to_thread(client.status) == {"state": "up"}
+    for url in ("file:///etc", "https://127.0.0.1:9", "ftp://127.0.0.1:9"):
+        client.url = url
+        with pytest.raises(SilentNodeError):
+            await asyncio.to_thread(client.status)
+    await control.stop()
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"url": "u", "token_file": "/none", "pid": 1}'])
