@@ -252,6 +252,7 @@ async def test_a_reset_of_one_direction_is_answered_with_one_of_both(answering: 
         connection.write(stream, b"first")
         await until(lambda: stream in heard.data)
         connection._quic.reset_stream(stream, 0)
+        connection._quic._wake(connection._quic._streams[stream])  # as whatever else changes a stream does
         connection._send_soon()
         await until(lambda: heard.reset == [stream])
         assert both.accepted[0].reset == [stream]
