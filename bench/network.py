@@ -100,7 +100,7 @@ def _process(command: Sequence[str], what: str) -> Iterator[str]:
 @contextmanager
 def demo(*options: str) -> Iterator[Network]:
     """Run the demo network, whose exits reach this machine."""
-    command = ["node", "demo", "--json", "--allow-destination", "127.0.0.0/8", *options]
+    command = ["node", "demo", "--json", "--find", "gossip", "--allow-destination", "127.0.0.0/8", *options]
     with _process(command, "the demo network") as line:
         yield Network(json.loads(line))
 

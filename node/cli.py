@@ -31,6 +31,11 @@ _DOWN: Final[dict[str, Any]] = {
     "peer_id": "",
     "network": "",
     "not_hidden": "",
+    "dht": "",
+}
+_DHT: Final = {
+    "on": "; the DHT is asked for more",
+    "missing": "; the DHT is not asked: libtorrent is not installed",
 }
 
 
@@ -90,7 +95,7 @@ def _status_text(answer: dict[str, Any]) -> str:
     if answer["not_hidden"]:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
-    lines.append(f"peers     {plain(answer['peers'])} known")
+    lines.append(f"peers     {plain(answer['peers'])} known{_DHT.get(answer['dht'], '')}")
     if answer["peer_id"]:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
     return "\n".join(lines)

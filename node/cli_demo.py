@@ -31,6 +31,13 @@ _MAX_NODES = 200
     show_default=True,
     help="What carries the links; mixed: the two by turns.",
 )
+@click.option(
+    "--find",
+    type=click.Choice(["dht", "gossip", "both"]),
+    default="both",
+    show_default=True,
+    help="How nodes find each other: in a DHT of their own, by gossip from a first peer, or both.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the proxy; 0: any free one.")
 @click.option(
     "--resolver", type=SettingType("exit.resolver", "HOST:PORT"), default="", help="Name server of the exits."

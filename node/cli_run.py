@@ -26,6 +26,7 @@ _ALLOW = click.option(
     type=SettingType("peers.allow_addresses", "CIDR", many=True),
     help="A private network in which peers may be dialled. Repeatable.",
 )
+_DHT = click.option("--dht/--no-dht", default=None, help="Whether peers are looked for in BitTorrent's DHT.")
 _ENGINE = click.option("--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links.")
 _PORT = click.IntRange(0, 65535)
 _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
@@ -35,6 +36,7 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @_BOOTSTRAP
+@_DHT
 @click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
 @click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
 @click.option(
@@ -68,6 +70,7 @@ def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, *
 @click.option("--port", type=_PORT, help="UDP port of the links; 0: any free one.")
 @click.option("--address", type=SettingType("peers.address", "IP"), help="Address at which peers reach this machine.")
 @_BOOTSTRAP
+@_DHT
 @_ENGINE
 @_ALLOW
 @click.pass_context
@@ -97,6 +100,7 @@ def down(home: Path, as_json: bool) -> None:
 
 def _overrides(flags: dict[str, Any], names: dict[str, str]) -> dict[str, object]:
     names = names | {"engine": "node.engine", "bootstrap": "peers.bootstrap", "allow_address": "peers.allow_addresses"}
+    names |= {"dht": "peers.dht"}
     return {name: flags[flag] for flag, name in names.items() if flags[flag] not in (None, ())}
 
 

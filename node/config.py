@@ -207,3 +207,5 @@ def _check_together(settings: Settings, places: Mapping[str, str]) -> None:
             places["proxy.listen"],
             "proxy.listen is not a loopback address, so others could use this port; set proxy.password as well",
         )
+    if not settings.peers.gossip and not settings.peers.dht:
+        raise ConfigError(places["peers.gossip"], "gossip and the DHT are both off, so no peer would be found")

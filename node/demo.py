@@ -50,7 +50,7 @@ class Demo:
         self._options = options
         self._folder = folder
         self._say = say
-        self._members = plan(options, folder, free_udp_ports(options.relays + options.exits))
+        self._members = plan(options, folder, free_udp_ports(2 * (options.relays + options.exits) + 1))
         self._children = Children(*command, self._child_ended)
         self._ready = False
         self._fatal = asyncio.Event()
@@ -71,7 +71,7 @@ class Demo:
         # Its keys are made here, so that the others know its name before it runs and all can start at once.
         bootstrap = f"{first.multiaddr}/p2p/{Identity.load(make_home(first.home) / KEYS_NAME).peer_id}"
         for member in self._members:
-            await self._launch(member, "" if member is first else bootstrap)
+            await self._launch(member, "" if member is first or options.find == "dht" else bootstrap)
         await self._wait(self._members, self._is_ready, deadline)
         self._ready = True
         return self._facts()
@@ -91,9 +91,11 @@ class Demo:
 
     async def _launch(self, member: Member, bootstrap: str) -> None:
         make_home(member.home)
-        write_private(member.home / CONFIG_NAME, settings_text(member, self._options, bootstrap))
+        first = self._members[0].dht_endpoint
+        write_private(member.home / CONFIG_NAME, settings_text(member, self._options, bootstrap, first))
         command = "up" if member.role == "client" else "share"
-        arguments = [command, "--foreground", "--home", str(member.home)]
+        dht = "--no-dht" if self._options.find == "gossip" else "--dht"
+        arguments = [command, "--foreground", dht, "--home", str(member.home)]
         member.child = await self._children.start(member.name, arguments, member.home)
 
     async def _wait(self, members: list[Member], done: Callable[[Member], bool], deadline: float) -> None:

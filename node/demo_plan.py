@@ -22,6 +22,8 @@ FIRST_ADDRESS: Final = "127.20.0.1"
 _NETWORK: Final = "127.0.0.0/8"
 _FIRST_NET: Final = 20
 _EGRESS_NET: Final = 22
+CLIENT_ADDRESS: Final = "127.19.0.1"
+"""Of the client in the DHT; its links have no address of their own."""
 _MIXED: Final = ("aiopquic", "aioquic")
 
 
@@ -43,6 +45,7 @@ class DemoOptions:
         exit_regions: what the exits say about their place, by turns; empty for nothing.
         regions: where the client wants its exit, the preferred first; empty for anywhere.
         home: folder of the network, kept at the end; None for one that is removed.
+        find: how its nodes find each other: `gossip` from a first peer, a `dht` of their own, or `both`.
     """
 
     relays: int = 4
@@ -57,6 +60,7 @@ class DemoOptions:
     exit_regions: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     home: Path | None = None
+    find: str = "both"
 
     @property
     def path_hops(self) -> int:
@@ -74,6 +78,7 @@ class Member:
         home: its folder.
         address: the loopback address that it announces; empty for the client.
         port: its UDP port; 0 for the client.
+        dht_port: UDP port of its node in the DHT.
         egress: the address that an exit connects from; empty for others.
         region: what it says about its place; may be empty.
         engine: what carries its links.
@@ -87,6 +92,7 @@ class Member:
     egress: str = ""
     region: str = ""
     engine: str = "auto"
+    dht_port: int = 0
     child: Child | None = None
     status: dict[str, Any] = field(default_factory=dict)
 
@@ -95,6 +101,12 @@ class Member:
         """Where its links go, such as `/ip4/127.20.0.1/udp/41001/quic-v1`; empty for the client."""
         return f"/ip4/{self.address}/udp/{self.port}/quic-v1" if self.address else ""
 
+    @property
+    def dht_endpoint(self) -> str:
+        """Where it stands in the DHT, such as `127.20.0.1:41002`; the client at an address of its own too, since the
+        nodes of the DHT want their neighbours to be in different networks."""
+        return f"{self.address or CLIENT_ADDRESS}:{self.dht_port}"
+
 
 def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Member]:
     """Name the members: relays, exits, and the client last, whose home is the network's folder itself.
@@ -102,12 +114,12 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
     Args:
         options: what the network shall be.
         folder: the network's folder.
-        ports: a UDP port for each relay and exit.
+        ports: UDP ports: one for each relay and exit, then one in the DHT for each node.
     """
     regions = options.exit_regions or ("",)
     nets = [net for net in range(_FIRST_NET, 256) if net != _EGRESS_NET]
     members = []
-    for index, port in enumerate(ports):
+    for index, port in enumerate(ports[: options.relays + options.exits]):
         role: Literal["relay", "exit"] = "relay" if index < options.relays else "exit"
         number = index + 1 if role == "relay" else index - options.relays + 1
         name = f"{role}-{number}"
@@ -117,22 +129,29 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
     members.append(Member("client", "client", folder))
     for index, member in enumerate(members):
         member.engine = _MIXED[index % len(_MIXED)] if options.engine == "mixed" else options.engine
+        member.dht_port = ports[options.relays + options.exits + index]
     return members
 
 
-def settings_text(member: Member, options: DemoOptions, bootstrap: str) -> str:
+def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: str) -> str:
     """Write the settings file of a member.
 
     Args:
         member: the node.
         options: what the network shall be.
         bootstrap: multiaddr of the peer to begin with; empty for the first node.
+        first: where the DHT's first node stands.
     """
+    found = {
+        "gossip": options.find != "dht",
+        "dht_listen": member.dht_endpoint,
+        "dht_nodes": [first] if first != member.dht_endpoint else [],
+    }
     peers = {"port": member.port, "bootstrap": [bootstrap] if bootstrap else [], "allow_addresses": [_NETWORK]}
     tables: dict[str, dict[str, Any]] = {
         "node": {"roles": [member.role], "engine": member.engine}
         | ({"region": member.region} if member.region else {}),
-        "peers": peers | {"address": member.address},
+        "peers": peers | found | {"address": member.address},
         "control": {"port": 0},
     }
     if member.role == "client":

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import random
+import secrets
 import time
 from contextlib import suppress
 from functools import lru_cache
@@ -21,7 +22,7 @@ from peers.descriptor import Descriptor, Role
 from peers.directory import Directory
 from peers.gossip import Gossip
 from peers.invite import Invite
-from peers.networks import PUBLIC_NAME, Network
+from peers.networks import NONCE_BYTES, PUBLIC_NAME, Network
 from peers.paths import path_of
 from tunnel.path import Hop
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from node.settings import PeersSettings
+    from peers.addresses import Address
     from peers.identity import Identity
     from peers.onion import OnionKeys
     from tunnel.link import Link
@@ -54,6 +56,10 @@ SETTLE_S: Final = 0.05
 FIRST_PAUSE_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 30.0
 ADDRESSES_REMEMBERED: Final = 1 << 14
+LINKS_KEPT: Final = 4
+"""Who has more links than this does not keep one that was made to learn who is there."""
+FROM_DHT: Final = "dht"
+"""The source of all that was found through the DHT."""
 STORE_NAME: Final = "peers"
 PUBLIC: Final = Invite(Network(PUBLIC_NAME))
 NO_ONION_KEY: Final = bytes(32)
@@ -81,6 +87,12 @@ class Peering:
         membership: the network, and peers to begin with.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
 
+    Attributes:
+        network: which network this is.
+        identity, roles: as given.
+        address: where others reach this node, as its descriptor says.
+        directory: the peers that are known.
+
     Raises:
         ConfigError: there are bootstrap peers in a private network, where only the invite can name them.
     """
@@ -101,10 +113,11 @@ class Peering:
         asn_of: Callable[[str], int | None] = lambda host: None,
     ) -> None:
         self._settings = settings
+        self.identity = identity
+        self.roles = roles
+        self.address: Address | None = None
         self._store = home / STORE_NAME
-        self._identity = identity
         self._onion = onion
-        self._roles = roles
         self._region = region
         self._operator = operator.encode()
         self._exit_policy = exit_policy
@@ -142,6 +155,22 @@ class Peering:
     def descriptor(self) -> bytes | None:
         return self._own
 
+    def sealed(self) -> bytes | None:
+        """The own descriptor for the DHT; None if there is none that fits."""
+        if self._own is None:
+            return None
+        try:
+            return self.network.seal(self._own, secrets.token_bytes(NONCE_BYTES))
+        except DecodeError:
+            _log.warning("the descriptor is too long for the DHT: name fewer addresses, or a shorter policy")
+            return None
+
+    def tell(self, proof: bytes) -> bytes | None:
+        """What whoever asks is told of this node before there is a link."""
+        if not self.network.may_ask(proof, (self.address,) if self.address else (), time.time()):
+            return None
+        return self.sealed() if self.network.is_private else self._own
+
     def invite(self) -> Invite:
         """Invite to this network, naming this node if others can reach it, and some that it knows."""
         own = [] if self._own is None else [Descriptor.decode(self._own, time.time())]
@@ -161,19 +190,19 @@ class Peering:
         Args:
             port: the UDP port that links come in on.
         """
-        if self._identity is None or self._onion is None:
+        if self.identity is None or self._onion is None:
             return
         now = int(time.time())
         self._published_at = now
         self._sequence = max(self._sequence + 1, now)
-        address = self._settings.address
+        self.address = (self._settings.address, port) if self._settings.address else None
         self._own = Descriptor.sign(
-            self._identity,
+            self.identity,
             self._onion.publics,
             sequence=self._sequence,
             expiry=now + DESCRIPTOR_LIFE_S,
-            roles=self._roles,
-            addresses=((address, port),) if address else (),
+            roles=self.roles,
+            addresses=(self.address,) if self.address else (),
             region=self._region,
             exit_policy=self._exit_policy,
             operator=self._operator,
@@ -188,9 +217,10 @@ class Peering:
             _log.warning("the file of known peers cannot be read: %s", type(error).__name__)
         else:
             _log.info("%d peers known from before", kept)
-        self._tasks.spawn(self._spread(), "gossip")
+        if self._settings.gossip:
+            self._tasks.spawn(self._spread(), "gossip")
+            self._tasks.spawn(self._stay_linked(), "bootstrap")
         self._tasks.spawn(self._tidy(), "directory")
-        self._tasks.spawn(self._stay_linked(), "bootstrap")
         self._tasks.spawn(self._renew(port), "descriptor")
 
     async def close(self) -> None:
@@ -208,6 +238,8 @@ class Peering:
     # -- gossip
 
     def link_up(self, link: Link) -> None:
+        if not self._settings.gossip:
+            return
         gossip = self._gossip[link] = Gossip(self.directory, self.descriptor)
         self._say(link, gossip.start(time.time()))
 
@@ -226,8 +258,11 @@ class Peering:
             return
         self._say(link, answers)
         if self.directory.revision != before:
-            self._news.set()
-            self._on_news()
+            self._learned()
+
+    def _learned(self) -> None:
+        self._news.set()
+        self._on_news()
 
     @staticmethod
     def _say(link: Link, messages: list[bytes]) -> None:
@@ -323,14 +358,63 @@ class Peering:
                 return True
         return False
 
+    # -- what the DHT says
+
+    async def meet(self, address: Address) -> bool:
+        """Make a link to whoever is at an address, and learn who that is. It is kept if there are few.
+
+        Args:
+            address: where somebody said that a peer is.
+
+        Returns:
+            Whether a peer is there, in this network, who says of himself that he is.
+        """
+        assert self._links is not None
+        links, met = self._links, []
+
+        def verify(raw: bytes) -> Hop:
+            descriptor = Descriptor.decode(self.network.open(raw) if self.network.is_private else raw, time.time())
+            if address not in descriptor.addresses or (self.identity and descriptor.peer == self.identity.peer):
+                raise DecodeError("descriptor", "of another peer")
+            met.append(descriptor)
+            return path_of([descriptor])[0]
+
+        proof = self.network.ask(address, time.time())
+        try:
+            await links.meet(address, proof, verify, keep=lambda: sum(1 for _ in links) <= LINKS_KEPT)
+        except LinkError:
+            return False
+        if self.directory.insert(met[0], FROM_DHT):
+            self._learned()
+        return True
+
+    def found(self, peer: PeerKey, sealed: bytes) -> bool:
+        """Take a descriptor that was found under a peer's name.
+
+        Args:
+            peer: the name.
+            sealed: what was found.
+
+        Returns:
+            Whether it is this peer's, and valid.
+        """
+        try:
+            descriptor = Descriptor.decode(self.network.open(sealed), time.time())
+        except DecodeError:
+            return False
+        if descriptor.peer != peer:
+            return False
+        if self.directory.insert(descriptor, FROM_DHT):
+            self._learned()
+        return True
+
     def _verifier(self, peer: PeerKey) -> Callable[[bytes], Hop]:
         def verify(raw: bytes) -> Hop:
             descriptor = Descriptor.decode(raw, time.time())
             if descriptor.peer != peer:
                 raise DecodeError("descriptor", "of another peer")
             if descriptor.raw and self.directory.insert(descriptor, None):
-                self._news.set()
-                self._on_news()
+                self._learned()
             return path_of([descriptor])[0]
 
         return verify

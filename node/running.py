@@ -16,6 +16,7 @@ from exits.resolver import SystemResolver, UdpResolver
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
+from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.networks import membership
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+    from core.ids import PeerKey
     from node.settings import Settings
     from tunnel.circuit import Circuit
 
@@ -97,6 +99,7 @@ class RunningNode:
             diversity=settings.peers.diversity and not self._network.is_private,
             on_answer=self._regions.answered,
         )
+        self._discovery = Discovery(settings.peers, home, self._peering, self._in_need, self._missing_guards)
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -124,6 +127,7 @@ class RunningNode:
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
+        self._discovery.start()
         self._regions.start()
         if self._is_client:
             await self._start_front(self._tunnel)
@@ -159,6 +163,7 @@ class RunningNode:
             onion_keys=self._onion.privates if self._onion else [],
             descriptor=peering.descriptor,
             locate=peering.locate,
+            find=self._discovery.find,
             choose=self._choosing.choose,
             tried=self._choosing.tried,
             rank=self._choosing.rank,
@@ -170,7 +175,7 @@ class RunningNode:
             link_down=peering.link_down,
             gossip=peering.gossip,
             preshared=self._network.preshared,
-            hidden=self._network.is_private,
+            tell=peering.tell,
         )
 
     def _make_egress(self) -> Egress:
@@ -193,6 +198,7 @@ class RunningNode:
         if self._front is not None:
             await self._front.stop()
         await self._regions.close()
+        await self._discovery.close()
         await self._peering.close()
         if self._tunnel is not None:
             await self._tunnel.close()
@@ -201,6 +207,16 @@ class RunningNode:
         if self._resolver is not None:
             await self._resolver.close()
         await self._control.stop()
+
+    # -- what is missing
+
+    def _in_need(self) -> bool:
+        if self._tunnel is None:
+            return False
+        return not self._tunnel.pool.ready if self._is_client else not any(True for _ in self._tunnel.links)
+
+    def _missing_guards(self) -> list[PeerKey]:
+        return [peer for peer in self._choosing.pins.guards.peers if self._peering.directory.get(peer) is None]
 
     # -- what became known
 
@@ -226,7 +242,8 @@ class RunningNode:
             return "up", ""
         failure = self._tunnel.pool.failure
         if not len(self._peering.directory):
-            reason = f"No peers are known yet. {_ASK_FOR_PEERS[self._network.is_private]}"
+            looked_for = "They are being looked for in the DHT. " if self._discovery.state == "on" else ""
+            reason = f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._network.is_private]}"
         else:
             reason = (failure or Reason.NO_PATH).sentence
         return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
@@ -251,6 +268,7 @@ class RunningNode:
             "not_hidden": not_hidden(hops),
             "flows": flows,
             "peers": len(self._peering.directory),
+            "dht": self._discovery.state,
             "circuits": len(circuits),
             "relayed_circuits": tunnel.relay.circuit_count if tunnel is not None else 0,
             "proxy": join_endpoint(*front.address) if front is not None else "",

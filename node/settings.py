@@ -16,6 +16,7 @@ MODE_HOPS: Final = {"speed": 2, "balanced": 3, "privacy": 3}
 """Hops of a path where `tunnel.hops` is 0."""
 
 _REGION_PATTERN: Final = "[A-Z]{2}(-[A-Z0-9]{1,5})?"
+_HOST: Final = re.compile(r"(?=.{1,253}$)[0-9A-Za-z]([0-9A-Za-z-]{0,62}\.?)*[A-Za-z]")
 _MULTIADDR: Final = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]{1,255}/udp/[0-9]{1,5}/quic-v1/p2p/[1-9A-HJ-NP-Za-km-z]{40,64}"
 )
@@ -67,6 +68,13 @@ def _is_endpoint(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_host_and_port(text: str) -> bool:
+    if _is_endpoint(text):
+        return True
+    host, _, port = text.rpartition(":")
+    return _HOST.fullmatch(host) is not None and re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= 65535
 
 
 def _is_peer(text: str) -> bool:
@@ -157,6 +165,8 @@ _PORT: Final = Rule("a port number, 0 to 65535 (0: any free one)", _between(0, 6
 _ADDRESS: Final = Rule('an IP address that peers can reach, or ""', _optional(_is_ip))
 _PEERS: Final = Rule('a list of peers, such as ["/ip4/203.0.113.7/udp/4433/quic-v1/p2p/12D3Koo…"]', _each(_is_peer))
 _NETWORKS: Final = Rule('a list of networks, such as ["127.0.0.0/8"]', _each(_is_network))
+_DHT_LISTEN: Final = Rule('an IP address and a UDP port, such as "192.0.2.7:6881", or ""', _optional(_is_endpoint))
+_DHT_NODES: Final = Rule('a list of hosts and ports, such as ["router.bittorrent.com:6881"]', _each(_is_host_and_port))
 _SWITCH: Final = Rule("true or false")
 _RESOLVER: Final = Rule(
     'the IP address and port of a name server, such as "9.9.9.9:53", or "" for the system\'s', _optional(_is_endpoint)
@@ -223,6 +233,14 @@ class PeersSettings(_Section, frozen=True):
     bootstrap: Annotated[tuple[str, ...], _PEERS] = ()
     allow_addresses: Annotated[tuple[str, ...], _NETWORKS] = ()
     diversity: Annotated[bool, _SWITCH] = True
+    gossip: Annotated[bool, _SWITCH] = True
+    dht: Annotated[bool, _SWITCH] = True
+    dht_listen: Annotated[str, _DHT_LISTEN] = ""
+    dht_nodes: Annotated[tuple[str, ...], _DHT_NODES] = (
+        "router.bittorrent.com:6881",
+        "dht.libtorrent.org:25401",
+        "dht.transmissionbt.com:6881",
+    )
 
 
 class ExitSettings(_Section, frozen=True):

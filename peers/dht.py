@@ -26,6 +26,10 @@ MAX_VALUE_BYTES: Final = 996
 """A value of 1,000 bytes in bencoding; a longer one is refused by nodes without a word. Source: BEP 44."""
 
 ITEM_LIFE_S: Final = 7200
+UPLOAD_PER_S: Final = 50_000
+"""Bytes in a second, beyond which questions stay unanswered; a small DHT's nodes get every question of each other."""
+PACKETS_PER_S: Final = 20
+"""A node that sends more for ten seconds is not heard for five minutes. Others allow five: ask them for less."""
 
 SEARCH_S: Final = 20.0
 """Answers about addresses are taken for so long; the DHT does not say when it has asked everybody."""
@@ -62,6 +66,9 @@ class Dht:
     Args:
         options: how to take part.
 
+    Attributes:
+        entered: set when the first nodes have answered, or there are none.
+
     Raises:
         ConfigError: libtorrent is not installed.
     """
@@ -69,6 +76,7 @@ class Dht:
     def __init__(self, options: DhtOptions) -> None:
         self._lt = lt = _libtorrent()
         self._loop = asyncio.get_running_loop()
+        self.entered = asyncio.Event()
         self._searches: dict[bytes, Callable[[list[Address]], None]] = {}
         self._items: dict[tuple[bytes, bytes], _Answers] = {}
         self._puts: dict[tuple[bytes, bytes], asyncio.Future[int]] = {}
@@ -76,10 +84,12 @@ class Dht:
             lt.dht_get_peers_reply_alert: self._addresses_came,
             lt.dht_mutable_item_alert: self._item_came,
             lt.dht_put_alert: self._put_done,
+            lt.dht_bootstrap_alert: lambda _: self.entered.set(),
         }
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self._read_only = options.read_only
         self._session = lt.session(_settings(lt, options))
         self._loop.add_reader(self._reader, self._alerts_came)
         self._session.set_alert_fd(self._writer.fileno())
@@ -107,6 +117,12 @@ class Dht:
 
     # -- nodes
 
+    def serve(self, serving: bool) -> None:
+        """Answer others' questions from now on, or only ask. Source: BEP 43."""
+        if serving is self._read_only:
+            self._read_only = not serving
+            self._session.apply_settings({"dht_read_only": self._read_only})
+
     def add_nodes(self, nodes: Iterable[Address]) -> None:
         """Ask these first: remembered nodes."""
         for node in nodes:
@@ -133,14 +149,18 @@ class Dht:
         self._session.dht_announce(self._lt.sha1_hash(key), port, 0)
 
     async def search(self, key: bytes, found: Callable[[list[Address]], None], limit_s: float = SEARCH_S) -> None:
-        """Ask for addresses under a key. Cancel it when enough are known.
+        """Ask for addresses under a key. Cancel it when enough are known. If the key is asked for already, ask once
+        more, and leave the answers to whom they are told.
 
         Args:
             key: 20 bytes.
             found: told the addresses as they come, repeated ones too.
             limit_s: how long answers are listened for.
         """
-        if key in self._searches or len(self._searches) >= MAX_SEARCHES:
+        if key in self._searches:
+            self._session.dht_get_peers(self._lt.sha1_hash(key))
+            return
+        if len(self._searches) >= MAX_SEARCHES:
             return
         self._searches[key] = found
         try:
@@ -277,6 +297,8 @@ def _settings(lt: Any, options: DhtOptions) -> dict[str, Any]:
         "dht_bootstrap_nodes": ",".join(f"{host}:{port}" for host, port in options.routers),
         "dht_read_only": options.read_only,
         "dht_item_lifetime": ITEM_LIFE_S,
+        "dht_upload_rate_limit": UPLOAD_PER_S,
+        "dht_block_ratelimit": PACKETS_PER_S,
         "alert_mask": int(kinds.dht_notification | kinds.dht_operation_notification),
         "alert_queue_size": MAX_ALERTS,
     }

@@ -20,7 +20,7 @@ MAX_PER_HOST: Final = 2
 MAX_PER_NETWORK: Final = 16
 MAX_WAITING: Final = 512
 MAX_TRIED: Final = 4096
-TRIED_AGAIN_S: Final = 900.0
+TRIED_AGAIN_S: Final = 60.0
 """An address that was taken is not taken again for so long, whatever came of it."""
 
 

@@ -57,6 +57,11 @@ class Identity:
         """The peer's name as people and addresses write it."""
         return peer_id(self.peer)
 
+    @property
+    def seed(self) -> bytes:
+        """The private signing key, 32 bytes, for what signs by itself: items in the DHT."""
+        return self._signing.private_bytes_raw()
+
     def sign(self, data: bytes) -> bytes:
         """Sign with the peer's name.
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 
+os.environ["MACROVPN_PEERS_DHT"] = "false"
+"""No test asks the world's DHT. Those that have one of their own switch it on by a flag."""
+
 settings.register_profile("deep", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "5000")), deadline=None)
 if "HYPOTHESIS_PROFILE" in os.environ:
     settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])

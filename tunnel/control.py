@@ -2,7 +2,7 @@
 
 Records before the handshake are in the clear:
 
-    WANT_DESCRIPTOR 16                     a dialler that knows only a peer id asks for the signed descriptor
+    WANT_DESCRIPTOR 16 ‖ proof             a dialler without a link key asks for the descriptor; public: no proof
     DESCRIPTOR      17 ‖ descriptor
     initiation      type 1, 1,332 bytes
     response        type 2, 1,180 bytes
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 WANT_DESCRIPTOR: Final = 16
 DESCRIPTOR: Final = 17
 MAX_DESCRIPTOR: Final = 996
+MAX_PROOF: Final = 32
 VERSION: Final = 1
 
 _HELLO: Final = struct.Struct(">HB")
@@ -114,7 +115,7 @@ class ControlMachine:
         static: own static key.
         local_index: own session index, 32 bits.
         entropy: returns as many random bytes as asked for.
-        descriptor: returns the own signed descriptor for whoever asks; None at a client, and in a private network.
+        tell: what to tell whoever asks with a proof (at most 32 bytes), at most 996 bytes; None for nothing.
         preshared: the network's preshared key, 32 bytes.
     """
 
@@ -123,13 +124,13 @@ class ControlMachine:
         static: X25519PrivateKey,
         local_index: int,
         entropy: Entropy,
-        descriptor: Callable[[], bytes | None],
+        tell: Callable[[bytes], bytes | None],
         preshared: bytes = NO_PSK,
     ) -> None:
         self._static = static
         self._local_index = local_index
         self._entropy = entropy
-        self._descriptor = descriptor
+        self._tell = tell
         self._preshared = preshared
         self._initiator: Initiator | None = None
         self._peer_static = b""
@@ -146,10 +147,14 @@ class ControlMachine:
 
     # -- the dialling side
 
-    def want_descriptor(self) -> None:
-        """Ask for the other side's descriptor."""
+    def want_descriptor(self, proof: bytes = b"") -> None:
+        """Ask for the other side's descriptor.
+
+        Args:
+            proof: at most 32 bytes that show the right to ask; none in a public network.
+        """
         self._enter(State.WANTING)
-        self.outgoing.append(bytes([WANT_DESCRIPTOR]))
+        self.outgoing.append(bytes([WANT_DESCRIPTOR]) + proof)
 
     def initiate(self, peer_static: bytes, timestamp: bytes) -> None:
         """Send the initiation to a side whose static key (32 bytes) is known.
@@ -203,8 +208,8 @@ class ControlMachine:
         self.outgoing.append(self._sealed.seal(bytes([kind]) + body))
 
     def _first(self, record: bytes) -> list[Event]:
-        if record[0] == WANT_DESCRIPTOR and len(record) == 1:
-            own = None if self._told else self._descriptor()
+        if record[0] == WANT_DESCRIPTOR and len(record) <= 1 + MAX_PROOF:
+            own = None if self._told else self._tell(record[1:])
             if own is None:
                 raise DecodeError("control", "asked twice" if self._told else "there is no descriptor for strangers")
             self._told = True

@@ -90,7 +90,7 @@ class Link:
         events: whom to tell.
         on_closed: called once, when the connection is gone.
         dialled: whether this side opened the connection.
-        verify: reads the descriptor that answers a dial by peer id alone; returns its link key and the time as TAI64N.
+        verify: reads the descriptor that answers `want_descriptor`; returns its link key and the time as TAI64N.
 
     Attributes:
         watch: whether the neighbour's event loop runs.
@@ -143,9 +143,9 @@ class Link:
         self._machine.initiate(peer_static, timestamp)
         self._flush()
 
-    def want_descriptor(self) -> None:
-        """Ask a neighbour of whom only the peer id is known for its descriptor; the handshake follows by itself."""
-        self._machine.want_descriptor()
+    def want_descriptor(self, proof: bytes = b"") -> None:
+        """Ask a neighbour whose link key is not known for its descriptor; the handshake follows by itself."""
+        self._machine.want_descriptor(proof)
         self._flush()
 
     def _is_up(self, static: bytes, keys: Keys) -> None:

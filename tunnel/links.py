@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from tunnel.path import Hop, PathWitness
 
 
-def _nothing() -> None:
-    """What strangers are told of this node."""
-
-
 class Links:
     """Listens, dials and remembers.
 
@@ -42,7 +38,7 @@ class Links:
         events: whom every link tells.
         address_ok: whether a peer may be dialled at an IP literal.
         preshared: as the attribute.
-        hidden: give the own descriptor to nobody before the link is up.
+        tell: what to tell whoever asks, before a link is up, with a proof; None for nothing.
 
     Attributes:
         preshared: the network's preshared key, 32 bytes, for links and for the hops of circuits.
@@ -57,8 +53,7 @@ class Links:
         events: LinkEvents,
         address_ok: Callable[[str], bool],
         preshared: bytes = NO_PSK,
-        *,
-        hidden: bool = False,
+        tell: Callable[[bytes], bytes | None] = lambda proof: None,
     ) -> None:
         self._engine = engine
         self._link_key = link_key
@@ -66,7 +61,7 @@ class Links:
         self._events = events
         self._address_ok = address_ok
         self.preshared = preshared
-        self._hidden = hidden
+        self._tell = tell
         self._by_peer: dict[PeerKey, Link] = {}
         self._dialling: dict[PeerKey, asyncio.Task[Link | LinkError]] = {}
         self._all: set[Link] = set()
@@ -80,8 +75,7 @@ class Links:
 
     def _machine(self) -> ControlMachine:
         static = self._link_key or private_key(secrets.token_bytes(32))
-        descriptor = _nothing if self._hidden else self._descriptor
-        return ControlMachine(static, secrets.randbits(32), secrets.token_bytes, descriptor, self.preshared)
+        return ControlMachine(static, secrets.randbits(32), secrets.token_bytes, self._tell, self.preshared)
 
     def _accepted(self, connection: Connection) -> Link:
         link = Link(connection, self._machine(), self._events, self._closed, dialled=False)
@@ -130,6 +124,36 @@ class Links:
             return link
 
         return await self._shared(peer, dial)
+
+    async def meet(
+        self, address: Address, proof: bytes, verify: Callable[[bytes], Hop], keep: Callable[[], bool]
+    ) -> None:
+        """Make a link to whoever is at an address.
+
+        Args:
+            address: where somebody is said to be.
+            proof: shows the right to ask for the descriptor; at most 32 bytes.
+            verify: reads the descriptor; raises DecodeError when it is not what should be there.
+            keep: whether the new link stays; asked when it is up. It never does if there is one to this peer.
+
+        Raises:
+            LinkError: no answer, or a wrong one.
+        """
+        met: list[Hop] = []
+
+        def learn(raw: bytes) -> tuple[bytes, bytes]:
+            met.append(verify(raw))
+            return met[0].link_key, tai64n(time.time())
+
+        patience = (FIRST_DIAL_S, LINK_HANDSHAKE_S)
+        link = await self._connect(address, lambda link: link.want_descriptor(proof), learn, patience)
+        peer = met[0].peer
+        standing = self._by_peer.get(peer)
+        if (standing is not None and standing.is_up) or not keep():
+            link.close()
+            return
+        link.peer = peer
+        self._by_peer[peer] = link
 
     async def _shared(self, peer: PeerKey, dial: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
         """One dial per peer at a time; all who ask meanwhile wait for the same one."""

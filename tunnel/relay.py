@@ -36,7 +36,7 @@ from tunnel.wireguard.primitives import public_bytes
 from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -159,6 +159,7 @@ class Relay:
         relays: whether this peer extends circuits to others.
         acceptor: who makes connections at the end of a circuit; None when this peer is no exit.
         memory: the node's.
+        find: looks for a peer that is not known, for about a second.
     """
 
     def __init__(
@@ -169,10 +170,12 @@ class Relay:
         relays: bool,
         acceptor: FlowAcceptor | None,
         memory: Memory,
+        find: Callable[[PeerKey], Awaitable[None]],
     ) -> None:
         self._onions: dict[bytes, _Onion] = {}
         self._links = links
         self._locate = locate
+        self._find = find
         self._relays = relays
         self._acceptor = acceptor
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
@@ -305,6 +308,9 @@ class Relay:
         if not self._relays:
             raise LinkError(Reason.NOT_ALLOWED)
         hop = self._locate(peer)
+        if hop is None:
+            await self._find(peer)
+            hop = self._locate(peer)
         if hop is None:
             raise LinkError(Reason.UNKNOWN_PEER)
         return await self._links.to(hop)

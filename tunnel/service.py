@@ -15,7 +15,7 @@ from tunnel.relay import Relay
 from tunnel.wireguard.noise import NO_PSK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import ExitRank, Hop, Path, PathChooser, PathWitness
     from tunnel.terminal import FlowAcceptor
+
+
+async def _nobody(peer: PeerKey) -> None:
+    """Where nobody is looked for."""
 
 
 def _no_path(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
@@ -42,6 +46,7 @@ class TunnelParts:
         onion_keys: keys that creations may be made for; none at a client.
         descriptor: the own signed descriptor; returns None at a client.
         locate: verified keys and addresses of a peer.
+        find: looks for a peer that is not known, for about a second.
         choose: a path that avoids some peers, and ends at an exit if one is named; raises CircuitError. Nodes that
             only serve have none.
         tried: told how each creation of this node's own circuits went.
@@ -54,7 +59,7 @@ class TunnelParts:
         link_down: told of each link that went.
         gossip: told of each gossip message.
         preshared: the network's preshared key, 32 bytes.
-        hidden: tell nobody the own descriptor before a link is up.
+        tell: what to tell whoever asks, before a link is up, with a proof; None for nothing.
     """
 
     address_ok: Callable[[str], bool]
@@ -62,6 +67,7 @@ class TunnelParts:
     onion_keys: list[X25519PrivateKey] = field(default_factory=list)
     descriptor: Callable[[], bytes | None] = lambda: None
     locate: Callable[[PeerKey], Hop | None] = lambda peer: None
+    find: Callable[[PeerKey], Awaitable[None]] = _nobody
     choose: PathChooser = _no_path
     tried: PathWitness = lambda path, served, at_fault: None
     rank: ExitRank = lambda last, before: 0
@@ -73,7 +79,7 @@ class TunnelParts:
     link_down: Callable[[Link], None] = lambda link: None
     gossip: Callable[[Link, bytes], None] = lambda link, body: None
     preshared: bytes = NO_PSK
-    hidden: bool = False
+    tell: Callable[[bytes], bytes | None] = lambda proof: None
 
 
 class Tunnel:
@@ -83,11 +89,13 @@ class Tunnel:
         self._parts = parts
         self.engine = engine
         self.links = Links(
-            engine, parts.link_key, parts.descriptor, self, parts.address_ok, parts.preshared, hidden=parts.hidden
+            engine, parts.link_key, parts.descriptor, self, parts.address_ok, parts.preshared, parts.tell
         )
         self.links.tried = parts.tried
         self.memory = Memory()
-        self.relay = Relay(parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory)
+        self.relay = Relay(
+            parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory, parts.find
+        )
         self.pool = CircuitPool(self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness)
 
     async def start(self, port: int, *, client: bool) -> int:

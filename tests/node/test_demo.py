@@ -29,7 +29,7 @@ LIMIT_S: Final = 30.0
 
 
 def test_plan() -> None:
-    members = plan(DemoOptions(relays=3, exits=2), Path("/d"), [1, 2, 3, 4, 5])
+    members = plan(DemoOptions(relays=3, exits=2), Path("/d"), range(1, 12))
     assert [(member.name, member.multiaddr, member.egress, str(member.home)) for member in members] == [
         ("relay-1", "/ip4/127.20.0.1/udp/1/quic-v1", "", "/d/relay-1"),
         ("relay-2", "/ip4/127.21.0.1/udp/2/quic-v1", "", "/d/relay-2"),
@@ -41,25 +41,25 @@ def test_plan() -> None:
 
 
 def test_the_largest_plan_has_addresses_of_their_own() -> None:
-    members = plan(DemoOptions(relays=150, exits=50), Path("/d"), range(1, 201))
+    members = plan(DemoOptions(relays=150, exits=50), Path("/d"), range(1, 402))
     assert len({member.address for member in members}) == 201
     assert "127.22.0.1" not in {member.address for member in members}
 
 
 def test_regions_of_exits_and_of_the_client() -> None:
     options = DemoOptions(relays=1, exits=3, exit_regions=("NL", "DE"), regions=("DE", "NL"))
-    members = plan(options, Path("/d"), range(1, 5))
-    read = [tomllib.loads(settings_text(member, options, "")) for member in members]
+    members = plan(options, Path("/d"), range(1, 10))
+    read = [tomllib.loads(settings_text(member, options, "", "")) for member in members]
     assert [settings["node"].get("region", "") for settings in read] == ["", "NL", "DE", "NL", ""]
     assert read[-1]["tunnel"]["regions"] == ["DE", "NL"]
-    assert not any(member.region for member in plan(DemoOptions(relays=1, exits=1), Path("/d"), range(1, 3)))
+    assert not any(member.region for member in plan(DemoOptions(relays=1, exits=1), Path("/d"), range(1, 6)))
 
 
 def test_engines_of_members() -> None:
     def engines(engine: str) -> list[str]:
         options = DemoOptions(relays=3, exits=1, engine=engine)
-        members = plan(options, Path("/d"), [1, 2, 3, 4])
-        read = [tomllib.loads(settings_text(member, options, "")) for member in members]
+        members = plan(options, Path("/d"), range(1, 10))
+        read = [tomllib.loads(settings_text(member, options, "", "")) for member in members]
         return [settings["node"]["engine"] for settings in read]
 
     assert engines("auto") == ["auto"] * 5
@@ -79,14 +79,22 @@ def test_settings_of_members() -> None:
         resolver="127.0.0.1:53",
         allow_destinations=("127.0.0.0/8",),
     )
-    relay, exit_, client = plan(options, Path("/d"), [1, 2])
+    relay, exit_, client = plan(options, Path("/d"), range(1, 6))
     peer = f"{relay.multiaddr}/p2p/{PEER_ID}"
-    read = [tomllib.loads(settings_text(member, options, peer)) for member in (exit_, client)]
+    read = [tomllib.loads(settings_text(member, options, peer, relay.dht_endpoint)) for member in (exit_, client)]
     for member in (relay, exit_, client):
-        parse(settings_text(member, options, peer), Path("x"))
+        parse(settings_text(member, options, peer, relay.dht_endpoint), Path("x"))
     assert read[0] == {
         "node": {"roles": ["exit"], "engine": "aioquic"},
-        "peers": {"port": 2, "bootstrap": [peer], "allow_addresses": ["127.0.0.0/8"], "address": "127.21.0.1"},
+        "peers": {
+            "port": 2,
+            "bootstrap": [peer],
+            "allow_addresses": ["127.0.0.0/8"],
+            "gossip": True,
+            "dht_listen": "127.21.0.1:4",
+            "dht_nodes": ["127.20.0.1:3"],
+            "address": "127.21.0.1",
+        },
         "control": {"port": 0},
         "exit": {
             "allow_destinations": ["127.0.0.0/8"],
@@ -97,7 +105,16 @@ def test_settings_of_members() -> None:
     assert read[1]["proxy"] == {"listen": "127.0.0.1:8"}
     assert read[1]["tunnel"] == {"mode": "speed", "hops": 1}
     assert read[1]["bypass"] == {"rules": [".direct.example"], "presets": []}, "loopback goes through the network"
-    assert tomllib.loads(settings_text(relay, options, ""))["peers"]["bootstrap"] == []
+    assert read[1]["peers"]["dht_listen"] == "127.19.0.1:5"
+    first = tomllib.loads(settings_text(relay, options, "", relay.dht_endpoint))["peers"]
+    assert first["bootstrap"] == first["dht_nodes"] == []
+
+
+def test_gossip_is_off_when_the_dht_alone_shall_find_peers() -> None:
+    for find, gossip in (("dht", False), ("gossip", True), ("both", True)):
+        options = DemoOptions(1, 1, find=find)
+        member, *_ = plan(options, Path("/d"), range(1, 6))
+        assert tomllib.loads(settings_text(member, options, "", ""))["peers"]["gossip"] is gossip
 
 
 class Running:

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from core.errors import DecodeError
 from peers.descriptor import MAX_DESCRIPTOR_BYTES, Role
-from peers.networks import PUBLIC_NAME, SEAL_BYTES, Network, is_name
+from peers.networks import PROOF_BYTES, PROOF_LIFE_S, PUBLIC_NAME, SEAL_BYTES, Network, is_name
 
 VECTORS: Final[list[dict[str, Any]]] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "networks.json").read_text(encoding="utf-8")
 )["vectors"]
 
 NONCE = bytes(range(12))
+HERE, NOW = ("203.0.113.7", 4433), 1_790_000_000
 OURS, THEIRS = Network("ours", bytes([1] * 32)), Network("ours", bytes([2] * 32))
 
 
@@ -33,14 +34,17 @@ def written_again(fields: dict[str, Any]) -> dict[str, str]:
     if not fields["private"]:
         secret = hashlib.blake2s(b"Macro VPN v1 public network" + fields["name"].encode()).digest()
     label = b"Macro VPN v1 network"
-    keys = HKDF(hashes.BLAKE2s(32), 96, salt=secret, info=b"").derive(label)
+    keys = HKDF(hashes.BLAKE2s(32), 128, salt=secret, info=b"").derive(label)
     place = bytes([2]) + (258).to_bytes(2) + (20782).to_bytes(4)
+    when, asked = (1_790_000_000).to_bytes(4), b"/ip4/203.0.113.7/udp/4433/quic-v1"
+    proof = when + hashlib.blake2s(when + asked, digest_size=16, key=keys[96:]).digest()
     return {
         "secret": secret.hex(),
         "preshared": keys[:32].hex(),
         "rendezvous": hashlib.blake2s(place, digest_size=20, key=keys[32:64]).hexdigest(),
         "salt": hashlib.blake2s(b"salt", digest_size=16, key=keys[32:64]).hexdigest(),
-        "sealed": (NONCE + ChaCha20Poly1305(keys[64:]).encrypt(NONCE, b"descriptor", None)).hex(),
+        "sealed": (NONCE + ChaCha20Poly1305(keys[64:96]).encrypt(NONCE, b"descriptor", None)).hex(),
+        "proof": proof.hex() if fields["private"] else "",
     }
 
 
@@ -54,6 +58,7 @@ def test_vectors(fields: dict[str, Any]) -> None:
         "rendezvous": network.rendezvous(Role.EXIT, 258, 20782).hex(),
         "salt": network.salt.hex(),
         "sealed": network.seal(b"descriptor", NONCE).hex(),
+        "proof": network.ask(HERE, NOW).hex(),
     }
     assert found == written_again(fields) == {name: fields[name] for name in found}
 
@@ -71,6 +76,37 @@ def test_networks_share_nothing() -> None:
         assert one.rendezvous(Role.EXIT, 0, 1) != other.rendezvous(Role.EXIT, 0, 1)
         with pytest.raises(DecodeError, match="does not open"):
             other.open(one.seal(b"descriptor", NONCE))
+
+
+def test_a_member_may_ask_one_address_for_five_minutes() -> None:
+    shown = OURS.ask(HERE, NOW)
+    assert OURS.may_ask(shown, [("203.0.113.8", 4433), HERE], NOW)
+    assert OURS.may_ask(shown, [HERE], NOW + PROOF_LIFE_S)
+    assert OURS.may_ask(shown, [HERE], NOW - PROOF_LIFE_S)
+    assert not OURS.may_ask(shown, [HERE], NOW + PROOF_LIFE_S + 1)
+    assert not OURS.may_ask(shown, [HERE], NOW - PROOF_LIFE_S - 1)
+    assert not OURS.may_ask(shown, [("203.0.113.7", 4434), ("203.0.113.8", 4433)], NOW)
+    assert not OURS.may_ask(shown, [], NOW)
+    assert not THEIRS.may_ask(shown, [HERE], NOW)
+    assert not Network("ours").may_ask(shown, [HERE], NOW)
+
+
+@given(st.integers(0, 8 * PROOF_BYTES - 1))
+def test_a_proof_with_another_bit_shows_nothing(bit: int) -> None:
+    shown = bytearray(OURS.ask(HERE, NOW))
+    shown[bit // 8] ^= 1 << bit % 8
+    assert not OURS.may_ask(bytes(shown), [HERE], NOW)
+
+
+@pytest.mark.parametrize("size", [0, PROOF_BYTES - 1, PROOF_BYTES + 1, 32])
+def test_a_proof_has_one_length(size: int) -> None:
+    assert not OURS.may_ask((OURS.ask(HERE, NOW) + bytes(20))[:size], [HERE], NOW)
+
+
+def test_everybody_may_ask_in_a_public_network() -> None:
+    public = Network(PUBLIC_NAME)
+    assert public.ask(HERE, NOW) == b""
+    assert public.may_ask(b"", [], NOW)
 
 
 def test_the_name_of_a_private_network_enters_into_nothing() -> None:

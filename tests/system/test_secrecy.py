@@ -124,6 +124,7 @@ def _udp_port(pid: int) -> int:
     for table in ("udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[9] in inodes:
-                return int(fields[1].rsplit(":", 1)[1], 16)
+            host, _, port = fields[1].rpartition(":")
+            if fields[9] in inodes and not host.strip("0"):
+                return int(port, 16)
     raise AssertionError("the client has no UDP socket")

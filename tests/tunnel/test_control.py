@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from core.errors import DecodeError, Reason
 from tests.harness.entropy import flipped, seeded
+from tests.harness.linked import told
 from tests.tunnel.wireguard.reference import SMALL_ORDER, mac1
 from tunnel.control import (
     DESCRIPTOR,
     MAX_DESCRIPTOR,
+    MAX_PROOF,
     WANT_DESCRIPTOR,
     ControlMachine,
     GotControl,
@@ -38,8 +40,8 @@ class Two:
     def __init__(self) -> None:
         self.entropy = seeded("control")
         self.static, self.other_static = private_key(self.entropy(32)), private_key(self.entropy(32))
-        self.near = ControlMachine(self.static, 1, self.entropy, lambda: None)
-        self.far = ControlMachine(self.other_static, 2, self.entropy, lambda: b"descriptor")
+        self.near = ControlMachine(self.static, 1, self.entropy, lambda _: None)
+        self.far = ControlMachine(self.other_static, 2, self.entropy, told)
 
     def initiate(self) -> bytes:
         self.near.initiate(public_bytes(self.other_static), NOW)
@@ -148,8 +150,26 @@ def test_a_descriptor_is_given_once() -> None:
     two.up()
 
 
+@pytest.mark.parametrize("size", [MAX_PROOF, MAX_PROOF + 1])
+def test_what_is_told_depends_on_the_proof(size: int) -> None:
+    seen: list[bytes] = []
+
+    def tell(proof: bytes) -> bytes | None:
+        seen.append(proof)
+        return b"sealed" if proof == b"proof" else None
+
+    machine = ControlMachine(private_key(bytes([1] * 32)), 1, seeded(), tell)
+    with pytest.raises(DecodeError):
+        machine.receive(WANT + bytes(size))
+    assert seen == ([bytes(size)] if size <= MAX_PROOF else [])
+    asking = ControlMachine(private_key(bytes([2] * 32)), 2, seeded(), lambda _: None)
+    asking.want_descriptor(b"proof")
+    assert machine.receive(taken(asking)) == []
+    assert asking.receive(taken(machine)) == [GotDescriptor(b"sealed")]
+
+
 def test_a_client_has_no_descriptor() -> None:
-    machine = ControlMachine(private_key(bytes([1] * 32)), 1, seeded(), lambda: None)
+    machine = ControlMachine(private_key(bytes([1] * 32)), 1, seeded(), lambda _: None)
     with pytest.raises(DecodeError, match="no descriptor"):
         machine.receive(WANT)
 
@@ -267,7 +287,7 @@ def test_a_flipped_handshake_is_refused_and_the_good_one_still_works() -> None:
 
 def test_a_response_of_another_peer_is_refused() -> None:
     two, others = Two(), Two()
-    others.far = ControlMachine(private_key(bytes([9] * 32)), 2, others.entropy, lambda: None)
+    others.far = ControlMachine(private_key(bytes([9] * 32)), 2, others.entropy, lambda _: None)
     with pytest.raises(DecodeError):
         others.far.receive(two.initiate())
 
@@ -383,8 +403,8 @@ def test_reasons() -> None:
 def networks(near: int, far: int) -> Two:
     """Two machines with the preshared keys of two networks."""
     two = Two()
-    two.near = ControlMachine(two.static, 1, two.entropy, lambda: None, bytes([near] * 32))
-    two.far = ControlMachine(two.other_static, 2, two.entropy, lambda: b"descriptor", bytes([far] * 32))
+    two.near = ControlMachine(two.static, 1, two.entropy, lambda _: None, bytes([near] * 32))
+    two.far = ControlMachine(two.other_static, 2, two.entropy, told, bytes([far] * 32))
     return two
 
 
@@ -403,7 +423,7 @@ def refusal(two: Two, message: bytes) -> str:
 @pytest.mark.parametrize("near", [0, 2])
 def test_a_wrong_network_is_refused_as_a_wrong_key_is(near: int) -> None:
     two, other = networks(near, 1), private_key(bytes([9] * 32))
-    stranger = ControlMachine(two.static, 1, two.entropy, lambda: None, bytes([1] * 32))
+    stranger = ControlMachine(two.static, 1, two.entropy, lambda _: None, bytes([1] * 32))
     stranger.initiate(public_bytes(other), NOW)
     assert refusal(two, two.initiate()) == refusal(two, taken(stranger))
 

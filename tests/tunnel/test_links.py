@@ -11,7 +11,7 @@ import pytest
 from core.errors import DecodeError, LinkError, Reason
 from core.ids import PeerKey
 from tests.harness.entropy import seeded
-from tests.harness.linked import Events
+from tests.harness.linked import Events, told
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tests.tunnel.wireguard.reference import SMALL_ORDER
@@ -35,7 +35,7 @@ class Rig:
         self.engines = [board.engine(), board.engine()]
         self.events = [Events(), Events()]
         self.refused: set[str] = set()
-        self.serving = Links(self.engines[0], key, lambda: b"descriptor", self.events[0], lambda host: True)
+        self.serving = Links(self.engines[0], key, lambda: b"descriptor", self.events[0], lambda host: True, tell=told)
         self.client = Links(self.engines[1], None, lambda: None, self.events[1], lambda host: host not in self.refused)
         self.link_key = public_bytes(key)
         self.port = 0
@@ -224,17 +224,47 @@ async def test_the_members_of_a_network_link() -> None:
         assert (await made.client.to(made.hop())).is_up
 
 
-async def test_a_hidden_descriptor_is_told_to_nobody() -> None:
+async def test_whoever_is_at_an_address_is_met_and_the_link_kept_or_not() -> None:
     async with rig() as made:
-        made.serving._hidden = True
-        told: list[bytes] = []
+        address = ("127.0.0.1", made.port)
+        await made.client.meet(address, b"", lambda raw: made.hop(), keep=lambda: False)
+        await until(lambda: not made.client._all and not made.serving._all)
+        assert len(made.events[1].ups) == 1
+        await made.client.meet(address, b"", lambda raw: made.hop(), keep=lambda: True)
+        (link,) = made.client
+        assert await made.client.to(made.hop()) is link
+        assert len(made.engines[1].dialled) == 2
+
+
+async def test_meeting_a_peer_leaves_the_link_to_it_as_it_is() -> None:
+    async with rig() as made:
+        link = await made.client.to(made.hop())
+        await made.client.meet(("127.0.0.1", made.port), b"", lambda raw: made.hop(), keep=lambda: True)
+        await until(lambda: list(made.client) == [link])
+        assert await made.client.to(made.hop()) is link
+        assert len(made.engines[1].dialled) == 2
+
+
+async def test_who_tells_another_peers_descriptor_is_not_met() -> None:
+    """The descriptor is a true one; the link key in it is not of who told it."""
+    async with rig() as made:
+        other = made.hop(link_key=public_bytes(private_key(bytes([9] * 32))))
+        with pytest.raises(LinkError):
+            await made.client.meet(("127.0.0.1", made.port), b"", lambda raw: other, keep=lambda: True)
+        await until(lambda: not made.client._all)
+        assert not made.events[1].ups
+
+
+async def test_who_may_not_ask_is_told_nothing() -> None:
+    async with rig() as made:
+        read: list[bytes] = []
 
         def verify(raw: bytes) -> Hop:
-            told.append(raw)
+            read.append(raw)
             return made.hop()
 
         with pytest.raises(LinkError):
-            await made.client.bootstrap(("127.0.0.1", made.port), PEER, verify)
+            await made.client.meet(("127.0.0.1", made.port), b"no proof", verify, keep=lambda: True)
         await until(lambda: not made.client._all and not made.serving._all)
-        assert not told
+        assert not read
         assert (await made.client.to(made.hop())).is_up

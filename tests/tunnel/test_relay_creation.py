@@ -24,9 +24,28 @@ from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
+    from core.ids import PeerKey
     from tunnel.link import Link
     from tunnel.path import Hop, Path
     from tunnel.service import Tunnel
+
+
+async def test_a_next_hop_that_is_not_known_is_looked_for() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        path = path_of(network)
+        looked: list[bytes] = []
+
+        async def find(peer: PeerKey) -> None:
+            looked.append(peer)
+            network.hops[peer] = path[2]
+
+        network.nodes[1].relay._find = find
+        del network.hops[path[2].peer]
+        link = await client.links.to(path[0])
+        creation = creation_for(path)
+        _, answer = await link.create(creation.message, Owner(), 1)
+        creation.consume_answer(answer)
+        assert looked == [path[2].peer]
 
 
 async def test_a_replayed_creation_is_answered_with_noise() -> None:
