@@ -1,9 +1,9 @@
 """Homes behind routers: network namespaces with real NATs between them and one public segment.
 
-Public machines and routers stand on one wire, each with an address in a /16 of its own, and every one of them takes the
-whole Internet to be on that wire. A router translates with nftables. Of what comes from outside it lets in only answers:
-where a router let everything in, its own kernel would take a stranger's packet for the beginning of a connection, and
-give the next one of the home another port.
+Public machines and routers stand on one wire, each with an address in a /16 of its own, and every one of them takes
+the whole Internet to be on that wire. A router translates with nftables. Of what comes from outside it lets in only
+answers: where a router let everything in, its own kernel would take a stranger's packet for the beginning of a
+connection, and give the next one of the home another port.
 """
 
 from __future__ import annotations
