@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from node.settings import PeersSettings
+    from peers.addresses import Address
     from peers.identity import Identity
     from peers.onion import OnionKeys
     from tunnel.link import Link
@@ -81,6 +82,9 @@ class Peering:
         membership: the network, and peers to begin with.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
 
+    Attributes:
+        address: where others reach this node, if that is known.
+
     Raises:
         ConfigError: there are bootstrap peers in a private network, where only the invite can name them.
     """
@@ -121,6 +125,9 @@ class Peering:
         self._gossip: dict[Link, Gossip] = {}
         self._news = asyncio.Event()
         self._tasks = Tasks()
+        self.address: Address | None = None
+        self._found: Address | None = None
+        self._port = 0
         self._own: bytes | None = None
         self._published_at = 0
         self._sequence = 0
@@ -153,6 +160,12 @@ class Peering:
         found = self.directory.get(peer)
         return path_of([found], self.address_ok)[0] if found is not None else None
 
+    def candidates(self) -> list[Hop]:
+        """Peers that may be dialled at an address, in random order."""
+        known = list(self.directory.peers())
+        random.shuffle(known)
+        return [hop for hop in path_of(known, self.address_ok) if hop.addresses]
+
     # -- life
 
     def publish(self, port: int) -> None:
@@ -166,18 +179,28 @@ class Peering:
         now = int(time.time())
         self._published_at = now
         self._sequence = max(self._sequence + 1, now)
-        address = self._settings.address
+        self._port = port
+        self.address = (self._settings.address, port) if self._settings.address else self._found
         self._own = Descriptor.sign(
             self._identity,
             self._onion.publics,
             sequence=self._sequence,
             expiry=now + DESCRIPTOR_LIFE_S,
             roles=self._roles,
-            addresses=((address, port),) if address else (),
+            addresses=(self.address,) if self.address else (),
             region=self._region,
             exit_policy=self._exit_policy,
             operator=self._operator,
         )
+
+    def reachable_at(self, address: Address | None) -> None:
+        """Publish that others reach this node at an address, None for nowhere, unless the settings name one."""
+        if self._settings.address or address == self._found:
+            return
+        self._found = address
+        if self._port:
+            self.publish(self._port)
+            self._news.set()
 
     def start(self, links: Links, port: int) -> None:
         """Load what was known, and begin to look for peers."""

@@ -1,14 +1,14 @@
 """Control messages about where peers are seen and met: bodies to bytes and back.
 
     OBSERVED  8  address                     to the side that dialled: where its packets come from
-    CHECK     9  nothing                     to the side that answered: dial that address from another port
+    CHECK     9  port (2)                    to the side that answered: dial that host's port, from another one
     CHECKED  10  outcome (1)                 1: somebody answered there; 0: nobody did, or it was not tried
     MEET     11  peer (32)                   to a neighbour that both know: help me to a link with this peer
     KNOCK    12  address                     to the peer that was named: somebody dials you from there
     MET      13  peer (32) ‖ address         to the one that asked: dial there; without an address, it cannot be done
 
-An address is an IPv4 (4) or IPv6 (16) address ‖ UDP port (2). It is never taken from whoever asks: it is where the
-neighbour that sends the message sees the packets of the peer in question.
+An address is an IPv4 (4) or IPv6 (16) address ‖ UDP port (2). No host is ever taken from whoever asks for something:
+it is where the neighbour that acts sees the packets of the peer in question.
 """
 
 from __future__ import annotations
@@ -56,14 +56,21 @@ def decode_address(body: bytes) -> Address:
     return str(host), port
 
 
-def decode_nothing(body: bytes) -> None:
+def encode_port(port: int) -> bytes:
+    """Body of CHECK, 2 bytes."""
+    return port.to_bytes(PORT_BYTES)
+
+
+def decode_port(body: bytes) -> int:
     """Read the body of CHECK.
 
     Raises:
-        DecodeError: there is something.
+        DecodeError: wrong length, or port 0.
     """
-    if body:
-        raise DecodeError("address message", "wrong length")
+    port = int.from_bytes(body)
+    if len(body) != PORT_BYTES or port == 0:
+        raise DecodeError("address message", "no port")
+    return port
 
 
 def encode_outcome(reached: bool) -> bytes:

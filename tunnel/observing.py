@@ -1,9 +1,9 @@
 """Neighbours tell each other where they are seen, and whether they are reached there.
 
 A node cannot know the address that a router gives it. The side of a link that answered knows where the packets of the
-other come from, and says so. To find out whether strangers reach that address too, the side that dialled asks for a
+other come from, and says so. To find out whether strangers reach a port there, the side that dialled asks for a
 dial-back. It comes from another port, since a router lets in what comes from the one that was dialled. It goes to
-nowhere but the address that has proved, by QUIC's handshake, that it wants packets: whoever moves has to link anew.
+no host but the one that has proved, by QUIC's handshake, that it wants packets: whoever moves has to link anew.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from core.tasks import Tasks
 from tunnel.address_messages import (
     decode_address,
-    decode_nothing,
     decode_outcome,
+    decode_port,
     encode_address,
     encode_outcome,
+    encode_port,
 )
 from tunnel.control import Kind
 from tunnel.engines.knock import knock_from_elsewhere
@@ -102,13 +103,12 @@ class Observing:
                 else:
                     self.counters["address told by who dialled"] += 1
             case Kind.CHECK:
-                decode_nothing(body)
-                self._check(link)
+                self._check(link, decode_port(body))
             case _:
                 self._checked(link, decode_outcome(body))
 
-    async def reached(self, link: Link) -> bool:
-        """Ask a neighbour whether it reaches this node, from another port, where it sees it.
+    async def reached(self, link: Link, port: int) -> bool:
+        """Ask a neighbour whether it reaches this node at a port of the host as which it sees it.
 
         Returns:
             False also when it does not answer in time, and while it is being asked already.
@@ -118,7 +118,7 @@ class Observing:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._asked[link] = answer
         try:
-            link.tell(Kind.CHECK, b"")
+            link.tell(Kind.CHECK, encode_port(port))
             async with asyncio.timeout(CHECKED_S):
                 return await answer
         except TimeoutError:
@@ -133,7 +133,7 @@ class Observing:
             return
         answer.set_result(reached)
 
-    def _check(self, link: Link) -> None:
+    def _check(self, link: Link, port: int) -> None:
         seen, now = self._seen.get(link), self._time()
         if seen is None or seen.busy:
             self._refuse(link, "dial-back not due")
@@ -143,15 +143,15 @@ class Observing:
             self._refuse(link, "dial-back too often")
         else:
             seen.busy = True
-            self._tasks.spawn(self._dial_back(link, seen), "dial-back")
+            self._tasks.spawn(self._dial_back(link, seen, port), "dial-back")
 
     def _refuse(self, link: Link, reason: str) -> None:
         self.counters[reason] += 1
         link.tell(Kind.CHECKED, encode_outcome(False))
 
-    async def _dial_back(self, link: Link, seen: _Seen) -> None:
+    async def _dial_back(self, link: Link, seen: _Seen, port: int) -> None:
         try:
-            reached = await self._knock(seen.address, DIAL_BACK_S)
+            reached = await self._knock((seen.address[0], port), DIAL_BACK_S)
         finally:
             seen.busy = False
         link.tell(Kind.CHECKED, encode_outcome(reached))

@@ -85,9 +85,9 @@ class Worker:
         """Where neighbours see this peer."""
         return self._told
 
-    async def reached(self, name: str) -> bool:
+    async def reached(self, name: str, port: int) -> bool:
         """Ask a neighbour for a dial-back."""
-        return await self._tunnel.observing.reached(self._link(name))
+        return await self._tunnel.observing.reached(self._link(name), port)
 
     def linked(self, name: str) -> bool:
         """Whether a link to a peer stands, whoever dialled it."""

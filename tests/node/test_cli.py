@@ -45,6 +45,7 @@ KEYS: Final = {
     "peer_id",
     "network",
     "not_hidden",
+    "reachable",
 }
 
 

@@ -14,12 +14,13 @@ from core.ids import PeerKey
 from tunnel.address_messages import (
     decode_address,
     decode_meeting,
-    decode_nothing,
     decode_outcome,
     decode_peer,
+    decode_port,
     encode_address,
     encode_meeting,
     encode_outcome,
+    encode_port,
 )
 
 PEER = PeerKey(bytes(range(32)))
@@ -33,6 +34,7 @@ def test_literal_bytes() -> None:
     assert encode_meeting(PEER, ("203.0.113.7", 4433)) == PEER + bytes.fromhex("cb007107 1151")
     assert encode_meeting(PEER, None) == PEER
     assert (encode_outcome(False), encode_outcome(True)) == (b"\0", b"\1")
+    assert (encode_port(4433), decode_port(b"\x11\x51")) == (b"\x11\x51", 4433)
 
 
 @given(HOSTS, PORTS)
@@ -86,6 +88,6 @@ def test_wrong_lengths() -> None:
     for body in (b"", b"\2", b"\1\1"):
         with pytest.raises(DecodeError):
             decode_outcome(body)
-    decode_nothing(b"")
-    with pytest.raises(DecodeError):
-        decode_nothing(b"\0")
+    for body in (b"", b"\1", b"\0\0", b"\0\1\0"):
+        with pytest.raises(DecodeError):
+            decode_port(body)

@@ -12,7 +12,7 @@ from tests.harness.meeting import meeting
 from tests.harness.paired import HOST, pair
 from tests.harness.waiting import turns, until
 from tunnel import observing as observing_module
-from tunnel.address_messages import encode_address
+from tunnel.address_messages import encode_address, encode_port
 from tunnel.control import Kind
 from tunnel.engines.aiopquic import AiopquicEngine
 from tunnel.engines.aioquic import AioquicEngine
@@ -71,17 +71,17 @@ async def test_an_address_told_by_who_dialled_is_left_aside() -> None:
 
 
 @pytest.mark.parametrize("answered", [True, False])
-async def test_a_dial_back_goes_to_where_the_asker_is_seen(answered: bool) -> None:
+async def test_a_dial_back_goes_to_the_host_as_which_the_asker_is_seen(answered: bool) -> None:
     async with two() as (_, asker, neighbour, knocks):
         knocks.answered = answered
-        assert await asker.tunnel.observing.reached(asker.link_with(neighbour)) is answered
-        assert knocks.dialled == [asker.address]
+        assert await asker.tunnel.observing.reached(asker.link_with(neighbour), 99) is answered
+        assert knocks.dialled == [(asker.address[0], 99)]
 
 
 async def test_nobody_is_asked_who_did_not_answer_a_dial() -> None:
     async with two() as (_, asker, neighbour, knocks):
-        assert await neighbour.tunnel.observing.reached(neighbour.link_with(asker)) is False
-        neighbour.link_with(asker).tell(Kind.CHECK, b"")
+        assert await neighbour.tunnel.observing.reached(neighbour.link_with(asker), 99) is False
+        neighbour.link_with(asker).tell(Kind.CHECK, encode_port(99))
         await until(lambda: asker.tunnel.observing.counters["dial-back not due"])
         assert not knocks.dialled
 
@@ -90,9 +90,9 @@ async def test_a_second_question_meanwhile_is_none() -> None:
     async with two() as (_, asker, neighbour, knocks):
         knocks.go_on.clear()
         link = asker.link_with(neighbour)
-        first = asyncio.ensure_future(asker.tunnel.observing.reached(link))
+        first = asyncio.ensure_future(asker.tunnel.observing.reached(link, 99))
         await until(lambda: knocks.dialled)
-        assert await asker.tunnel.observing.reached(link) is False
+        assert await asker.tunnel.observing.reached(link, 99) is False
         knocks.go_on.set()
         assert await first is True
 
@@ -101,13 +101,13 @@ async def test_a_neighbour_that_goes_or_is_silent_has_not_reached_anybody(monkey
     async with two() as (made, asker, neighbour, knocks):
         monkeypatch.setattr(observing_module, "CHECKED_S", 0.05)
         knocks.go_on.clear()
-        assert await asker.tunnel.observing.reached(asker.link_with(neighbour)) is False
+        assert await asker.tunnel.observing.reached(asker.link_with(neighbour), 99) is False
 
         monkeypatch.setattr(observing_module, "CHECKED_S", 60)
         other = await made.add("other")
         other.tunnel.observing._knock = knocks
         link = await asker.link(other)
-        asking = asyncio.ensure_future(asker.tunnel.observing.reached(link))
+        asking = asyncio.ensure_future(asker.tunnel.observing.reached(link, 99))
         await until(lambda: len(knocks.dialled) == 2)
         link.close()
         await until(asking.done, 1)
@@ -120,7 +120,7 @@ async def test_an_outcome_that_nobody_asked_for_is_counted() -> None:
         await until(lambda: asker.tunnel.observing.counters["outcome of no check"])
 
 
-@pytest.mark.parametrize(("kind", "body"), [(Kind.OBSERVED, b""), (Kind.CHECK, b"\1"), (Kind.CHECKED, b"\2")])
+@pytest.mark.parametrize(("kind", "body"), [(Kind.OBSERVED, b""), (Kind.CHECK, b"\0\0"), (Kind.CHECKED, b"\2")])
 async def test_what_is_malformed_ends_the_link(kind: Kind, body: bytes) -> None:
     async with two() as (_, asker, neighbour, _knocks):
         link = asker.link_with(neighbour)
@@ -136,14 +136,14 @@ async def test_who_seems_to_have_moved_sends_nobody_there() -> None:
     async with two() as (_, asker, neighbour, knocks):
         wire: WireConnection = neighbour.link_with(asker).connection  # type: ignore[assignment]
         wire.peer_address = ELSEWHERE
-        assert await asker.tunnel.observing.reached(asker.link_with(neighbour)) is False
+        assert await asker.tunnel.observing.reached(asker.link_with(neighbour), 99) is False
         assert not knocks.dialled
         assert neighbour.tunnel.observing.counters == {"dial-back after a move": 1}
 
 
 async def test_one_that_asks_again_and_again_gets_few() -> None:
     async with two() as (_, asker, neighbour, knocks):
-        outcomes = [await asker.tunnel.observing.reached(asker.link_with(neighbour)) for _ in range(30)]
+        outcomes = [await asker.tunnel.observing.reached(asker.link_with(neighbour), 99) for _ in range(30)]
         assert outcomes == [True] * DIAL_BACK_BURST + [False] * (30 - DIAL_BACK_BURST)
         assert len(knocks.dialled) == DIAL_BACK_BURST
 
@@ -152,7 +152,7 @@ async def test_one_that_asks_without_waiting_gets_one_at_a_time() -> None:
     async with two() as (_, asker, neighbour, knocks):
         knocks.go_on.clear()
         for _ in range(30):
-            asker.link_with(neighbour).tell(Kind.CHECK, b"")
+            asker.link_with(neighbour).tell(Kind.CHECK, encode_port(99))
         await until(lambda: neighbour.tunnel.observing.counters["dial-back not due"] == 29)
         await turns()
         assert len(knocks.dialled) == 1
@@ -162,7 +162,7 @@ async def test_many_that_ask_get_few_together() -> None:
     async with two() as (made, _, neighbour, knocks):
         for number in range(ALL_DIAL_BACKS_PER_MINUTE + 5):
             asker = await made.add(f"one of many {number}")
-            await asker.tunnel.observing.reached(await asker.link(neighbour))
+            await asker.tunnel.observing.reached(await asker.link(neighbour), 99)
         assert len(knocks.dialled) == ALL_DIAL_BACKS_PER_MINUTE
 
 
