@@ -111,11 +111,13 @@ class Reachability:
 
     def mapped(self, address: Address | None) -> None:
         """A router says where it forwards to this node; None when it does not any more."""
-        if address != self._facts.mapped:
-            if self._facts.confirmed == self._facts.mapped:
-                self._conclude(None, None)
-            self._facts = self._facts._replace(mapped=address)
-            self._news.set()
+        before = self._facts.mapped
+        if address == before:
+            return
+        self._facts = self._facts._replace(mapped=address)
+        if before is not None and self._facts.confirmed == before:
+            self._conclude(None, None)
+        self._news.set()
 
     # -- what is done about it
 
