@@ -31,6 +31,7 @@ _DOWN: Final[dict[str, Any]] = {
     "peer_id": "",
     "network": "",
     "not_hidden": "",
+    "reachable": "",
     "dht": "",
 }
 _DHT: Final = {
@@ -85,6 +86,8 @@ def status(home: Path, as_json: bool) -> None:
 
 
 def _status_text(answer: dict[str, Any]) -> str:
+    from node.reach import sentence
+
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
     if answer["network"]:
         lines.append(f"network   {plain(answer['network'])}")
@@ -98,6 +101,8 @@ def _status_text(answer: dict[str, Any]) -> str:
     lines.append(f"peers     {plain(answer['peers'])} known{_DHT.get(answer['dht'], '')}")
     if answer["peer_id"]:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
+    if reachable := sentence(answer["reachable"]):
+        lines.append(f"reach     {reachable}")
     return "\n".join(lines)
 
 

@@ -90,8 +90,9 @@ class Peering:
     Attributes:
         network: which network this is.
         identity, roles: as given.
-        address: where others reach this node, as its descriptor says.
+        address: where others reach this node, if that is known.
         directory: the peers that are known.
+        on_published: called when the own descriptor is a new one.
 
     Raises:
         ConfigError: there are bootstrap peers in a private network, where only the invite can name them.
@@ -134,9 +135,13 @@ class Peering:
         self._gossip: dict[Link, Gossip] = {}
         self._news = asyncio.Event()
         self._tasks = Tasks()
+        self.address: Address | None = None
+        self._found: Address | None = None
+        self._port = 0
         self._own: bytes | None = None
         self._published_at = 0
         self._sequence = 0
+        self.on_published: Callable[[], None] = lambda: None
         self.directory = Directory(identity.peer if identity else None, asn_of=asn_of)
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
 
@@ -182,6 +187,12 @@ class Peering:
         found = self.directory.get(peer)
         return path_of([found], self.address_ok)[0] if found is not None else None
 
+    def candidates(self) -> list[Hop]:
+        """Peers that may be dialled at an address, in random order."""
+        known = list(self.directory.peers())
+        random.shuffle(known)
+        return [hop for hop in path_of(known, self.address_ok) if hop.addresses]
+
     # -- life
 
     def publish(self, port: int) -> None:
@@ -195,7 +206,8 @@ class Peering:
         now = int(time.time())
         self._published_at = now
         self._sequence = max(self._sequence + 1, now)
-        self.address = (self._settings.address, port) if self._settings.address else None
+        self._port = port
+        self.address = (self._settings.address, port) if self._settings.address else self._found
         self._own = Descriptor.sign(
             self.identity,
             self._onion.publics,
@@ -207,6 +219,16 @@ class Peering:
             exit_policy=self._exit_policy,
             operator=self._operator,
         )
+        self.on_published()
+
+    def reachable_at(self, address: Address | None) -> None:
+        """Publish that others reach this node at an address, None for nowhere, unless the settings name one."""
+        if self._settings.address or address == self._found:
+            return
+        self._found = address
+        if self._port:
+            self.publish(self._port)
+            self._news.set()
 
     def start(self, links: Links, port: int) -> None:
         """Load what was known, and begin to look for peers."""

@@ -40,11 +40,13 @@ class Presence:
         self._peering = peering
         self._between = between
         self._news = asyncio.Event()
+        self._moved = asyncio.Event()
         self._time = asyncio.get_running_loop().time
 
     def published(self) -> None:
         """Hear that the own descriptor is a new one."""
         self._news.set()
+        self._moved.set()
 
     async def run(self) -> None:
         """Announce and store for ever, at intervals that grow to their full length."""
@@ -58,11 +60,14 @@ class Presence:
         due = self._time()
         while True:
             before, nodes = nodes, len(self._dht.nodes())
-            if self._time() >= due or nodes >= last + max(1, last // 4):
+            if self._moved.is_set() or self._time() >= due or nodes >= last + max(1, last // 4):
+                self._moved.clear()
                 self._between(self._dht)
                 self._announce()
                 last, due = nodes, self._time() + ANNOUNCE_S
-            await asyncio.sleep(CHECK_S if nodes != before or nodes < FEW_NODES else SELDOM_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_S if nodes != before or nodes < FEW_NODES else SELDOM_S):
+                    await self._moved.wait()
 
     def _announce(self) -> None:
         address, identity = self._peering.address, self._peering.identity

@@ -21,6 +21,8 @@ from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.networks import membership
 from node.peering import Peering
+from node.reach import Facts, reach
+from node.reachability import Reachability
 from node.regions import RegionWatch
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from node.settings import Settings
     from tunnel.circuit import Circuit
+    from tunnel.link import Link
 
 BLOCKED_AFTER_S: Final = 3.0
 """Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
@@ -100,6 +103,13 @@ class RunningNode:
             on_answer=self._regions.answered,
         )
         self._discovery = Discovery(settings.peers, home, self._peering, self._in_need, self._missing_guards)
+        self._peering.on_published = self._discovery.published
+        self._reachability = Reachability(
+            self._peering.candidates,
+            self._peering.reachable_at,
+            Facts(bool(self._role), bool(settings.peers.address)),
+            is_private=self._network.is_private,
+        )
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -128,11 +138,10 @@ class RunningNode:
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
         self._discovery.start()
+        self._reachability.start(self._tunnel.links, self._tunnel.observing)
         self._regions.start()
         if self._is_client:
             await self._start_front(self._tunnel)
-        if self._role and not self._settings.peers.address:
-            _log.warning("peers.address is not set, so no other peer can reach this one")
         if self._settings.exit.allow_destinations and self._egress is not None:
             _log.warning("this exit also reaches networks that are not public, because exit.allow_destinations says so")
 
@@ -172,10 +181,11 @@ class RunningNode:
             relays=Role.RELAY in self._role,
             acceptor=self._egress,
             link_up=peering.link_up,
-            link_down=peering.link_down,
+            link_down=self._link_down,
             gossip=peering.gossip,
             preshared=self._network.preshared,
             tell=peering.tell,
+            seen_at=self._reachability.told,
         )
 
     def _make_egress(self) -> Egress:
@@ -199,6 +209,7 @@ class RunningNode:
             await self._front.stop()
         await self._regions.close()
         await self._discovery.close()
+        await self._reachability.close()
         await self._peering.close()
         if self._tunnel is not None:
             await self._tunnel.close()
@@ -223,6 +234,10 @@ class RunningNode:
     def _peers_changed(self) -> None:
         if self._tunnel is not None and self._is_client:
             self._tunnel.pool.paths_changed()
+
+    def _link_down(self, link: Link) -> None:
+        self._peering.link_down(link)
+        self._reachability.link_down(link)
 
     def _onion_keys_changed(self, keys: list[X25519PrivateKey]) -> None:
         if self._tunnel is not None:
@@ -277,6 +292,7 @@ class RunningNode:
             "peer_id": self._identity.peer_id if self._identity else "",
             "engine": tunnel.engine.name if tunnel is not None else "",
             "address": self._address(),
+            "reachable": reach(self._reachability.facts).value,
             "counters": self._counters(tunnel) if tunnel is not None else {},
         }
 
@@ -291,8 +307,8 @@ class RunningNode:
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
     def _address(self) -> str:
-        address = self._settings.peers.address
-        return format_address(address, self._port) if address and self._port else ""
+        address = self._peering.address
+        return format_address(*address) if address is not None else ""
 
     def route(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()

@@ -16,6 +16,7 @@ Everything after is a type-4 message whose plaintext is a kind (1 byte) and a bo
     GOSSIP   5   opaque to this layer
     PING     6   token (8)                 whoever has an event loop that runs answers with
     PONG     7   token (8)                 the same token
+    8 to 13                                see `address_messages`
 
 The side that dialled gives even circuit numbers, the other one odd numbers; both count up. Kinds that a version does
 not know are ignored, so that a later version may add some.
@@ -61,6 +62,12 @@ class Kind(IntEnum):
     GOSSIP = 5
     PING = 6
     PONG = 7
+    OBSERVED = 8
+    CHECK = 9
+    CHECKED = 10
+    MEET = 11
+    KNOCK = 12
+    MET = 13
 
 
 class State(Enum):

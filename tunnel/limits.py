@@ -143,6 +143,34 @@ dial, its sealed handshake and its own wait for a silent neighbour."""
 BUILD_S: Final = 4.0
 """A client's patience with a guard that shows signs of life; longer than CREATION_S, so that the guard's word comes."""
 
+# -- addresses that neighbours see
+
+DIAL_BACK_S: Final = 1.0
+"""Patience with QUIC's handshake when a neighbour's address is tried."""
+
+DIAL_BACK_BURST: Final = 3
+DIAL_BACKS_PER_MINUTE: Final = 6
+"""Dial-backs for one neighbour."""
+
+ALL_DIAL_BACKS_PER_MINUTE: Final = 30
+"""Dial-backs for all neighbours together; as many at once."""
+
+CHECKED_S: Final = 3.0
+"""Patience with a neighbour that was asked for a dial-back."""
+
+MEET_BURST: Final = 4
+MEETS_PER_MINUTE: Final = 12
+"""Meetings that one neighbour may ask for, and that one neighbour may be called to."""
+
+ALL_KNOCKS_PER_MINUTE: Final = 60
+"""Knocks at the word of all neighbours together; half as many at once."""
+
+KNOCK_S: Final = 0.8
+"""For so long a peer that was called to a meeting sends opening packets."""
+
+MAX_MEETERS: Final = 3
+"""Neighbours that are asked, one after the other, for a meeting with one peer."""
+
 CLOCK_SKEW_S: Final = 300.0
 """How far an initiation's timestamp may be off (WireGuard's has no such limit; creation messages do)."""
 

@@ -80,6 +80,13 @@ class LinkEvents(Protocol):
 
     def gossip(self, link: Link, body: bytes) -> None: ...
 
+    def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
+        """A message of `tunnel.address_messages`.
+
+        Raises:
+            DecodeError: it is malformed.
+        """
+
 
 class Link:
     """One neighbour.
@@ -217,6 +224,10 @@ class Link:
     def send_gossip(self, body: bytes) -> None:
         self._send_control(Kind.GOSSIP, body)
 
+    def tell(self, kind: Kind, body: bytes) -> None:
+        """Send a message of `tunnel.address_messages`, if the link is up."""
+        self._send_control(kind, body)
+
     def _ping(self, token: int) -> None:
         self._send_control(Kind.PING, encode_token(token))
 
@@ -260,6 +271,8 @@ class Link:
             case Kind.PONG:
                 if not self.watch.answered(decode_token(body)):
                     self.counters["pong answers nothing"] += 1
+            case Kind.OBSERVED | Kind.CHECK | Kind.CHECKED | Kind.MEET | Kind.KNOCK | Kind.MET:
+                self.events.whereabouts(self, Kind(kind), body)
             case _:
                 self.counters["unknown control"] += 1
 

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from tunnel.path import Hop, PathWitness
 
 
+async def _nowhere(hop: Hop) -> Address | None:
+    """Where a peer without an address is met, if nobody arranges meetings."""
+    return None
+
+
 class Links:
     """Listens, dials and remembers.
 
@@ -43,6 +48,7 @@ class Links:
     Attributes:
         preshared: the network's preshared key, 32 bytes, for links and for the hops of circuits.
         tried: told how each creation of this node's own circuits went.
+        arrange: arranges a meeting with a peer that has no address to dial, and returns the one at which it waits.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Links:
         self._tasks = Tasks()
         self.counters: Counter[str] = Counter()
         self.tried: PathWitness = lambda path, served, at_fault: None
+        self.arrange: Callable[[Hop], Coroutine[Any, Any, Address | None]] = _nowhere
 
     async def listen(self, port: int) -> int:
         """Open the UDP port, 0 for any, and return it."""
@@ -180,6 +187,8 @@ class Links:
 
     async def _dial(self, hop: Hop) -> Link:
         addresses = [address for address in hop.addresses if self._address_ok(address[0])]
+        if not addresses and (meeting := await self.arrange(hop)) is not None:
+            addresses = [meeting]
         for address in addresses:
             try:
                 link = await self._connect(
@@ -225,6 +234,10 @@ class Links:
         self.counters += link.counters
         if link.peer is not None and self._by_peer.get(link.peer) is link:
             del self._by_peer[link.peer]
+
+    def of_key(self, link_key: bytes) -> Link | None:
+        """The link that stands with whoever proved this static key, 32 bytes; whichever side dialled it."""
+        return next((link for link in self if link.static == link_key and not link.watch.silent), None)
 
     def __iter__(self) -> Iterator[Link]:
         """The links that are up."""

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from core.errors import CircuitError, Reason
 from tunnel.circuit_witness import NoWitness
+from tunnel.control import Kind
 from tunnel.links import Links
 from tunnel.memory import Memory
+from tunnel.observing import Observing
 from tunnel.padding import Shape
 from tunnel.pool import CircuitPool
+from tunnel.punch import Punch
 from tunnel.relay import Relay
 from tunnel.wireguard.noise import NO_PSK
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.circuit_witness import CircuitWitness
-    from tunnel.engines.seam import Engine
+    from tunnel.engines.seam import Address, Engine
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import ExitRank, Hop, Path, PathChooser, PathWitness
@@ -60,6 +63,8 @@ class TunnelParts:
         gossip: told of each gossip message.
         preshared: the network's preshared key, 32 bytes.
         tell: what to tell whoever asks, before a link is up, with a proof; None for nothing.
+        seen_at: told where a neighbour that this node dialled sees it.
+        held_by: peers that hold a link to a peer, as that peer says.
     """
 
     address_ok: Callable[[str], bool]
@@ -80,6 +85,8 @@ class TunnelParts:
     gossip: Callable[[Link, bytes], None] = lambda link, body: None
     preshared: bytes = NO_PSK
     tell: Callable[[bytes], bytes | None] = lambda proof: None
+    seen_at: Callable[[Link, Address], None] = lambda link, address: None
+    held_by: Callable[[PeerKey], Collection[PeerKey]] = lambda peer: ()
 
 
 class Tunnel:
@@ -92,6 +99,11 @@ class Tunnel:
             engine, parts.link_key, parts.descriptor, self, parts.address_ok, parts.preshared, parts.tell
         )
         self.links.tried = parts.tried
+        self.observing = Observing(parts.seen_at)
+        self.punch = Punch(
+            engine, self.links, parts.locate, parts.address_ok, parts.held_by, serves=parts.link_key is not None
+        )
+        self.links.arrange = self.punch.meet
         self.memory = Memory()
         self.relay = Relay(
             parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory, parts.find
@@ -113,14 +125,20 @@ class Tunnel:
         """End every flow, circuit and link."""
         await self.pool.close()
         await self.relay.close()
+        await self.observing.close()
+        await self.punch.close()
         await self.links.close()
 
     # -- tunnel.link.LinkEvents
 
     def link_up(self, link: Link) -> None:
+        self.observing.link_up(link)
+        self.punch.link_up(link)
         self._parts.link_up(link)
 
     def link_down(self, link: Link) -> None:
+        self.observing.link_down(link)
+        self.punch.link_down(link)
         self.relay.link_down(link)
         self._parts.link_down(link)
 
@@ -132,3 +150,9 @@ class Tunnel:
 
     def gossip(self, link: Link, body: bytes) -> None:
         self._parts.gossip(link, body)
+
+    def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
+        if kind in (Kind.OBSERVED, Kind.CHECK, Kind.CHECKED):
+            self.observing.received(link, kind, body)
+        else:
+            self.punch.received(link, kind, body)

@@ -15,6 +15,17 @@ from peers.networks import NONCE_BYTES, Network
 from peers.store import FIRST_LINE, _decode
 from tests.fuzz.target import Target, parts
 from tests.peers.build import NOW, identity, signed
+from tunnel.address_messages import (
+    decode_address,
+    decode_meeting,
+    decode_outcome,
+    decode_peer,
+    decode_port,
+    encode_address,
+    encode_meeting,
+    encode_outcome,
+    encode_port,
+)
 from tunnel.wireguard.primitives import hash_
 
 
@@ -54,6 +65,22 @@ def _directory() -> Directory:
 def _raw(which: int) -> bytes:
     raw = signed(which)
     return raw if which < 250 else raw[:-1] + b"\0"
+
+
+def read_address_messages(data: bytes) -> None:
+    """A kind (1), then the body of a message about addresses: what is taken has that one spelling."""
+    body = data[1:]
+    match data[:1]:
+        case b"\x08":
+            assert encode_address(decode_address(body)) == body
+        case b"\x09":
+            assert encode_port(decode_port(body)) == body
+        case b"\x0a":
+            assert encode_outcome(decode_outcome(body)) == body
+        case b"\x0b":
+            assert decode_peer(body) == body
+        case _:
+            assert encode_meeting(*decode_meeting(body)) == body
 
 
 def read_address_text(data: bytes) -> None:
@@ -134,6 +161,18 @@ TARGETS = (
     ),
     Target(
         "address-bytes", read_address_bytes, (pack_address("203.0.113.7", 4433), pack_address("2a00::1", 1)), longest=40
+    ),
+    Target(
+        "address-messages",
+        read_address_messages,
+        (
+            b"\x08" + encode_address(("203.0.113.7", 4433)),
+            b"\x09" + encode_port(4433),
+            b"\x0a\1",
+            b"\x0b" + bytes(32),
+            b"\x0d" + encode_meeting(identity(1).peer, ("2a00::1", 1)),
+        ),
+        longest=60,
     ),
     Target("peer-id", read_peer_id, (_PEER.encode(),), longest=80),
     Target("invite", read_invite, (_INVITE.encode(), _INVITE.upper().encode()), (InviteError,)),

@@ -15,6 +15,7 @@ from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
+    from tunnel.control import Kind
     from tunnel.link_stream import LinkStream
 
 NOW = tai64n(1_700_000_000)
@@ -61,6 +62,7 @@ class Events:
         self.downs: list[Link] = []
         self.creations: list[tuple[int, bytes]] = []
         self.gossips: list[bytes] = []
+        self.told: list[tuple[Kind, bytes]] = []
         self.opened: list[Receiver] = []
         self.closed: list[Link] = []
         self.refusing = False
@@ -83,6 +85,9 @@ class Events:
 
     def gossip(self, link: Link, body: bytes) -> None:
         self.gossips.append(body)
+
+    def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
+        self.told.append((kind, body))
 
 
 class Owner:

@@ -32,6 +32,7 @@ class WireConnection:
     with `DATAGRAM` for a stream number.
     `lose`: sees each datagram and says whether it gets lost.
     `delay_s`: how long everything that is sent takes to arrive; not to be lowered.
+    `peer_address`: where the other end seems to be.
     """
 
     other: WireConnection
@@ -43,6 +44,7 @@ class WireConnection:
         self.deaf = False
         self.mute = False
         self.delay_s = 0.0
+        self.peer_address: Address | None = ("127.0.0.1", 1)
         self.tamper: Tamper | None = None
         self.lose: Callable[[bytes], bool] = lambda data: False
         self.datagrams: list[bytes] = []
@@ -53,10 +55,6 @@ class WireConnection:
         self._held_datagrams: deque[bytes] = deque()
         self._under_way: deque[Callable[[], None]] = deque()
         self._next = 0 if dialled else 1
-
-    @property
-    def peer_address(self) -> Address | None:
-        return ("127.0.0.1", 1)
 
     def open_stream(self) -> int:
         self._next += 4
@@ -220,6 +218,7 @@ class WireEngine:
             await asyncio.sleep(timeout_s)
             raise LinkError(Reason.NEXT_HOP)
         near, far = wire()
+        near.peer_address, far.peer_address = address, ("127.0.0.1", self._port)
         self.connections.append(near)
         other.connections.append(far)
         far.handler = other._accept(far)

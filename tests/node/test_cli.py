@@ -46,6 +46,7 @@ KEYS: Final = {
     "network",
     "not_hidden",
     "dht",
+    "reachable",
 }
 
 
