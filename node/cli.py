@@ -31,6 +31,7 @@ _DOWN: Final[dict[str, Any]] = {
     "peer_id": "",
     "network": "",
     "not_hidden": "",
+    "port_mapping": "off",
 }
 
 
@@ -80,6 +81,8 @@ def status(home: Path, as_json: bool) -> None:
 
 
 def _status_text(answer: dict[str, Any]) -> str:
+    from node.port_mapping import port_mapping_sentence
+
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
     if answer["network"]:
         lines.append(f"network   {plain(answer['network'])}")
@@ -91,6 +94,8 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
     lines.append(f"peers     {plain(answer['peers'])} known")
+    if router := port_mapping_sentence(answer["port_mapping"]):
+        lines.append(f"router    {router}")
     if answer["peer_id"]:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
     return "\n".join(lines)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from node.settings import PeersSettings
+    from peers.addresses import Address
     from peers.identity import Identity
     from peers.onion import OnionKeys
     from tunnel.link import Link
@@ -122,6 +123,8 @@ class Peering:
         self._news = asyncio.Event()
         self._tasks = Tasks()
         self._own: bytes | None = None
+        self._mapped: Address | None = None
+        self._port = 0
         self._published_at = 0
         self._sequence = 0
         self.directory = Directory(identity.peer if identity else None, asn_of=asn_of)
@@ -164,20 +167,36 @@ class Peering:
         if self._identity is None or self._onion is None:
             return
         now = int(time.time())
+        self._port = port
         self._published_at = now
         self._sequence = max(self._sequence + 1, now)
-        address = self._settings.address
         self._own = Descriptor.sign(
             self._identity,
             self._onion.publics,
             sequence=self._sequence,
             expiry=now + DESCRIPTOR_LIFE_S,
             roles=self._roles,
-            addresses=((address, port),) if address else (),
+            addresses=self._addresses(),
             region=self._region,
             exit_policy=self._exit_policy,
             operator=self._operator,
         )
+
+    def _addresses(self) -> tuple[Address, ...]:
+        if self._settings.address:
+            return ((self._settings.address, self._port),)
+        return (self._mapped,) if self._mapped is not None else ()
+
+    def reachable_at(self, address: Address | None) -> None:
+        """Publish where a router passes links on to this node, unless the settings say where they come in.
+
+        Args:
+            address: the external address and port; None when there is none any more.
+        """
+        self._mapped = address
+        if self._own is not None:
+            self.publish(self._port)
+            self._news.set()
 
     def start(self, links: Links, port: int) -> None:
         """Load what was known, and begin to look for peers."""

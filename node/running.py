@@ -20,6 +20,7 @@ from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.networks import membership
 from node.peering import Peering
+from node.port_mapping import start_port_mapping
 from node.regions import RegionWatch
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from node.settings import Settings
+    from peers.port_mapping.service import PortMapping
     from tunnel.circuit import Circuit
 
 BLOCKED_AFTER_S: Final = 3.0
@@ -103,6 +105,7 @@ class RunningNode:
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
         self._front: Front | None = None
+        self._port_mapping: PortMapping | None = None
         self._port = 0
         self._silent_since = asyncio.get_running_loop().time()
         self.stopping = asyncio.Event()
@@ -124,10 +127,11 @@ class RunningNode:
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
         self._peering.start(self._tunnel.links, self._port)
+        self._port_mapping = start_port_mapping(self._settings, self._port, self._peering.reachable_at)
         self._regions.start()
         if self._is_client:
             await self._start_front(self._tunnel)
-        if self._role and not self._settings.peers.address:
+        if self._role and not self._settings.peers.address and self._port_mapping is None:
             _log.warning("peers.address is not set, so no other peer can reach this one")
         if self._settings.exit.allow_destinations and self._egress is not None:
             _log.warning("this exit also reaches networks that are not public, because exit.allow_destinations says so")
@@ -192,6 +196,8 @@ class RunningNode:
         """Stop every layer, the front first."""
         if self._front is not None:
             await self._front.stop()
+        if self._port_mapping is not None:
+            await self._port_mapping.close()
         await self._regions.close()
         await self._peering.close()
         if self._tunnel is not None:
@@ -259,6 +265,7 @@ class RunningNode:
             "peer_id": self._identity.peer_id if self._identity else "",
             "engine": tunnel.engine.name if tunnel is not None else "",
             "address": self._address(),
+            "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
         }
 

@@ -204,6 +204,8 @@ class PortMapping:
         return time.time() + min(max(mapping.lifetime_s, SHORTEST_LEASE_S), LONGEST_LEASE_S) / 2
 
     def _tell(self, state: State, address: Address | None) -> None:
+        if state is not self.state:
+            _log.info("port mapping: %s", state.value)
         self.state = state
         if address != self._told:
             self._told = address

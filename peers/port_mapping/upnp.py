@@ -79,17 +79,17 @@ class UpnpMapper:
         self._service: UpnpService | None = None
 
     async def map(self) -> Mapping:
-        async with _conversation():
+        async with conversation():
             service = self._service or await self._find_service()
             self._service = service
-            self._host = await self._ask_host(service)
+            self._host = await ask_host(service)
             lifetime_s = await self._add(service)
             return Mapping((self._host, self._external_port), lifetime_s)
 
     async def stands(self) -> bool:
-        async with _conversation():
+        async with conversation():
             assert self._service is not None
-            if await self._ask_host(self._service) != self._host:
+            if await ask_host(self._service) != self._host:
                 return False
             with suppress(UpnpActionError):
                 found = await self._call(self._service, "GetSpecificPortMappingEntry")
@@ -97,7 +97,7 @@ class UpnpMapper:
             return False
 
     async def unmap(self) -> None:
-        async with _conversation():
+        async with conversation():
             if self._service is not None:
                 await self._call(self._service, "DeletePortMapping")
 
@@ -107,19 +107,9 @@ class UpnpMapper:
     async def _find_service(self) -> UpnpService:
         location = await find_description(self._gateway, self._search_at)
         requester = BoundedRequester(self._gateway.host)
-        device = await UpnpFactory(requester, non_strict=True).async_create_device(location)
+        service = await describe(location, requester)
         requester.remaining = None
-        service = next(filter(None, map(device.find_service, _SERVICES)), None)
-        if service is None:
-            raise MappingError("UPnP", "the gateway maps no ports")
         return service
-
-    async def _ask_host(self, service: UpnpService) -> str:
-        result = await service.async_call_action("GetExternalIPAddress")
-        try:
-            return str(IPv4Address(result.get("NewExternalIPAddress")))
-        except AddressValueError:
-            raise MappingError("UPnP", "the gateway has no external address") from None
 
     async def _add(self, service: UpnpService) -> int:
         """Add the mapping, on another port if the first one is taken, and without an end if the gateway knows none.
@@ -157,8 +147,34 @@ class UpnpMapper:
         )
 
 
+async def describe(location: str, requester: UpnpRequester) -> UpnpService:
+    """Read the description of a gateway, and find what maps ports in it.
+
+    Raises:
+        MappingError: nothing does. The library raises much else besides.
+    """
+    device = await UpnpFactory(requester, non_strict=True).async_create_device(location)
+    service = next(filter(None, map(device.find_service, _SERVICES)), None)
+    if service is None:
+        raise MappingError("UPnP", "the gateway maps no ports")
+    return service
+
+
+async def ask_host(service: UpnpService) -> str:
+    """Ask for the external address, an IPv4 literal.
+
+    Raises:
+        MappingError: there is none. The library raises much else besides.
+    """
+    result = await service.async_call_action("GetExternalIPAddress")
+    try:
+        return str(IPv4Address(result.get("NewExternalIPAddress")))
+    except AddressValueError:
+        raise MappingError("UPnP", "the gateway has no external address") from None
+
+
 @asynccontextmanager
-async def _conversation() -> AsyncIterator[None]:
+async def conversation() -> AsyncIterator[None]:
     """Bound a conversation, and turn whatever a gateway makes the library raise into a MappingError.
 
     The library reads XML of a stranger, and has many ways to say that it is wrong, `ValueError` among them.

@@ -45,6 +45,7 @@ KEYS: Final = {
     "peer_id",
     "network",
     "not_hidden",
+    "port_mapping",
 }
 
 
@@ -150,6 +151,7 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert set(found) == KEYS | {"x"}
         assert (found["state"], found["exit_region"], found["flows"]) == ("up", "NL", 0)
         assert "exit      NL, 3 hops" in call("status", "--home", tmp_path).stdout
+        assert "router" not in call("status", "--home", tmp_path).stdout
 
         assert answer("route", "--home", tmp_path) == node.route()
         text = call("route", "--home", tmp_path).stdout

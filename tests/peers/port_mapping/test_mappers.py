@@ -194,7 +194,7 @@ async def test_an_answer_with_another_nonce_is_dropped(fake: FakeGateway, hurry:
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 async def test_an_answer_from_elsewhere_never_arrives(fake: FakeGateway, kind: Kind, source: str, hurry: None) -> None:
     """Another address, and the gateway's own address with another port."""
-    sent = []
+    sent: list[int] = []
 
     def spoof(request: bytes) -> list[bytes]:
         assert mapper._asker is not None

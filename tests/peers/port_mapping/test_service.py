@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,12 +73,15 @@ class World:
             PORT,
             self.told.append,
             lambda host: host.startswith("20."),
-            mappers=[(state, lambda gateway, port, fake=fake: fake) for state, fake in self.mappers.items()],
+            mappers=[(state, partial(self._make, state)) for state, _ in MAPPERS],
             find=self.find,
             pace=pace,
         )
         self.mapping.start()
         return self.mapping
+
+    def _make(self, state: State, gateway: Gateway, port: int) -> FakeMapper:
+        return self.mappers[state]
 
     def works(self, state: State, address: Address = PUBLIC, lifetime_s: int = 3600) -> FakeMapper:
         self.mappers[state].mapping = Mapping(address, lifetime_s)
@@ -95,7 +100,7 @@ async def test_the_first_that_works_is_told(world: World) -> None:
     world.works(State.UPNP)
     fake = world.works(State.NAT_PMP)
     mapping = world.start()
-    assert mapping.state is State.SEARCHING
+    assert str(mapping.state) == "searching"
     await until(lambda: world.told == [PUBLIC])
     assert mapping.state is State.NAT_PMP
     assert world.mappers[State.PCP].done == ["map", "close"]
@@ -194,7 +199,7 @@ async def test_a_mapping_is_renewed_at_half_of_its_life(world: World, monkeypatc
 
 @pytest.mark.parametrize(("lifetime_s", "due_s"), [(3600, 1800), (1, 15), (2**32 - 1, 43200)])
 def test_a_life_without_sense_is_bounded(lifetime_s: int, due_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     mapping = PortMapping(PORT, lambda address: None, lambda host: True)
     assert mapping._accept(State.PCP, Mapping(PUBLIC, lifetime_s)) == 1000 + due_s
 
