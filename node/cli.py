@@ -31,6 +31,7 @@ _DOWN: Final[dict[str, Any]] = {
     "peer_id": "",
     "network": "",
     "not_hidden": "",
+    "port_mapping": "off",
     "reachable": "",
     "dht": "",
 }
@@ -87,6 +88,7 @@ def status(home: Path, as_json: bool) -> None:
 
 def _status_text(answer: dict[str, Any]) -> str:
     from node.reach import sentence
+    from node.port_mapping import port_mapping_sentence
 
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
     if answer["network"]:
@@ -99,6 +101,8 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
     lines.append(f"peers     {plain(answer['peers'])} known{_DHT.get(answer['dht'], '')}")
+    if router := port_mapping_sentence(answer["port_mapping"]):
+        lines.append(f"router    {router}")
     if answer["peer_id"]:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
     if reachable := sentence(answer["reachable"]):

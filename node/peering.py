@@ -204,9 +204,9 @@ class Peering:
         if self.identity is None or self._onion is None:
             return
         now = int(time.time())
+        self._port = port
         self._published_at = now
         self._sequence = max(self._sequence + 1, now)
-        self._port = port
         self.address = (self._settings.address, port) if self._settings.address else self._found
         self._own = Descriptor.sign(
             self.identity,

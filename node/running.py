@@ -21,6 +21,7 @@ from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.networks import membership
 from node.peering import Peering
+from node.port_mapping import start_port_mapping
 from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from node.settings import Settings
+    from peers.port_mapping.service import PortMapping
     from tunnel.circuit import Circuit
     from tunnel.link import Link
 
@@ -116,6 +118,7 @@ class RunningNode:
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
         self._front: Front | None = None
+        self._port_mapping: PortMapping | None = None
         self._port = 0
         self._silent_since = asyncio.get_running_loop().time()
         self.stopping = asyncio.Event()
@@ -139,6 +142,7 @@ class RunningNode:
         self._peering.start(self._tunnel.links, self._port)
         self._discovery.start()
         self._reachability.start(self._tunnel.links, self._tunnel.observing)
+        self._port_mapping = start_port_mapping(self._settings, self._port, self._reachability.mapped)
         self._regions.start()
         if self._is_client:
             await self._start_front(self._tunnel)
@@ -207,6 +211,8 @@ class RunningNode:
         """Stop every layer, the front first."""
         if self._front is not None:
             await self._front.stop()
+        if self._port_mapping is not None:
+            await self._port_mapping.close()
         await self._regions.close()
         await self._discovery.close()
         await self._reachability.close()
@@ -293,6 +299,7 @@ class RunningNode:
             "engine": tunnel.engine.name if tunnel is not None else "",
             "address": self._address(),
             "reachable": reach(self._reachability.facts).value,
+            "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
         }
 

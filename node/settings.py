@@ -230,6 +230,7 @@ class PeersSettings(_Section, frozen=True):
 
     port: Annotated[int, _PORT] = 0
     address: Annotated[str, _ADDRESS] = ""
+    port_mapping: Annotated[bool, _SWITCH] = True
     bootstrap: Annotated[tuple[str, ...], _PEERS] = ()
     allow_addresses: Annotated[tuple[str, ...], _NETWORKS] = ()
     diversity: Annotated[bool, _SWITCH] = True

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 os.environ["MACROVPN_PEERS_DHT"] = "false"
 """No test asks the world's DHT. Those that have one of their own switch it on by a flag."""
 
+os.environ["MACROVPN_PEERS_PORT_MAPPING"] = "false"
+"""Nor the router of whoever runs it for a port. Those that do have routers of their own."""
+
 settings.register_profile("deep", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "5000")), deadline=None)
 if "HYPOTHESIS_PROFILE" in os.environ:
     settings.load_profile(os.environ["HYPOTHESIS_PROFILE"])

@@ -47,6 +47,7 @@ KEYS: Final = {
     "not_hidden",
     "dht",
     "reachable",
+    "port_mapping",
 }
 
 
@@ -152,6 +153,7 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert set(found) == KEYS | {"x"}
         assert (found["state"], found["exit_region"], found["flows"]) == ("up", "NL", 0)
         assert "exit      NL, 3 hops" in call("status", "--home", tmp_path).stdout
+        assert "router" not in call("status", "--home", tmp_path).stdout
 
         assert answer("route", "--home", tmp_path) == node.route()
         text = call("route", "--home", tmp_path).stdout

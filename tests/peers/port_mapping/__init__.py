@@ -1,0 +1,1 @@
+"""Port mapping: codecs, fake gateways on loopback, and who asks when."""
