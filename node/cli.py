@@ -87,8 +87,8 @@ def status(home: Path, as_json: bool) -> None:
 
 
 def _status_text(answer: dict[str, Any]) -> str:
-    from node.reach import sentence
     from node.port_mapping import port_mapping_sentence
+    from node.reach import sentence
 
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
     if answer["network"]:

@@ -135,7 +135,6 @@ class Peering:
         self._gossip: dict[Link, Gossip] = {}
         self._news = asyncio.Event()
         self._tasks = Tasks()
-        self.address: Address | None = None
         self._found: Address | None = None
         self._port = 0
         self._own: bytes | None = None

@@ -68,8 +68,8 @@ def test_nobody_else_asks(started: list[PortMapping], settings: Settings) -> Non
 
 def test_no_node_of_the_demo_asks(started: list[PortMapping], tmp_path: Path) -> None:
     options = DemoOptions()
-    members = plan(options, tmp_path, list(range(5001, 5001 + options.relays + options.exits)))
-    texts = [settings_text(member, options, "") for member in members]
+    members = plan(options, tmp_path, range(5001, 5002 + 2 * (options.relays + options.exits)))
+    texts = [settings_text(member, options, "", "") for member in members]
     assert len(texts) == 7
     assert [start(msgspec.convert(tomllib.loads(text), Settings)) for text in texts] == [None] * 7
 
