@@ -5,7 +5,9 @@ other. The one that asked then dials; the one that was named sends opening packe
 the port that it listens on, so that both routers take what comes for answers. Who asked is always QUIC's client, so
 there is nothing to agree upon; that the right peer answers is proved by the link's own handshake, as at any address.
 
-Whom a node asks learns which peer it wants. So it asks nobody but those that the peer itself names.
+Whom a node asks learns which peer it wants. So it asks nobody but those that the peer itself names. And nobody tells
+whether it holds a link to a peer, except to one that says so itself: else whoever asks could find out the neighbours
+of any peer, its guards among them.
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ if TYPE_CHECKING:
 
 
 class _Limits:
-    """How often one neighbour may still ask for meetings, be called to one, and call this node."""
+    """Where one neighbour proved to be, and how often it may still ask for meetings, be called, and call this node."""
 
-    __slots__ = ("asks", "called", "calls")
+    __slots__ = ("address", "asks", "called", "calls")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, address: Address | None, now: float) -> None:
+        self.address = address
         self.asks, self.called, self.calls = (Rate(MEET_BURST, MEETS_PER_MINUTE / 60, now) for _ in range(3))
 
 
@@ -56,6 +59,7 @@ class Punch:
         locate: verified keys of a peer.
         address_ok: whether a peer may be dialled at an IP literal.
         held_by: peers that hold a link to a peer, as that peer says.
+        helps: whether a peer says that this node holds a link to it.
         serves: whether this node takes links, and helps others to some.
 
     Attributes:
@@ -69,6 +73,7 @@ class Punch:
         locate: Callable[[PeerKey], Hop | None],
         address_ok: Callable[[str], bool],
         held_by: Callable[[PeerKey], Collection[PeerKey]],
+        helps: Callable[[PeerKey], bool],
         *,
         serves: bool,
     ) -> None:
@@ -77,6 +82,7 @@ class Punch:
         self._locate = locate
         self._address_ok = address_ok
         self._held_by = held_by
+        self._helps = helps
         self._serves = serves
         self._time = asyncio.get_running_loop().time
         self._limits: dict[Link, _Limits] = {}
@@ -86,7 +92,7 @@ class Punch:
         self.counters: Counter[str] = Counter()
 
     def link_up(self, link: Link) -> None:
-        self._limits[link] = _Limits(self._time())
+        self._limits[link] = _Limits(link.connection.peer_address, self._time())
 
     def link_down(self, link: Link) -> None:
         self._limits.pop(link, None)
@@ -157,16 +163,22 @@ class Punch:
         if not self._serves or not self._limits[link].asks.take(now):
             self.counters["meeting refused"] += 1
             return None
-        hop = self._locate(peer)
+        hop = self._locate(peer) if self._helps(peer) else None
         other = self._links.of_key(hop.link_key) if hop is not None else None
         if other is None or other is link or not self._limits[other].called.take(now):
             self.counters["meeting with nobody"] += 1
             return None
-        here, there = link.connection.peer_address, other.connection.peer_address
+        here, there = self._whereabouts(link), self._whereabouts(other)
         if here is None or there is None:
+            self.counters["meeting after a move"] += 1
             return None
         other.tell(Kind.KNOCK, encode_address(here))
         return there
+
+    def _whereabouts(self, link: Link) -> Address | None:
+        """Where a neighbour is; None after a move, since a packet with a forged sender seems to be one."""
+        address = self._limits[link].address
+        return address if address == link.connection.peer_address else None
 
     # -- who is named
 

@@ -65,6 +65,7 @@ class TunnelParts:
         tell: what to tell whoever asks, before a link is up, with a proof; None for nothing.
         seen_at: told where a neighbour that this node dialled sees it.
         held_by: peers that hold a link to a peer, as that peer says.
+        helps: whether a peer says that this node holds a link to it.
     """
 
     address_ok: Callable[[str], bool]
@@ -87,6 +88,7 @@ class TunnelParts:
     tell: Callable[[bytes], bytes | None] = lambda proof: None
     seen_at: Callable[[Link, Address], None] = lambda link, address: None
     held_by: Callable[[PeerKey], Collection[PeerKey]] = lambda peer: ()
+    helps: Callable[[PeerKey], bool] = lambda peer: False
 
 
 class Tunnel:
@@ -101,7 +103,13 @@ class Tunnel:
         self.links.tried = parts.tried
         self.observing = Observing(parts.seen_at)
         self.punch = Punch(
-            engine, self.links, parts.locate, parts.address_ok, parts.held_by, serves=parts.link_key is not None
+            engine,
+            self.links,
+            parts.locate,
+            parts.address_ok,
+            parts.held_by,
+            parts.helps,
+            serves=parts.link_key is not None,
         )
         self.links.arrange = self.punch.meet
         self.memory = Memory()

@@ -48,6 +48,7 @@ class Member:
                 relays=serves,
                 seen_at=lambda link, address: self.told.append((link, address)),
                 held_by=lambda peer: [helper.hop.peer for helper in self.members[peer].helpers],
+                helps=lambda peer: self in self.members[peer].helpers,
             ),
         )
 

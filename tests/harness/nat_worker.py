@@ -57,6 +57,7 @@ class Worker:
                 relays=True,
                 seen_at=lambda link, address: self._told.append(address),
                 held_by=lambda peer: self._held_by.get(peer, []),
+                helps=lambda peer: peer_of(name) in self._held_by.get(peer, []),
             ),
         )
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.harness.meeting import Meeting, Member
+    from tests.harness.wire import WireConnection
 
 STRANGER = ("198.51.100.7", 4433)
 
@@ -154,6 +155,33 @@ async def test_a_node_that_takes_no_links_opens_no_ways_and_helps_nobody() -> No
         await turns()
         assert client.tunnel.punch.counters == {"knock refused": 1, "meeting refused": 1}
         assert not client.engine.dialled
+
+
+# -- one that asks for what is not its business
+
+
+async def test_a_link_is_not_told_of_unless_its_peer_does() -> None:
+    async with three() as (_, asker, helper, named):
+        named.helpers.clear()
+        asker.link_with(helper).tell(Kind.MEET, named.hop.peer)
+        await until(lambda: asker.tunnel.punch.counters["meeting that nobody asked for"])
+        await turns()
+        assert helper.tunnel.punch.counters == {"meeting with nobody": 1}
+        assert not named.engine.dialled
+
+
+@pytest.mark.parametrize("mover", ["asker", "named"])
+async def test_who_seems_to_have_moved_is_met_nowhere(mover: str) -> None:
+    """A packet with a forged sender moves a QUIC connection for a moment. Nobody is sent there."""
+    async with three() as (_, asker, helper, named):
+        wire: WireConnection
+        wire = helper.link_with(asker if mover == "asker" else named).connection  # type: ignore[assignment]
+        wire.peer_address = STRANGER
+        with pytest.raises(LinkError):
+            await asker.tunnel.links.to(named.hop)
+        assert helper.tunnel.punch.counters == {"meeting after a move": 1}
+        assert not asker.engine.dialled
+        assert not named.engine.dialled
 
 
 # -- floods
