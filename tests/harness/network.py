@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import CircuitError, Reason
 from core.ids import PeerKey
+from tests.harness.linked import told
 from tests.harness.waiting import until
 from tests.harness.wire import Board, WireEngine
 from tunnel.circuit_witness import NoWitness
@@ -150,6 +151,7 @@ class Network:
                 link_key=link_key,
                 onion_keys=[onion_key],
                 descriptor=lambda: b"descriptor",
+                tell=told,
                 locate=self.hops.get,
                 relays=relays,
                 acceptor=acceptor,
