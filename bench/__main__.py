@@ -13,7 +13,7 @@ from typing import Final
 
 from bench.report import say, table
 
-COMMANDS: Final = ("speed", "survive", "alarms", "distance", "memory", "profile", "padding", "engines")
+COMMANDS: Final = ("speed", "survive", "alarms", "distance", "memory", "profile", "padding", "engines", "simulation")
 DEFAULT: Final = "speed"
 
 
