@@ -26,7 +26,7 @@ from peers.rendezvous import keys_to_ask
 from tunnel.rate import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from core.ids import PeerKey
@@ -72,7 +72,6 @@ class Discovery:
         home: folder in which nodes of the DHT are remembered.
         peering: what is known of peers.
         in_need: whether this node lacks a path, or, if it only serves, a link.
-        wanted: peers that are looked for by name while they are not known.
     """
 
     def __init__(
@@ -81,13 +80,11 @@ class Discovery:
         home: Path,
         peering: Peering,
         in_need: Callable[[], bool],
-        wanted: Callable[[], Iterable[PeerKey]] = tuple,
     ) -> None:
         self._settings = settings
         self._path = home / NODES_NAME
         self._peering = peering
         self._in_need = in_need
-        self._wanted = wanted
         self._time = asyncio.get_running_loop().time
         self._hints = Hints(peering.address_ok, _random)
         self._hinted = asyncio.Event()
@@ -201,9 +198,11 @@ class Discovery:
         with suppress(TimeoutError):
             async with asyncio.timeout(ENTER_S):
                 await dht.entered.wait()
-        for peer in self._wanted():
-            self._begin_to_find(peer)
+        if not dht.nodes():
+            self._keep_going(dht)
         self._known = {address for found in self._peering.directory.peers() for address in found.addresses}
+        if self._peering.address is not None:
+            self._known.add(self._peering.address)
         for key in keys_to_ask(self._peering.network, roles, time.time(), _random):
             self._searches.spawn(dht.search(key, self._found), "search")
 
@@ -237,6 +236,9 @@ class Discovery:
 
     async def find(self, peer: PeerKey) -> None:
         """Look for a peer's descriptor under its name, for a second; if it comes later, it is kept all the same.
+
+        Nodes of the DHT near that name learn who asks for it. So this is for relays, which look for others' next hops;
+        a client that looked for its guards would tell strangers who they are.
 
         Args:
             peer: who shall be known.

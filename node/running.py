@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from core.ids import PeerKey
     from node.settings import Settings
     from peers.port_mapping.service import PortMapping
     from tunnel.circuit import Circuit
@@ -104,7 +103,7 @@ class RunningNode:
             diversity=settings.peers.diversity and not self._network.is_private,
             on_answer=self._regions.answered,
         )
-        self._discovery = Discovery(settings.peers, home, self._peering, self._in_need, self._missing_guards)
+        self._discovery = Discovery(settings.peers, home, self._peering, self._in_need)
         self._peering.on_published = self._discovery.published
         self._reachability = Reachability(
             self._peering.candidates,
@@ -231,9 +230,6 @@ class RunningNode:
         if self._tunnel is None:
             return False
         return not self._tunnel.pool.ready if self._is_client else not any(True for _ in self._tunnel.links)
-
-    def _missing_guards(self) -> list[PeerKey]:
-        return [peer for peer in self._choosing.pins.guards.peers if self._peering.directory.get(peer) is None]
 
     # -- what became known
 
