@@ -175,6 +175,14 @@ class Router:
         self._processes.append(process)
         return Inside(process)
 
+    def node(self, home: Path) -> Node:
+        """Start a node inside that serves others."""
+        return Node(enter(self._inside), home, self._processes)
+
+    def rules(self) -> str:
+        """What the router passes on at present, as nftables shows it."""
+        return run(*enter(self._router), "nft", "list", "chain", "inet", "filter", "prerouting_miniupnpd")
+
     def outside(self, address: tuple[str, int]) -> socket.socket:
         """Make a socket of the machine outside that is connected to an address."""
         made: list[socket.socket] = []
@@ -220,6 +228,45 @@ class Inside:
         self._process.stdin.flush()
         state: str = self.hear()["closed"]
         return state
+
+
+class Node:
+    """A real node inside."""
+
+    def __init__(self, enter: tuple[str, ...], home: Path, processes: list[subprocess.Popen[str]]) -> None:
+        self._program = [*enter, sys.executable, "-m", "node"]
+        self._home = home
+        self._process = subprocess.Popen(
+            [*self._program, "share", "--role", "relay", "--home", home],
+            cwd=ROOT,
+            env=os.environ | {"MACROVPN_PEERS_PORT_MAPPING": "true"},
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        processes.append(self._process)
+
+    def status(self) -> dict[str, Any]:
+        """Ask for the status; without a node that answers, its state is `down`."""
+        found: dict[str, Any] = json.loads(self._ask("status", "--json"))
+        return found
+
+    def status_text(self) -> str:
+        return self._ask("status")
+
+    def _ask(self, *words: str) -> str:
+        command = [*self._program, *words, "--home", str(self._home)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=True).stdout
+
+    def until(self, state: str) -> None:
+        """Wait until `status` says so of the port mapping."""
+        end = time.monotonic() + LIMIT_S
+        while (found := self.status()["port_mapping"]) != state:
+            assert time.monotonic() < end, f"the port mapping is {found} and not {state}"
+
+    def stop(self) -> int:
+        """Stop the node, and return its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(LIMIT_S)
 
 
 def enter(namespace: str) -> tuple[str, ...]:

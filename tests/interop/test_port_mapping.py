@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.router import LIMIT_S, ROUTER_OUTSIDE, Router, why_not
+from tests.interop.router import INSIDE, LIMIT_S, ROUTER_OUTSIDE, Router, why_not
 
 if TYPE_CHECKING:
     import socket
@@ -103,3 +103,16 @@ def test_a_second_machine_gets_another_port_or_none(router: MakeRouter, protocol
         for inside, address in zip((first, second), addresses, strict=True):
             with made.outside(address) as outside:
                 assert_reaches(outside, inside, "for you")
+
+
+@pytest.mark.parametrize(("nat_pmp", "word", "sentence"), [(True, "pcp", "(PCP)"), (False, "upnp", "(UPnP)")])
+def test_a_node_has_its_port_mapped_while_it_runs(
+    router: MakeRouter, tmp_path: Path, nat_pmp: bool, word: str, sentence: str
+) -> None:
+    with router(nat_pmp=nat_pmp) as made:
+        node = made.node(tmp_path / "home")
+        node.until(word)
+        assert sentence in node.status_text()
+        assert f"dnat ip to {INSIDE}:" in made.rules()
+        assert node.stop() == 0
+        assert "dnat" not in made.rules()
