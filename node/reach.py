@@ -25,8 +25,8 @@ class Reach(StrEnum):
 _SENTENCES: Final[dict[str, str]] = {
     Reach.PUBLIC: "others reach this peer directly",
     Reach.MAPPED: "others reach this peer directly, through a port that its router forwards",
-    Reach.PUNCHED: "this peer is behind a router that keeps its port; others reach it where a neighbour of both "
-    "arranges a meeting, else only over links that it made itself",
+    Reach.PUNCHED: "this peer is behind a router that keeps its port; so far others reach it only over links that it "
+    "made itself",
     Reach.BEHIND_NAT: "this peer is behind a router that gives it another port towards each neighbour; "
     "others reach it only over links that it made itself",
     Reach.UNKNOWN: "whether others reach this peer is not known yet",
