@@ -5,42 +5,23 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.harness.demo import ROOT, until
+from tests.harness.namespaces import Built, add, delete, enter, ip, put_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
 _FIRST: Final = int(IPv4Address("11.66.0.0"))
 """Public addresses, as exits want them for destinations; here nobody else has them."""
 ORIGIN_PORT: Final = 8080
 _numbers = itertools.count()
-
-
-def why_not() -> str:
-    """Say what is missing here, in words; empty if nothing is."""
-    missing = [program for program in ("ip", "curl") if shutil.which(program) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)}"
-    name = f"probe{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
-        return "network namespaces cannot be made here (needs root)"
-    subprocess.run(["ip", "netns", "del", name], check=True)
-    return ""
-
-
-def ip(*arguments: str) -> None:
-    """Run `ip`, at most 10 s."""
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=10, check=False)
-    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
 
 
 class House:
@@ -58,7 +39,7 @@ class House:
         self.home = home
 
     def inside(self, *command: str) -> list[str]:
-        return ["ip", "netns", "exec", self.name, *command]
+        return [*enter(self.name), *command]
 
     def _macrovpn(self, *arguments: str) -> list[str]:
         return self.inside(sys.executable, "-m", "node", *arguments, "--json", "--home", str(self.home))
@@ -92,7 +73,7 @@ class House:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
-class Street:
+class Street(Built):
     """The wire, the houses on it, and a web server beside them. Leaving the context ends and removes all of it.
 
     Args:
@@ -118,32 +99,16 @@ class Street:
         """URL of a page on the web server."""
         return f"http://{self.origin}:{ORIGIN_PORT}/page"
 
-    def __enter__(self) -> Self:
-        try:
-            self._build()
-        except BaseException:
-            self._tear_down()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tear_down()
-
     def _build(self) -> None:
-        ip("netns", "add", self.name)
+        add(self.name)
         ip("-n", self.name, "link", "add", "wire", "type", "bridge")
-        ip("-n", self.name, "address", "add", f"{self.origin}/24", "dev", "wire")
-        ip("-n", self.name, "link", "set", "wire", "up")
+        put_up(self.name, "wire", f"{self.origin}/24")
         for place, house in enumerate(self.houses):
             house.home.mkdir()
-            ip("netns", "add", house.name)
-            ip("-n", house.name, "link", "set", "lo", "up")
+            add(house.name)
             end = f"h{place}"
             ip("link", "add", "up0", "netns", house.name, "type", "veth", "peer", "name", end, "netns", self.name)
-            ip("-n", house.name, "address", "add", f"{house.address}/24", "dev", "up0")
-            ip("-n", house.name, "link", "set", "up0", "up")
+            put_up(house.name, "up0", f"{house.address}/24")
             ip("-n", self.name, "link", "set", end, "master", "wire", "up")
         self._serve()
 
@@ -153,7 +118,7 @@ class Street:
         (site / "page").write_text("a page of the web")
         command = [sys.executable, "-m", "http.server", str(ORIGIN_PORT), "--bind", self.origin, "-d", str(site)]
         self._server = subprocess.Popen(
-            ["ip", "netns", "exec", self.name, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*enter(self.name), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         until("the web server", lambda: self.houses[0].curl(self.page))
 
@@ -166,4 +131,4 @@ class Street:
             self._server.kill()
             self._server.wait(5)
         for name in (*(house.name for house in self.houses), self.name):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            delete(name)

@@ -10,16 +10,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import subprocess
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final
 
-from tests.harness import houses
-from tests.harness.houses import ip
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from tests.harness.namespaces import Built, add, delete, enter, ip, put_up, run
 
 PUBLIC: Final = ("198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24", "11.0.0.0/8")
 """Where this module's public addresses are from; all but the last are set apart for tests and documents."""
@@ -49,20 +43,6 @@ class Mapping(StrEnum):
     """Another port towards each."""
 
 
-def why_not() -> str:
-    """Say what is missing here, in words; empty if nothing is."""
-    if shutil.which("nft") is None:
-        return "not installed: nft"
-    return houses.why_not()
-
-
-def _in(name: str, *command: str, text: str = "") -> None:
-    done = subprocess.run(
-        ["ip", "netns", "exec", name, *command], input=text, capture_output=True, text=True, timeout=10, check=False
-    )
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-
-
 class Machine:
     """A namespace in which programs run.
 
@@ -79,10 +59,10 @@ class Machine:
 
     def inside(self, *command: str) -> list[str]:
         """The words of a command that runs there."""
-        return ["ip", "netns", "exec", self.name, *command]
+        return [*enter(self.name), *command]
 
 
-class Town:
+class Town(Built):
     """The wire, and what is built on it. Leaving the context removes all of it; who runs programs ends them before."""
 
     def __init__(self) -> None:
@@ -91,24 +71,14 @@ class Town:
         self._places = itertools.count()
         self._made: list[str] = []
 
-    def __enter__(self) -> Self:
-        try:
-            self._namespace(self.name)
-            ip("-n", self.name, "link", "add", _WIRE, "type", "bridge")
-            ip("-n", self.name, "link", "set", _WIRE, "up")
-        except BaseException:
-            self._tear_down()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tear_down()
+    def _build(self) -> None:
+        self._namespace(self.name)
+        ip("-n", self.name, "link", "add", _WIRE, "type", "bridge")
+        ip("-n", self.name, "link", "set", _WIRE, "up")
 
     def _tear_down(self) -> None:
         for name in reversed(self._made):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            delete(name)
 
     def public(self) -> Machine:
         """Build a machine on the wire."""
@@ -121,11 +91,11 @@ class Town:
         name = f"{router}in"
         self._namespace(name)
         ip("link", "add", "lan", "netns", router, "type", "veth", "peer", "name", "up0", "netns", name)
-        _up(router, "lan", f"{_INSIDE}.1/24")
-        _up(name, "up0", f"{_INSIDE}.2/24")
+        put_up(router, "lan", f"{_INSIDE}.1/24")
+        put_up(name, "up0", f"{_INSIDE}.2/24")
         ip("-n", name, "route", "add", "default", "via", f"{_INSIDE}.1")
-        _in(router, "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
-        _in(router, "nft", "-f", "-", text=_rules(mapping))
+        run(*enter(router), "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+        run(*enter(router), "nft", "-f", "-", text=_rules(mapping))
         return Machine(name, f"{_INSIDE}.2", outside)
 
     def _on_the_wire(self) -> tuple[str, str]:
@@ -135,19 +105,13 @@ class Town:
         self._namespace(name)
         ip("link", "add", "up0", "netns", name, "type", "veth", "peer", "name", end, "netns", self.name)
         ip("-n", self.name, "link", "set", end, "master", _WIRE, "up")
-        _up(name, "up0", f"{address}/32")
+        put_up(name, "up0", f"{address}/32")
         ip("-n", name, "route", "add", "default", "dev", "up0")
         return name, address
 
     def _namespace(self, name: str) -> None:
-        ip("netns", "add", name)
         self._made.append(name)
-        ip("-n", name, "link", "set", "lo", "up")
-
-
-def _up(namespace: str, device: str, address: str) -> None:
-    ip("-n", namespace, "address", "add", address, "dev", device)
-    ip("-n", namespace, "link", "set", device, "up")
+        add(name)
 
 
 def _rules(mapping: Mapping) -> str:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import struct
 import subprocess
 import time
 from base64 import b64encode
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
+from tests.harness import namespaces
 from tests.harness.entropy import seeded
+from tests.harness.namespaces import Built, add, delete, enter, ip, put_up, run
 from tunnel.wireguard.device import Device
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from tunnel.wireguard.device import Output
 
@@ -34,23 +34,9 @@ PSK: Final = bytes(range(32))
 
 def why_not() -> str:
     """Say what is missing here, in words; empty if nothing is."""
-    missing = [program for program in ("ip", "wg", "wireguard-go", "ping") if shutil.which(program) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)}"
     if not os.path.exists("/dev/net/tun"):
         return "there is no /dev/net/tun"
-    name = f"probe{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
-        return "network namespaces cannot be made here (needs root)"
-    subprocess.run(["ip", "netns", "del", name], check=True)
-    return ""
-
-
-def run(*command: str, text: str = "") -> str:
-    """Run a command to its end, at most 10 s, and return what it printed."""
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=10, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-    return done.stdout
+    return namespaces.why_not("wg", "wireguard-go", "ping")
 
 
 def checksum(data: bytes) -> int:
@@ -76,7 +62,7 @@ def icmp(kind: int, source: str, destination: str, rest: bytes) -> bytes:
     return head + struct.pack(">H", checksum(head + b"\0\0" + ends)) + ends + body
 
 
-class Beside:
+class Beside(Built):
     """wireguard-go in a namespace, and our device. Leaving the context ends and removes all of it.
 
     `shift_s` moves our device's clock ahead, so that its timers need not be waited for. `lose` names datagrams that
@@ -108,29 +94,15 @@ class Beside:
         self._process: subprocess.Popen[bytes] | None = None
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
-    def __enter__(self) -> Self:
-        try:
-            self._set_up()
-        except BaseException:
-            self._tear_down()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tear_down()
-
     def inside(self, *command: str) -> tuple[str, ...]:
-        return ("ip", "netns", "exec", self.name, *command)
+        return (*enter(self.name), *command)
 
-    def _set_up(self) -> None:
-        run("ip", "netns", "add", self.name)
-        run("ip", "link", "add", self.name, "type", "veth", "peer", "name", "up0", "netns", self.name)
-        run("ip", "address", "add", f"{self.our_host}/30", "dev", self.name)
-        run("ip", "link", "set", self.name, "up")
-        run("ip", "-n", self.name, "address", "add", f"{self.their_host}/30", "dev", "up0")
-        run("ip", "-n", self.name, "link", "set", "up0", "up")
+    def _build(self) -> None:
+        add(self.name)
+        ip("link", "add", self.name, "type", "veth", "peer", "name", "up0", "netns", self.name)
+        ip("address", "add", f"{self.our_host}/30", "dev", self.name)
+        ip("link", "set", self.name, "up")
+        put_up(self.name, "up0", f"{self.their_host}/30")
         self.socket.bind((self.our_host, 0))
         self._process = subprocess.Popen(
             self.inside("wireguard-go", self.interface),
@@ -159,8 +131,7 @@ class Beside:
         if self._they_know_us:
             lines.append(f"Endpoint = {self.our_host}:{self.socket.getsockname()[1]}")
         run(*self.inside("wg", "setconf", self.interface, "/dev/stdin"), text="\n".join(lines) + "\n")
-        run("ip", "-n", self.name, "address", "add", f"{THEIR_INNER}/24", "dev", self.interface)
-        run("ip", "-n", self.name, "link", "set", self.interface, "up")
+        put_up(self.name, self.interface, f"{THEIR_INNER}/24")
 
     def _tear_down(self) -> None:
         self.socket.close()
@@ -172,8 +143,8 @@ class Beside:
                 self._process.kill()
                 self._process.wait(5)
         # With the namespace its end of the veth pair goes, and so does ours.
-        for command in (["ip", "link", "del", self.name], ["ip", "netns", "del", self.name]):
-            subprocess.run(command, capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", self.name], capture_output=True, check=False)
+        delete(self.name)
 
     # -- our side
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,12 +16,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final
 
-from tests.interop.namespace import run
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from tests.harness.namespaces import Built, add, delete, enter, ip, put_up, run
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 INSIDE: Final = "192.168.77.2"
@@ -55,19 +51,7 @@ table inet filter {
 """
 
 
-def why_not() -> str:
-    """Say what is missing here, in words; empty if nothing is."""
-    missing = [program for program in ("ip", "nft", "miniupnpd") if shutil.which(program) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)}"
-    name = f"probe{os.getpid()}"
-    if subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode:
-        return "network namespaces cannot be made here (needs root)"
-    subprocess.run(["ip", "netns", "del", name], check=True)
-    return ""
-
-
-class Router:
+class Router(Built):
     """Leaving the context ends and removes all of it.
 
     Args:
@@ -85,35 +69,19 @@ class Router:
         self._daemon: subprocess.Popen[bytes] | None = None
         self._processes: list[subprocess.Popen[str]] = []
 
-    def __enter__(self) -> Self:
-        try:
-            self._set_up()
-        except BaseException:
-            self._tear_down()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._tear_down()
-
-    def _set_up(self) -> None:
+    def _build(self) -> None:
         for name in (self._inside, self._router, self._outside):
-            run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
+            add(name)
         self._join(self._inside, INSIDE, "lan0", ROUTER_INSIDE)
         self._join(self._outside, OUTSIDE, "wan0", ROUTER_OUTSIDE)
-        run("ip", "-n", self._inside, "route", "add", "default", "via", ROUTER_INSIDE)
+        ip("-n", self._inside, "route", "add", "default", "via", ROUTER_INSIDE)
         run(*enter(self._router), "sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
         self.start_daemon()
 
     def _join(self, name: str, host: str, port: str, router_host: str) -> None:
-        run("ip", "-n", name, "link", "add", "up0", "type", "veth", "peer", "name", port, "netns", self._router)
-        run("ip", "-n", name, "address", "add", f"{host}/24", "dev", "up0")
-        run("ip", "-n", self._router, "address", "add", f"{router_host}/24", "dev", port)
-        run("ip", "-n", name, "link", "set", "up0", "up")
-        run("ip", "-n", self._router, "link", "set", port, "up")
+        ip("-n", name, "link", "add", "up0", "type", "veth", "peer", "name", port, "netns", self._router)
+        put_up(name, "up0", f"{host}/24")
+        put_up(self._router, port, f"{router_host}/24")
 
     def _tear_down(self) -> None:
         for process in self._processes:
@@ -121,7 +89,7 @@ class Router:
             process.communicate()
         self._stop_daemon()
         for name in (self._inside, self._router, self._outside):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            delete(name)
 
     # -- the router
 
@@ -267,8 +235,3 @@ class Node:
         """Stop the node, and return its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(LIMIT_S)
-
-
-def enter(namespace: str) -> tuple[str, ...]:
-    """The words before a command that runs in a namespace."""
-    return ("ip", "netns", "exec", namespace)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.router import INSIDE, LIMIT_S, ROUTER_OUTSIDE, Router, why_not
+from tests.harness.namespaces import why_not
+from tests.interop.router import INSIDE, LIMIT_S, ROUTER_OUTSIDE, Router
 
 if TYPE_CHECKING:
     import socket
@@ -28,7 +29,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module", autouse=True)
 def _needed() -> None:
-    if reason := why_not():
+    if reason := why_not("nft", "miniupnpd"):
         pytest.skip(reason)
 
 

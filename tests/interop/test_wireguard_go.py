@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.namespaces import run
 from tests.interop.namespace import (
     OUR_INNER,
     THEIR_INNER,
     THEIR_PORT,
     Beside,
     icmp,
-    run,
     why_not,
 )
 

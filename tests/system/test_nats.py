@@ -9,7 +9,8 @@ import pytest
 
 from tests.harness.demo import until
 from tests.harness.houses import House
-from tests.harness.nat import PUBLIC, Mapping, Town, why_not
+from tests.harness.namespaces import why_not
+from tests.harness.nat import PUBLIC, Mapping, Town
 from tests.harness.nat_peers import PORT, Peer, peers
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ SAME, RANDOM = Mapping.SAME, Mapping.RANDOM
 
 @pytest.fixture(autouse=True)
 def _namespaces() -> None:
-    if reason := why_not():
+    if reason := why_not("nft", "curl"):
         pytest.skip(reason)
 
 

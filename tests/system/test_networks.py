@@ -14,7 +14,8 @@ from peers.directory import Directory
 from peers.invite import Invite
 from peers.networks import Network
 from tests.harness.demo import until
-from tests.harness.houses import House, Street, why_not
+from tests.harness.houses import House, Street
+from tests.harness.namespaces import why_not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ LIMIT_S: Final = 60.0
 
 @pytest.fixture
 def street(tmp_path: Path) -> Iterator[Street]:
-    if reason := why_not():
+    if reason := why_not("curl"):
         pytest.skip(reason)
     with Street(tmp_path, 3) as built:
         yield built
