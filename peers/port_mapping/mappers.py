@@ -19,7 +19,43 @@ if TYPE_CHECKING:
 _ANY_HOST: Final = "0.0.0.0"
 
 
-class PcpMapper:
+class _Conversation:
+    """What is asked and answered in one protocol.
+
+    Args:
+        protocol: its name.
+        gateway: whom to ask.
+        server_port: where the gateway listens.
+    """
+
+    def __init__(self, protocol: str, gateway: Gateway, server_port: int) -> None:
+        self._protocol = protocol
+        self._server: Address = (gateway.host, server_port)
+        self._asker: Asker | None = None
+
+    async def _open(self) -> Asker:
+        if self._asker is None:
+            self._asker = await Asker.open(self._protocol, self._server)
+        return self._asker
+
+    def close(self) -> None:
+        if self._asker is not None:
+            self._asker.close()
+
+    def _check(self, result: int) -> None:
+        """Raise for a result that is not success.
+
+        Args:
+            result: the code in an answer; both protocols have 0 for success.
+
+        Raises:
+            MappingError: the gateway refused.
+        """
+        if result:
+            raise MappingError(self._protocol, f"refused with code {result}")
+
+
+class PcpMapper(_Conversation):
     """Ask by PCP.
 
     Args:
@@ -29,12 +65,11 @@ class PcpMapper:
     """
 
     def __init__(self, gateway: Gateway, port: int, server_port: int = nat_pmp.PORT) -> None:
-        self._server: Address = (gateway.host, server_port)
+        super().__init__("PCP", gateway, server_port)
         self._port = port
         self._nonce = secrets.token_bytes(pcp.NONCE_BYTES)
         self._wanted: Address = (_ANY_HOST, port)
         self._epoch = PcpEpoch()
-        self._asker: Asker | None = None
 
     async def map(self) -> Mapping:
         answer = await self._ask(LIFETIME_S)
@@ -50,26 +85,15 @@ class PcpMapper:
         return not answer.result and self._epoch.goes_on(answer.epoch_s, time.time())
 
     async def unmap(self) -> None:
-        answer = await self._ask(0)
-        if answer.result:
-            raise MappingError("PCP", f"refused with code {answer.result}")
+        self._check((await self._ask(0)).result)
 
     async def _ask(self, lifetime_s: int) -> pcp.Answer:
         asker = await self._open()
         request = pcp.MapRequest(asker.own_host, self._nonce, self._port, self._wanted, lifetime_s)
         return await asker.ask(request.encode(), partial(pcp.decode_map, request=request))
 
-    async def _open(self) -> Asker:
-        if self._asker is None:
-            self._asker = await Asker.open("PCP", self._server)
-        return self._asker
 
-    def close(self) -> None:
-        if self._asker is not None:
-            self._asker.close()
-
-
-class NatPmpMapper:
+class NatPmpMapper(_Conversation):
     """Ask by NAT-PMP.
 
     Args:
@@ -79,18 +103,16 @@ class NatPmpMapper:
     """
 
     def __init__(self, gateway: Gateway, port: int, server_port: int = nat_pmp.PORT) -> None:
-        self._server: Address = (gateway.host, server_port)
+        super().__init__("NAT-PMP", gateway, server_port)
         self._port = port
         self._wanted = port
         self._host = ""
         self._epoch = NatPmpEpoch()
-        self._asker: Asker | None = None
 
     async def map(self) -> Mapping:
         address = await self._ask_address()
         answer = await self._ask(self._wanted, LIFETIME_S)
-        if answer.result:
-            raise MappingError("NAT-PMP", f"refused with code {answer.result}")
+        self._check(answer.result)
         self._host = address.host
         self._wanted = answer.port
         self._epoch.goes_on(answer.epoch_s, time.time())
@@ -101,27 +123,15 @@ class NatPmpMapper:
         return self._epoch.goes_on(address.epoch_s, time.time()) and address.host == self._host
 
     async def unmap(self) -> None:
-        answer = await self._ask(0, 0)
-        if answer.result:
-            raise MappingError("NAT-PMP", f"refused with code {answer.result}")
+        self._check((await self._ask(0, 0)).result)
 
     async def _ask_address(self) -> nat_pmp.AddressAnswer:
         asker = await self._open()
         answer = await asker.ask(nat_pmp.ADDRESS_REQUEST, nat_pmp.decode_address)
-        if answer.result:
-            raise MappingError("NAT-PMP", f"refused with code {answer.result}")
+        self._check(answer.result)
         return answer
 
     async def _ask(self, wanted: int, lifetime_s: int) -> nat_pmp.MapAnswer:
         asker = await self._open()
         read = partial(nat_pmp.decode_map, port=self._port, lifetime_s=lifetime_s)
         return await asker.ask(nat_pmp.encode_map(self._port, wanted, lifetime_s), read)
-
-    async def _open(self) -> Asker:
-        if self._asker is None:
-            self._asker = await Asker.open("NAT-PMP", self._server)
-        return self._asker
-
-    def close(self) -> None:
-        if self._asker is not None:
-            self._asker.close()
