@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from core.ids import PeerKey
 from tests.harness.entropy import seeded
-from tests.harness.wire import Board, WireEngine
+from tests.harness.wire import Board, WireConnection, WireEngine
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
 from tunnel.wireguard.primitives import private_key, public_bytes
@@ -67,6 +67,12 @@ class Member:
         link = self.tunnel.links.of_key(other.hop.link_key)
         assert link is not None
         return link
+
+    def wire_to(self, other: Member) -> WireConnection:
+        """This end of the connection that the link goes over."""
+        wire = self.link_with(other).connection
+        assert isinstance(wire, WireConnection)
+        return wire
 
 
 class Meeting:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.harness.meeting import Meeting, Member
-    from tests.harness.wire import WireConnection
     from tunnel.engines.seam import Address
 
 ELSEWHERE = ("198.51.100.7", 4433)
@@ -134,8 +133,7 @@ async def test_what_is_malformed_ends_the_link(kind: Kind, body: bytes) -> None:
 async def test_who_seems_to_have_moved_sends_nobody_there() -> None:
     """A packet with a forged sender moves a QUIC connection for a moment. No dial-back follows it."""
     async with two() as (_, asker, neighbour, knocks):
-        wire: WireConnection = neighbour.link_with(asker).connection  # type: ignore[assignment]
-        wire.peer_address = ELSEWHERE
+        neighbour.wire_to(asker).peer_address = ELSEWHERE
         assert await asker.tunnel.observing.reached(asker.link_with(neighbour), 99) is False
         assert not knocks.dialled
         assert neighbour.tunnel.observing.counters == {"dial-back after a move": 1}

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.harness.meeting import Meeting, Member
-    from tests.harness.wire import WireConnection
 
 STRANGER = ("198.51.100.7", 4433)
 
@@ -95,7 +94,7 @@ async def test_so_many_neighbours_are_asked_and_no_more() -> None:
 
 async def test_a_neighbour_that_goes_meanwhile_ends_the_wait() -> None:
     async with three() as (_, asker, helper, named):
-        asker.link_with(helper).connection.write = lambda stream, data, end=False: True  # type: ignore[method-assign]
+        asker.wire_to(helper).mute = True
         task = asker.tunnel.links._tasks.spawn(asker.tunnel.punch.meet(named.hop), "meet")
         await until(lambda: asker.tunnel.punch._waiting)
         asker.link_with(helper).close()
@@ -174,9 +173,7 @@ async def test_a_link_is_not_told_of_unless_its_peer_does() -> None:
 async def test_who_seems_to_have_moved_is_met_nowhere(mover: str) -> None:
     """A packet with a forged sender moves a QUIC connection for a moment. Nobody is sent there."""
     async with three() as (_, asker, helper, named):
-        wire: WireConnection
-        wire = helper.link_with(asker if mover == "asker" else named).connection  # type: ignore[assignment]
-        wire.peer_address = STRANGER
+        helper.wire_to(asker if mover == "asker" else named).peer_address = STRANGER
         with pytest.raises(LinkError):
             await asker.tunnel.links.to(named.hop)
         assert helper.tunnel.punch.counters == {"meeting after a move": 1}

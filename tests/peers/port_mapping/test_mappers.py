@@ -13,7 +13,7 @@ from peers.port_mapping.datagrams import MAX_WAITING, Asker
 from peers.port_mapping.gateway import Gateway
 from peers.port_mapping.mappers import NatPmpMapper, PcpMapper
 from peers.port_mapping.mapping import Mapping, MappingError
-from tests.harness.waiting import until
+from tests.harness.waiting import turns, until
 from tests.peers.port_mapping.fake_gateway import GATEWAY, HOST, FakeGateway
 
 if TYPE_CHECKING:
@@ -275,4 +275,4 @@ async def test_a_mapper_can_be_closed_in_the_middle(fake: FakeGateway, kind: Kin
         with pytest.raises(asyncio.CancelledError):
             await asking
     mapper.close()
-    await asyncio.sleep(0)
+    await turns(1)

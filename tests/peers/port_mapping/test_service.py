@@ -13,7 +13,7 @@ from peers.port_mapping import service
 from peers.port_mapping.gateway import Gateway
 from peers.port_mapping.mapping import Mapping, MappingError
 from peers.port_mapping.service import MAPPERS, Pace, PortMapping, State
-from tests.harness.waiting import until
+from tests.harness.waiting import turns, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -146,7 +146,7 @@ async def test_pauses_between_searches_grow(world: World, monkeypatch: pytest.Mo
 
     async def wait(self: PortMapping, gateway: Gateway | None, limit_s: float) -> None:
         waited.append(limit_s)
-        await asyncio.sleep(0)
+        await turns(1)
 
     monkeypatch.setattr(PortMapping, "_wait_for_change", wait)
     world.start(Pace(retry_s=60, longest_retry_s=200))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from peers.port_mapping import upnp
 from peers.port_mapping.gateway import Gateway
 from peers.port_mapping.mapping import Mapping, MappingError
 from peers.port_mapping.upnp import MAX_BODY_BYTES, MAX_REQUESTS, BoundedRequester, UpnpMapper, find_description
+from tests.harness.waiting import turns
 from tests.peers.port_mapping.fake_gateway import GATEWAY, HOST
 from tests.peers.port_mapping.fake_upnp import FakeUpnp, device_xml, root_xml, service_xml
 
@@ -187,8 +187,8 @@ async def test_a_description_that_trickles_has_an_end(fake: FakeUpnp, monkeypatc
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
-            await response.write(b"<a>")
-            await asyncio.sleep(0.01)
+            await response.write(b"a")
+            await turns(1)
 
     monkeypatch.setattr(upnp, "CALL_LIMIT_S", 0.3)
     fake.before = trickle
