@@ -23,7 +23,7 @@ class Reach(StrEnum):
 
 
 _SENTENCES: Final[dict[str, str]] = {
-    Reach.PUBLIC: "others reach this peer directly",
+    Reach.PUBLIC: "others reach this peer directly, as its settings or its neighbours say",
     Reach.MAPPED: "others reach this peer directly, through a port that its router forwards",
     Reach.PUNCHED: "this peer is behind a router that keeps its port; so far others reach it only over links that it "
     "made itself",
