@@ -54,6 +54,8 @@ LONGEST_IN_NEED_S: Final = 30.0
 LEAVE_FROM_S: Final = 20.0
 """A client leaves the DHT when the next round is not nearer than this."""
 CHECK_S: Final = 0.2
+"""Need, the number of known peers and the time decide together when to ask, and nothing calls when `in_need` changes.
+So all three are looked at this often, and a need is seen at most so late."""
 
 FIND_S: Final = 1.0
 """A circuit's patience with a search for its next hop by name. The search itself goes on, for the next circuit."""

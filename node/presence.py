@@ -19,6 +19,7 @@ FIRST_PAUSE_S: Final = 0.5
 ANNOUNCE_S: Final = 900.0
 """Nodes of the DHT keep an address for half an hour."""
 CHECK_S: Final = 0.5
+"""How often the table's size is looked at while it grows: the DHT's library does not say when it does."""
 SELDOM_S: Final = 60.0
 FEW_NODES: Final = 8
 PUT_S: Final = 3600.0
