@@ -15,7 +15,7 @@ from peers.descriptor import Descriptor, Role
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PLACES: Final = (
+CITIES: Final = (
     # latitude, longitude, share of peers: a network of home and rented machines, mostly in Europe and North America
     (52.4, 4.9, 12),
     (50.1, 8.7, 14),
@@ -130,7 +130,7 @@ class World:
 
     def spot(self, rng: random.Random) -> Spot:
         """Where somebody might be."""
-        latitude, longitude, _ = rng.choices(PLACES, [share for *_, share in PLACES])[0]
+        latitude, longitude, _ = rng.choices(CITIES, [share for *_, share in CITIES])[0]
         here = Disc(
             max(-89.0, min(89.0, rng.gauss(latitude, SPREAD_DEGREES))), rng.gauss(longitude, SPREAD_DEGREES), 0.0
         )
