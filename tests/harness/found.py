@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Finder:
-    """One node, without gossip.
+    """One node.
 
     Args:
         home: its folder.
@@ -38,15 +38,25 @@ class Finder:
         roles: what it does for others; nothing: a client.
         router: the DHT's node to begin with; None for the first one.
         member: its network.
+        gossip: whether its settings allow gossip, which its links do not carry here.
     """
 
-    def __init__(self, home: Path, number: int, roles: Role, router: Address | None, member: Invite = PUBLIC) -> None:
+    def __init__(
+        self,
+        home: Path,
+        number: int,
+        roles: Role,
+        router: Address | None,
+        member: Invite = PUBLIC,
+        *,
+        gossip: bool = False,
+    ) -> None:
         home.mkdir()
         self.host = f"127.{number}.0.1"
         self.settings = PeersSettings(
             address=self.host if roles else "",
             allow_addresses=("127.0.0.0/8",),
-            gossip=False,
+            gossip=gossip,
             dht_listen=f"{self.host}:0",
             dht_nodes=(f"{router[0]}:{router[1]}",) if router else (),
         )
@@ -75,6 +85,7 @@ class Finder:
         )
         self.needs = not roles
         self.discovery = Discovery(self.settings, home, self.peering, lambda: self.needs)
+        self.peering.on_published = self.discovery.published
 
     @property
     def peer(self) -> PeerKey:

@@ -199,23 +199,6 @@ async def test_a_peer_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.M
         assert looking.known == {wanted.peer}
 
 
-async def test_searches_by_name_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client may name any next hop; it must not make a relay ask the DHT without end."""
-    asked: list[bytes] = []
-
-    async def get(self: Dht, public: bytes, salt: bytes) -> list[bytes]:
-        asked.append(public)
-        return []
-
-    monkeypatch.setattr(Dht, "get", get)
-    async with crowd(tmp_path, [RELAY]) as made:
-        for number in range(1000):
-            await made.nodes[0].discovery.find(Identity.ephemeral().peer if number < 3 else made.nodes[0].peer)
-        for _ in range(200):
-            await made.nodes[0].discovery.find(Identity.ephemeral().peer)
-        assert len(asked) <= discovery_module.FINDS_PER_MINUTE + 2
-
-
 async def test_a_client_leaves_and_comes_back_by_nodes_that_it_remembers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
