@@ -46,6 +46,7 @@ class World:
         sees: what peers that are dialled say.
         reaches: addresses at which dial-backs succeed.
         lying: who says so anyway.
+        failing: whose dial-backs never succeed.
         published: what the node published.
         asked: who was asked for a dial-back, by network, and where.
         dialled: networks in which a peer was dialled.
@@ -59,6 +60,7 @@ class World:
         self.dialled: list[str] = []
         self.known: list[str] = []
         self.lying: set[str] = set()
+        self.failing: set[str] = set()
         facts = Facts(serves=True, configured=configured)
         self.node = Reachability(self._candidates, self.published.append, facts, is_private=is_private)
 
@@ -74,7 +76,7 @@ class World:
     async def reached(self, neighbour: Neighbour, port: int) -> bool:
         where = neighbour.address[0], port
         self.asked.append((neighbour.host, where))
-        return where in self.reaches or neighbour.host in self.lying
+        return neighbour.host in self.lying or (where in self.reaches and neighbour.host not in self.failing)
 
     def says(self, host: str, address: Address) -> Link:
         """A neighbour at a host says where it sees the node."""
@@ -113,9 +115,11 @@ def host(network: int) -> str:
 async def test_what_three_networks_see_and_two_reach_is_published() -> None:
     async with world() as around:
         around.reaches = {HERE}
+        around.failing = {host(1)}
         for network in range(3):
             around.says(host(network), HERE)
         await until(lambda: around.published)
+        assert len(around.asked) == 3
         assert around.published == [HERE]
         assert around.word == "public"
 

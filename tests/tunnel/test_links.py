@@ -232,6 +232,7 @@ async def test_whoever_is_at_an_address_is_met_and_the_link_kept_or_not() -> Non
         assert len(made.events[1].ups) == 1
         await made.client.meet(address, b"", lambda raw: made.hop(), keep=lambda: True)
         (link,) = made.client
+        assert link.peer == PEER
         assert await made.client.to(made.hop()) is link
         assert len(made.engines[1].dialled) == 2
 
@@ -243,6 +244,17 @@ async def test_meeting_a_peer_leaves_the_link_to_it_as_it_is() -> None:
         await until(lambda: list(made.client) == [link])
         assert await made.client.to(made.hop()) is link
         assert len(made.engines[1].dialled) == 2
+
+
+async def test_a_peer_to_which_a_link_has_just_ended_is_met() -> None:
+    async with rig() as made:
+        address = ("127.0.0.1", made.port)
+        ended = await made.client.to(made.hop())
+        ended.close()
+        made.client._by_peer[PEER] = ended  # as when it ends between its handshake and the return of its dial
+        await made.client.meet(address, b"", lambda raw: made.hop(), keep=lambda: True)
+        (link,) = made.client
+        assert await made.client.to(made.hop()) is link
 
 
 async def test_who_tells_another_peers_descriptor_is_not_met() -> None:

@@ -46,6 +46,10 @@ async def test_a_next_hop_that_is_not_known_is_looked_for() -> None:
         _, answer = await link.create(creation.message, Owner(), 1)
         creation.consume_answer(answer)
         assert looked == [path[2].peer]
+        again = creation_for(path)
+        _, answer = await link.create(again.message, Owner(), 1)
+        again.consume_answer(answer)
+        assert len(looked) == 1
 
 
 async def test_a_replayed_creation_is_answered_with_noise() -> None:
