@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -12,26 +13,29 @@ import pytest
 
 from core.errors import ConfigError, LinkError, Reason
 from node import peering as peering_module
-from node.peering import CLOCK_S, DESCRIPTOR_LIFE_S, TIDY_S, Peering
+from node.peering import CLOCK_S, DESCRIPTOR_LIFE_S, LINKS_KEPT, PUBLIC, TIDY_S, Peering
 from node.settings import PeersSettings
 from peers.addresses import format_address
 from peers.descriptor import Descriptor, Role
 from peers.identity import Identity
 from peers.invite import Introduction, Invite
-from peers.networks import Network
+from peers.networks import NONCE_BYTES, Network
 from peers.onion import DAY_S, OVERLAP_S, OnionKeys
+from tests.harness.linked import Events
 from tests.harness.waiting import until
+from tests.harness.wire import Board
 from tests.peers.build import host, identity, signed
 from tunnel.limits import BUILD_S, CLOCK_SKEW_S
+from tunnel.links import Links
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from tunnel.links import Links
+    from peers.addresses import Address
 
 
 class Clock:
@@ -86,6 +90,17 @@ async def renewing(
         task = group.create_task(node.peering._renew(4433))
         yield node, clock
         task.cancel()
+
+
+async def test_every_new_descriptor_is_told_of(tmp_path: Path) -> None:
+    node = Node(tmp_path, Clock(1000.0))
+    told: list[bytes | None] = []
+    node.peering.on_published = lambda: told.append(node.peering.descriptor())
+    node.peering.publish(4433)
+    first = node.peering.descriptor()
+    node.peering.publish(4434)
+    assert told == [first, node.peering.descriptor()]
+    assert first != node.peering.descriptor()
 
 
 def test_who_has_a_descriptor_can_use_its_key() -> None:
@@ -171,7 +186,12 @@ PRIVATE_HOSTS = ("10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1")
 
 
 def in_network(
-    folder: Path, network: Network, *, peers: tuple[Introduction, ...] = (), bootstrap: tuple[str, ...] = ()
+    folder: Path,
+    network: Network,
+    *,
+    peers: tuple[Introduction, ...] = (),
+    bootstrap: tuple[str, ...] = (),
+    on_news: Callable[[], None] = lambda: None,
 ) -> Peering:
     settings = PeersSettings(address=host(9), bootstrap=bootstrap)
     identity = Identity.load(folder / "keys")
@@ -184,7 +204,7 @@ def in_network(
         Role.EXIT,
         "",
         b"",
-        lambda: None,
+        on_news,
         lambda keys: None,
         membership=Invite(network, peers),
     )
@@ -254,3 +274,161 @@ async def test_only_the_invite_names_peers_of_a_private_network(tmp_path: Path) 
     in_network(tmp_path, Network("main"), bootstrap=bootstrap)
     with pytest.raises(ConfigError, match="in its invite"):
         in_network(tmp_path, HOME, bootstrap=bootstrap)
+
+
+# -- strangers
+
+
+class Stranger:
+    """Listens at an address, and tells whoever asks what a test says.
+
+    Args:
+        board: where others find it.
+        own: whose link key it proves.
+        preshared: the key of the network it is in.
+    """
+
+    def __init__(self, board: Board, own: Identity, preshared: bytes) -> None:
+        self.told = b""
+        self.links = Links(
+            board.engine(),
+            own.link_private,
+            lambda: self.told,
+            Events(),
+            lambda host: True,
+            preshared,
+            lambda proof: self.told,
+        )
+
+
+class Around:
+    """A node, its links in memory, and strangers.
+
+    Attributes:
+        news: how often the node said that it knows more peers.
+    """
+
+    def __init__(self, folder: Path, network: Network) -> None:
+        self._board = Board()
+        self.network = network
+        self.news = 0
+        self.peering = in_network(folder, network, on_news=self._heard)
+        self.own = Identity.load(folder / "keys")
+        self.links = Links(
+            self._board.engine(),
+            self.own.link_private,
+            self.peering.descriptor,
+            Events(),
+            lambda host: True,
+            network.preshared,
+        )
+        self.peering._links = self.links
+        self.strangers: list[Stranger] = []
+
+    def _heard(self) -> None:
+        self.news += 1
+
+    @property
+    def known(self) -> set[bytes]:
+        return {found.peer for found in self.peering.directory.peers()}
+
+    async def stranger(self, number: int, own: Identity | None = None) -> tuple[Stranger, Address]:
+        """Somebody who listens, and tells nothing yet."""
+        self.strangers.append(Stranger(self._board, own or identity(number), self.network.preshared))
+        return self.strangers[-1], (host(number), await self.strangers[-1].links.listen(0))
+
+    async def honest(self, number: int) -> Address:
+        """Somebody who listens, and tells the descriptor of who is there."""
+        stranger, address = await self.stranger(number)
+        stranger.told = at(number, address)
+        return address
+
+    async def close(self) -> None:
+        for links in (self.links, *(stranger.links for stranger in self.strangers)):
+            await links.close()
+
+
+def at(number: int, address: Address) -> bytes:
+    return signed(number, expiry=int(time.time()) + DAY_S, addresses=(address,))
+
+
+def sealed(network: Network, raw: bytes) -> bytes:
+    return network.seal(raw, secrets.token_bytes(NONCE_BYTES))
+
+
+@asynccontextmanager
+async def around(folder: Path, network: Network = PUBLIC.network) -> AsyncIterator[Around]:
+    made = Around(folder, network)
+    await made.links.listen(0)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.mark.parametrize("network", [PUBLIC.network, HOME], ids=["public", "private"])
+async def test_who_is_where_he_says_is_known(tmp_path: Path, network: Network) -> None:
+    async with around(tmp_path, network) as made:
+        stranger, address = await made.stranger(1)
+        raw = at(1, address)
+        stranger.told = sealed(network, raw) if network.is_private else raw
+        for _ in range(2):
+            assert await made.peering.meet(address)
+        assert made.known == {identity(1).peer}
+        assert made.news == 1
+
+
+async def test_who_says_to_be_elsewhere_is_not_believed(tmp_path: Path) -> None:
+    """Else one peer could stand at any address that strangers name, and others dial there."""
+    async with around(tmp_path) as made:
+        stranger, address = await made.stranger(1)
+        stranger.told = at(1, (host(2), address[1]))
+        assert not await made.peering.meet(address)
+        assert not made.known
+        assert not list(made.links)
+
+
+async def test_a_node_does_not_meet_itself(tmp_path: Path) -> None:
+    async with around(tmp_path) as made:
+        stranger, address = await made.stranger(1, made.own)
+        now = int(time.time())
+        stranger.told = Descriptor.sign(
+            made.own, (bytes([1] * 32),), sequence=now, expiry=now + DAY_S, roles=Role.EXIT, addresses=(address,)
+        )
+        assert not await made.peering.meet(address)
+        assert not list(made.links)
+
+
+async def test_what_is_not_sealed_is_not_read_in_a_private_network(tmp_path: Path) -> None:
+    async with around(tmp_path, HOME) as made:
+        assert not await made.peering.meet(await made.honest(1))
+        assert not made.known
+
+
+async def test_few_links_are_kept_of_those_that_were_made_to_see_who_is_there(tmp_path: Path) -> None:
+    async with around(tmp_path) as made:
+        numbers = range(1, LINKS_KEPT + 4)
+        for number in numbers:
+            assert await made.peering.meet(await made.honest(number))
+        assert made.known == {identity(number).peer for number in numbers}
+        assert {link.peer for link in made.links} == {identity(number).peer for number in numbers[:LINKS_KEPT]}
+
+
+async def test_what_is_found_under_a_name_must_be_its_own(tmp_path: Path) -> None:
+    async with around(tmp_path) as made:
+        found = sealed(made.network, at(1, (host(1), 4433)))
+        assert not made.peering.found(identity(2).peer, found)
+        assert not made.known
+        for _ in range(2):
+            assert made.peering.found(identity(1).peer, found)
+        assert made.known == {identity(1).peer}
+        assert made.news == 1
+
+
+@pytest.mark.parametrize("named", [1, 2])
+async def test_a_bootstrap_peer_is_who_was_named_or_nobody(tmp_path: Path, named: int) -> None:
+    async with around(tmp_path) as made:
+        address = await made.honest(1)
+        made.peering._bootstrap = [(*address, identity(named).peer)]
+        assert await made.peering._make_link() is (named == 1)
+        assert made.known == ({identity(1).peer} if named == 1 else set())
