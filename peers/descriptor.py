@@ -22,9 +22,11 @@ Layout, all numbers big-endian, 996 bytes at most (a mutable item of BitTorrent'
 | 9 | capacity (4), KB per second |
 | 10 | summary of the exit policy, 1 to 64 bytes |
 | 11 | operator, 1 to 32 bytes: a name for whoever runs it; no two hops of a path have one in common |
+| 12 | via, 1 to 3 times 104 bytes: relays that hold a link to it, each with its word (`peers.holds`) |
 
 Fields 1, 2, 4, 5 and 6 must be there. The others are left out when they would be empty or zero, so each descriptor
-has one encoding. Fields with other tags are kept as they are and mean nothing here.
+has one encoding. A peer has addresses or `via`, not both, and its descriptor expires no later than any word in it.
+Fields with other tags are kept as they are and mean nothing here.
 """
 
 from __future__ import annotations
@@ -41,9 +43,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from core.errors import ConfigError, DecodeError
 from core.ids import PEER_KEY_BYTES, PeerKey, short
 from peers.addresses import pack_address, unpack_address
+from peers.holds import decode_holds, encode_holds
 
 if TYPE_CHECKING:
     from peers.addresses import Address
+    from peers.holds import Hold
     from peers.identity import Identity
 
 # Wire format
@@ -99,6 +103,7 @@ class _Tag(IntEnum):
     CAPACITY = 9
     POLICY = 10
     OPERATOR = 11
+    VIA = 12
 
 
 class ExpiryError(DecodeError):
@@ -122,6 +127,7 @@ class Descriptor:
         capacity_kb_s: KB per second, unsigned, 32 bits; 0 when unknown.
         exit_policy: a summary, at most 64 bytes.
         operator: whom it says it is run by, at most 32 bytes; empty when it does not say.
+        via: who holds a link to it, at most 3, if it has no address.
         unknown: fields of later versions, as (tag, value), by rising tag.
         raw: the bytes it came in, to be passed on unchanged.
     """
@@ -138,6 +144,7 @@ class Descriptor:
     capacity_kb_s: int = 0
     exit_policy: bytes = b""
     operator: bytes = b""
+    via: tuple[Hold, ...] = ()
     unknown: tuple[tuple[int, bytes], ...] = ()
     raw: bytes = b""
 
@@ -158,6 +165,7 @@ class Descriptor:
         capacity_kb_s: int = 0,
         exit_policy: bytes = b"",
         operator: bytes = b"",
+        via: tuple[Hold, ...] = (),
         unknown: tuple[tuple[int, bytes], ...] = (),
     ) -> bytes:
         """Make the descriptor of this node. The arguments are those of the class.
@@ -166,7 +174,7 @@ class Descriptor:
             At most 996 bytes, to be published.
 
         Raises:
-            ConfigError: a value is out of its range, or all together are too long.
+            ConfigError: a value is out of its range, or does not go with another, or all together are too long.
         """
         draft = Descriptor(
             peer=identity.peer,
@@ -181,6 +189,7 @@ class Descriptor:
             capacity_kb_s=capacity_kb_s,
             exit_policy=exit_policy,
             operator=operator,
+            via=via,
             unknown=unknown,
         )
         try:
@@ -240,6 +249,7 @@ class Descriptor:
             (_Tag.CAPACITY, self.capacity_kb_s.to_bytes(4) if self.capacity_kb_s else b""),
             (_Tag.POLICY, self.exit_policy),
             (_Tag.OPERATOR, self.operator),
+            (_Tag.VIA, encode_holds(self.via)),
         ]
         kept = [(tag, value) for tag, value in fields if value] + list(self.unknown)
         encoded = [bytes([tag]) + len(value).to_bytes(2) + value for tag, value in kept]
@@ -264,8 +274,9 @@ def _parse(body: bytes, raw: bytes) -> Descriptor:
     """Read everything but the signature, strictly."""
     fields = _split(body)
     onion = _take(fields, _Tag.ONION_KEYS, KEY_BYTES, 2 * KEY_BYTES)
-    return Descriptor(
-        peer=PeerKey(body[len(HEADER) : _FIELDS_START]),
+    peer = PeerKey(body[len(HEADER) : _FIELDS_START])
+    found = Descriptor(
+        peer=peer,
         sequence=int.from_bytes(_take(fields, _Tag.SEQUENCE, 8)),
         expiry=int.from_bytes(_take(fields, _Tag.EXPIRY, 8)),
         link_key=_exchange_key(_take(fields, _Tag.LINK_KEY, KEY_BYTES)),
@@ -277,9 +288,13 @@ def _parse(body: bytes, raw: bytes) -> Descriptor:
         capacity_kb_s=_number(fields.pop(_Tag.CAPACITY, None), 4, 0xFFFF_FFFF),
         exit_policy=_text(fields.pop(_Tag.POLICY, None), "exit policy", MAX_POLICY_BYTES),
         operator=_text(fields.pop(_Tag.OPERATOR, None), "operator", MAX_OPERATOR_BYTES),
+        via=_via(peer, fields.pop(_Tag.VIA, None)),
         unknown=tuple(fields.items()),
         raw=raw,
     )
+    if found.via and (found.addresses or found.expiry > min(hold.expiry for hold in found.via)):
+        raise _wrong("relays that hold links beside addresses, or for too short a time")
+    return found
 
 
 def _split(body: bytes) -> dict[int, bytes]:
@@ -336,6 +351,10 @@ def _addresses(value: bytes | None) -> tuple[Address, ...]:
     if not found or len(set(found)) != len(found):
         raise _wrong("an address twice, or an empty list")
     return tuple(found)
+
+
+def _via(peer: PeerKey, value: bytes | None) -> tuple[Hold, ...]:
+    return () if value is None else decode_holds(peer, value)
 
 
 def _region(value: bytes | None) -> str:

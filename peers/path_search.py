@@ -2,6 +2,11 @@
 
 Two hops of a path must not share a network, an autonomous system or an operator. So a choice that leaves nothing for
 the rest is taken back.
+
+A peer without an address is reached through a relay that holds a link to it, which then stands just before it, beyond
+the number of hops that is asked for: else an exit could choose who stands on one of the first two places, and those
+learn who the client is, or who its guard. A peer and the relays that it names count as one operator. So whoever fits
+beside it fits beside each of them, and none of them stands elsewhere on the path.
 """
 
 from __future__ import annotations
@@ -17,13 +22,17 @@ from peers.path_draw import Place, in_random_order
 from peers.region_order import is_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
     from peers.path_draw import Rng, Weigh
 
 MAX_HOPS: Final = 5
+SECRET_PLACES: Final = 2
+"""So many places at the beginning of a path belong to peers with addresses, whom nobody but the client chooses."""
+_OVER_LINK: Final = frozenset({b"over a link"})
+"""The mark of a peer without an address: there is room for one relay that holds a link, and not for two."""
 STEPS_PER_EXIT: Final = 100_000
 STEPS: Final = 1_000_000
 """Comparisons before the search gives up. Only descriptors that claim many networks each come near it."""
@@ -49,7 +58,7 @@ class PathRules:
         hops: 1 to 5.
         address_ok: says whether this node, or a relay, may dial a host; peers without such an address are left out.
         diversity: no two hops have addresses in one network (IPv4 /16, IPv6 /32) or of one autonomous system, and
-            no two name the same operator.
+            no two name the same operator. Without it, peers are trusted to choose who stands before them.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
         region_of: the region of a peer, as far as it is believed; empty for none.
         regions: where the exit may be; empty for anywhere.
@@ -72,6 +81,11 @@ class PathRules:
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= MAX_HOPS:
             raise ConfigError("hops", f"a path has 1 to {MAX_HOPS} hops")
+
+    @property
+    def over_links(self) -> bool:
+        """Whether peers without an address may be on a path."""
+        return not self.diversity or SECRET_PLACES < self.hops < MAX_HOPS
 
     def may_end_at(self, found: Descriptor) -> bool:
         """Whether an exit is where one may be."""
@@ -99,6 +113,8 @@ class Candidate:
     descriptor: Descriptor
     marks: frozenset[bytes]
     """No two hops of a path share a mark: see `PathRules.marks`."""
+    via: tuple[Candidate, ...] = ()
+    """Relays that hold a link to it, if it has no address."""
 
 
 class Steps:
@@ -145,7 +161,8 @@ class Search:
         self._weigh = weigh
         self._before = rules.hops - 1
         self._steps = steps
-        self._named = {found.descriptor.peer: found for found in candidates if serves(found, Role.RELAY)}
+        self._relays = [found for found in candidates if serves(found, Role.RELAY)]
+        self._named = {found.descriptor.peer: found for found in self._relays if not found.via}
         exits = [found for found in candidates if serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)]
         self._exits = exits if last is None else [found for found in exits if found.descriptor.peer == last]
 
@@ -157,7 +174,7 @@ class Search:
 
     @cached_property
     def _middles(self) -> list[Candidate]:
-        return _one_each(self._in_order(self._named.values(), Place.MIDDLE))
+        return _one_each(self._in_order(self._relays, Place.MIDDLE))
 
     @cached_property
     def _to_keep(self) -> list[Candidate]:
@@ -197,7 +214,7 @@ class Search:
             seconds: the same for the second place, if that is not the exit's.
 
         Returns:
-            The hops, the guard first; None if there is no path, or the work is used up.
+            The hops, the guard first, without those of `through`; None if there is no path, or the work is used up.
         """
         for end in self._ends:
             steps = self._steps.share(STEPS_PER_EXIT)
@@ -227,9 +244,37 @@ class Search:
                 rest = disjoint(relays, count, used, steps)
                 if rest is not None:
                     self._rng.shuffle(rest)
-                    return [rest.pop() if found is None else found for found in places] + rest
+                    before = [rest.pop() if found is None else found for found in places] + rest
+                    if self.through((*before, end)) is not None:
+                        return before
             if steps.over:
                 break
+        return None
+
+    def through(self, path: Sequence[Candidate]) -> tuple[Candidate, ...] | None:
+        """Put relays before those hops that have no address, unless one that holds a link to them stands there.
+
+        Returns:
+            All hops; None if there are too few relays, or too many hops.
+        """
+        return self._through((), tuple(path), frozenset(found.descriptor.peer for found in path))
+
+    def _through(
+        self, done: tuple[Candidate, ...], rest: tuple[Candidate, ...], used: frozenset[PeerKey]
+    ) -> tuple[Candidate, ...] | None:
+        if len(done) + len(rest) > MAX_HOPS:
+            return None
+        if not rest:
+            return done
+        hop = rest[0]
+        holders = {found.descriptor.peer for found in hop.via}
+        if not holders or (done and done[-1].descriptor.peer in holders):
+            return self._through((*done, hop), rest[1:], used)
+        for relay in self._in_order(hop.via, Place.MIDDLE):
+            if (peer := relay.descriptor.peer) not in used:
+                found = self._through((*done, relay, hop), rest[1:], used | {peer})
+                if found is not None:
+                    return found
         return None
 
     def _places(
@@ -260,11 +305,22 @@ def candidates_for(
         rules: what the path must be.
         avoid: peers not to use; a set.
     """
+    holders: dict[PeerKey, Candidate] = {}
+    without: list[Descriptor] = []
     for found in descriptors:
         if found.peer in avoid or found.tariff_step > rules.max_tariff:
             continue
         if hosts := [host for host, _ in found.addresses if rules.address_ok(host)]:
-            yield Candidate(found, rules.marks(found, hosts))
+            candidate = Candidate(found, rules.marks(found, hosts))
+            if serves(candidate, Role.RELAY):
+                holders[found.peer] = candidate
+            yield candidate
+        elif found.via and rules.over_links:
+            without.append(found)
+    for found in without:
+        if via := tuple(holders[hold.relay] for hold in found.via if hold.relay in holders):
+            shared = [_OVER_LINK, *(relay.marks for relay in via)] if rules.diversity else []
+            yield Candidate(found, rules.marks(found, ()).union(*shared), via)
 
 
 def serves(candidate: Candidate, role: Role) -> bool:

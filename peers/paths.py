@@ -16,7 +16,7 @@ from peers.path_search import STEPS, Search, Steps
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
@@ -52,15 +52,14 @@ def choose_path(
         weigh: how likely each peer is for a place.
 
     Returns:
-        `rules.hops` descriptors. The last has the role exit, all others have the role relay.
+        `rules.hops` descriptors, and a relay more before each that has no address. The last has the role exit, all
+        others have the role relay.
 
     Raises:
         CircuitError: `Reason.NO_PATH`, no such path exists.
     """
-    found = Search(directory_view.peers(), rules, rng, weigh, avoid, last, Steps(STEPS)).find(None, None)
-    if found is None:
-        raise CircuitError(Reason.NO_PATH)
-    return _descriptors(found)
+    search = Search(directory_view.peers(), rules, rng, weigh, avoid, last, Steps(STEPS))
+    return _all_hops(search, search.find(None, None))
 
 
 def choose_pinned_path(
@@ -103,10 +102,10 @@ def choose_pinned_path(
     if found is None and not pins.waits_for(known, now):
         found = _beyond(pins, searching({*avoid, *pins.resting(now)}), *pins.awake(now))
         found = found or _beyond(pins, search, pins.guards.peers, pins.seconds.peers)
-    if found is None:
-        raise CircuitError(Reason.NO_PATH)
-    _pin(pins, found, now, rng)
-    return _descriptors(found)
+    hops = _all_hops(search, found)
+    if found is not None:
+        _pin(pins, found, now, rng)
+    return hops
 
 
 def _among_kept(
@@ -194,5 +193,13 @@ def path_of(descriptors: Iterable[Descriptor], address_ok: Callable[[str], bool]
     )
 
 
-def _descriptors(path: Iterable[Candidate]) -> tuple[Descriptor, ...]:
-    return tuple(found.descriptor for found in path)
+def _all_hops(search: Search, path: Sequence[Candidate] | None) -> tuple[Descriptor, ...]:
+    """Return a path with those hops that others are reached through.
+
+    Raises:
+        CircuitError: `Reason.NO_PATH`, there is none.
+    """
+    hops = search.through(path) if path is not None else None
+    if hops is None:
+        raise CircuitError(Reason.NO_PATH)
+    return tuple(found.descriptor for found in hops)

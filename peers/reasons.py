@@ -92,8 +92,13 @@ def _explain(
     pins: PinnedHops,
 ) -> Reasons:
     why, kind, kept = _place(place, path, pins)
-    others = {peer for peer in path if peer != path[place]}
-    used = frozenset[bytes]().union(*(found.marks for found in candidates if found.descriptor.peer in others))
+    others = set(path) - {path[place]}
+    held = _held(place + 1, path, candidates)
+    if held:
+        why, kind, kept = "holds a link to the hop after it", Place.MIDDLE, held
+    # A hop without an address and the one that it is reached through count as one.
+    beside = others - (held and {path[place + 1]}) - (_held(place, path, candidates) and {path[place - 1]})
+    used = frozenset[bytes]().union(*(found.marks for found in candidates if found.descriptor.peer in beside))
 
     def fits(found: Candidate) -> bool:
         peer = found.descriptor.peer
@@ -103,11 +108,20 @@ def _explain(
             return serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)
         return serves(found, Role.RELAY)
 
-    drawn = place > 0 or kind is Place.EXIT
+    drawn = kind is not Place.KEPT or place > 0
     standings = _standings([found.descriptor for found in candidates if fits(found)], kind, weighing, drawn=drawn)
     chosen = next((standing for standing in standings if standing.found.peer == path[place]), None)
     rivals = [standing for standing in standings if standing is not chosen]
     return Reasons(why, chosen, len(standings), tuple(rivals[:RIVALS]))
+
+
+def _held(place: int, path: Sequence[PeerKey], candidates: Sequence[Candidate]) -> set[PeerKey]:
+    """Those that a hop is reached through, if the one before it is among them; else none."""
+    if not 0 < place < len(path):
+        return set()
+    hop = next((found for found in candidates if found.descriptor.peer == path[place]), None)
+    holders = {relay.descriptor.peer for relay in hop.via} if hop is not None else set()
+    return holders if path[place - 1] in holders else set()
 
 
 def _place(place: int, path: Sequence[PeerKey], pins: PinnedHops) -> tuple[str, Place, Collection[PeerKey] | None]:
