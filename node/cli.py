@@ -33,6 +33,7 @@ _DOWN: Final[dict[str, Any]] = {
     "not_hidden": "",
     "port_mapping": "off",
     "reachable": "",
+    "via": 0,
     "dht": "",
 }
 _DHT: Final = {
@@ -105,7 +106,7 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"router    {router}")
     if answer["peer_id"]:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
-    if reachable := sentence(answer["reachable"]):
+    if reachable := sentence(answer["reachable"], answer["via"]):
         lines.append(f"reach     {reachable}")
     return "\n".join(lines)
 

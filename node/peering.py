@@ -27,7 +27,7 @@ from peers.paths import path_of
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from node.settings import PeersSettings
     from peers.addresses import Address
+    from peers.holds import Hold
     from peers.identity import Identity
     from peers.onion import OnionKeys
     from tunnel.link import Link
@@ -136,6 +137,7 @@ class Peering:
         self._news = asyncio.Event()
         self._tasks = Tasks()
         self._found: Address | None = None
+        self._via: tuple[Hold, ...] = ()
         self._port = 0
         self._own: bytes | None = None
         self._published_at = 0
@@ -186,9 +188,14 @@ class Peering:
         found = self.directory.get(peer)
         return path_of([found], self.address_ok)[0] if found is not None else None
 
-    def candidates(self) -> list[Hop]:
-        """Peers that may be dialled at an address, in random order."""
-        known = list(self.directory.peers())
+    def holders(self, peer: PeerKey) -> list[PeerKey]:
+        """Relays that hold a link to a peer, as it says."""
+        found = self.directory.get(peer)
+        return [hold.relay for hold in found.via] if found is not None else []
+
+    def candidates(self, role: Role = Role.NONE) -> list[Hop]:
+        """Peers that have a role and may be dialled at an address, in random order."""
+        known = [found for found in self.directory.peers() if role in found.roles]
         random.shuffle(known)
         return [hop for hop in path_of(known, self.address_ok) if hop.addresses]
 
@@ -207,16 +214,18 @@ class Peering:
         self._published_at = now
         self._sequence = max(self._sequence + 1, now)
         self.address = (self._settings.address, port) if self._settings.address else self._found
+        via = () if self.address else tuple(hold for hold in self._via if hold.expiry > now)
         self._own = Descriptor.sign(
             self.identity,
             self._onion.publics,
             sequence=self._sequence,
-            expiry=now + DESCRIPTOR_LIFE_S,
+            expiry=min([now + DESCRIPTOR_LIFE_S, *(hold.expiry for hold in via)]),
             roles=self.roles,
             addresses=(self.address,) if self.address else (),
             region=self._region,
             exit_policy=self._exit_policy,
             operator=self._operator,
+            via=via,
         )
         self.on_published()
 
@@ -225,6 +234,15 @@ class Peering:
         if self._settings.address or address == self._found:
             return
         self._found = address
+        self._publish_anew()
+
+    def held_by(self, holds: tuple[Hold, ...]) -> None:
+        """Publish who holds a link to this node, as long as nobody can dial it."""
+        if holds != self._via:
+            self._via = holds
+            self._publish_anew()
+
+    def _publish_anew(self) -> None:
         if self._port:
             self.publish(self._port)
             self._news.set()
@@ -279,6 +297,11 @@ class Peering:
             return
         self._say(link, answers)
         if self.directory.revision != before:
+            self._learned()
+
+    def learn(self, descriptor: Descriptor, source: Hashable) -> None:
+        """Keep a verified descriptor that a source brought, if it is news."""
+        if self.directory.insert(descriptor, source):
             self._learned()
 
     def _learned(self) -> None:
@@ -405,8 +428,7 @@ class Peering:
             await links.meet(address, proof, verify, keep=lambda: sum(1 for _ in links) <= LINKS_KEPT)
         except LinkError:
             return False
-        if self.directory.insert(met[0], FROM_DHT):
-            self._learned()
+        self.learn(met[0], FROM_DHT)
         return True
 
     def found(self, peer: PeerKey, sealed: bytes) -> bool:
@@ -425,8 +447,7 @@ class Peering:
             return False
         if descriptor.peer != peer:
             return False
-        if self.directory.insert(descriptor, FROM_DHT):
-            self._learned()
+        self.learn(descriptor, FROM_DHT)
         return True
 
     def _verifier(self, peer: PeerKey) -> Callable[[bytes], Hop]:

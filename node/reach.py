@@ -25,11 +25,9 @@ class Reach(StrEnum):
 _SENTENCES: Final[dict[str, str]] = {
     Reach.PUBLIC: "others reach this peer directly, as its settings or its neighbours say",
     Reach.MAPPED: "others reach this peer directly, through a port that its router forwards",
-    Reach.PUNCHED: "this peer is behind a router that keeps its port; so far others reach it only over links that it "
-    "made itself",
-    Reach.BEHIND_NAT: "this peer is behind a router that gives it another port towards each neighbour; "
-    "others reach it only over links that it made itself",
-    Reach.UNKNOWN: "whether others reach this peer is not known yet",
+    Reach.PUNCHED: "this peer is behind a router that keeps its port",
+    Reach.BEHIND_NAT: "this peer is behind a router that gives it another port towards each neighbour",
+    Reach.UNKNOWN: "whether others reach this peer directly is not known yet",
 }
 
 
@@ -66,6 +64,16 @@ def reach(facts: Facts) -> Reach:
     return Reach.PUNCHED if facts.refused else Reach.UNKNOWN
 
 
-def sentence(word: str) -> str:
-    """Say it to people; empty for a client, and for what is no such word."""
-    return _SENTENCES.get(word, "")
+def sentence(word: str, via: int) -> str:
+    """Say it to people; empty for a client, and for what is no such word.
+
+    Args:
+        word: one of `Reach`.
+        via: relays that hold a link to this node.
+    """
+    known = _SENTENCES.get(word, "")
+    if not known or word in (Reach.PUBLIC, Reach.MAPPED):
+        return known
+    if via:
+        return f"{known}; others reach it through {via} relay{'s' if via > 1 else ''} that it keeps links to"
+    return f"{known}; no relay holds a link to it yet"

@@ -19,12 +19,14 @@ from node.control import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME
+from node.holding import Holding
 from node.networks import membership
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
 from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
+from node.reverse_links import ReverseLinks
 from node.settings import join_endpoint, split_endpoint
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
@@ -33,6 +35,7 @@ from peers.descriptor import Role
 from peers.identity import Identity, peer_id
 from peers.onion import OnionKeys, phase_of
 from proxy.front import Front
+from tunnel.control import Kind
 from tunnel.engines import load_engine
 from tunnel.padding import SHAPES
 from tunnel.service import Tunnel, TunnelParts
@@ -111,6 +114,8 @@ class RunningNode:
             Facts(bool(self._role), bool(settings.peers.address)),
             is_private=self._network.is_private,
         )
+        self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
+        self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -141,6 +146,7 @@ class RunningNode:
         self._peering.start(self._tunnel.links, self._port)
         self._discovery.start()
         self._reachability.start(self._tunnel.links, self._tunnel.observing)
+        self._reverse_links.start(self._tunnel.links)
         self._port_mapping = start_port_mapping(self._settings, self._port, self._reachability.mapped)
         self._regions.start()
         if self._is_client:
@@ -189,6 +195,9 @@ class RunningNode:
             preshared=self._network.preshared,
             tell=peering.tell,
             seen_at=self._reachability.told,
+            held_by=peering.holders,
+            helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
+            holding=self._hold,
         )
 
     def _make_egress(self) -> Egress:
@@ -215,6 +224,7 @@ class RunningNode:
         await self._regions.close()
         await self._discovery.close()
         await self._reachability.close()
+        await self._reverse_links.close()
         await self._peering.close()
         if self._tunnel is not None:
             await self._tunnel.close()
@@ -240,6 +250,11 @@ class RunningNode:
     def _link_down(self, link: Link) -> None:
         self._peering.link_down(link)
         self._reachability.link_down(link)
+        self._reverse_links.link_down(link)
+        self._holding.link_down(link)
+
+    def _hold(self, link: Link, kind: Kind, body: bytes) -> None:
+        (self._holding.asked if kind is Kind.HOLD else self._reverse_links.told)(link, body)
 
     def _onion_keys_changed(self, keys: list[X25519PrivateKey]) -> None:
         if self._tunnel is not None:
@@ -295,6 +310,7 @@ class RunningNode:
             "engine": tunnel.engine.name if tunnel is not None else "",
             "address": self._address(),
             "reachable": reach(self._reachability.facts).value,
+            "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
         }
@@ -306,6 +322,7 @@ class RunningNode:
             "guards": self._choosing.pins.counters,
             "links": tunnel.links.counters,
             "relay": tunnel.relay.counters,
+            "holding": self._holding.counters,
         }
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 

@@ -1,9 +1,10 @@
 """The descriptors that this node knows: verified, the newest of each peer, bounded in every direction.
 
 Who brought a descriptor is its source: the name of a link, or None for this node's own file. Peers are in groups: with
-those of their networks (IPv4 /16, IPv6 /32), of their autonomous systems, of their operator. When the whole directory
-or one group is full, the source that holds most of it gives way to one that holds less, so that no source can crowd out
-the others, neither by coming first nor by sending most.
+those of their networks (IPv4 /16, IPv6 /32), of their autonomous systems, of their operator; those without an address
+with others that the same relay holds a link to. When the whole directory or one group is full, the source that holds
+most of it gives way to one that holds less, so that no source can crowd out the others, neither by coming first nor by
+sending most.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ MAX_PER_NETWORK: Final = 64
 MAX_PER_SYSTEM: Final = 256
 """More than for a network: a provider that many rent machines from has one number for all of them."""
 MAX_PER_OPERATOR: Final = 64
+MAX_PER_HOLDER: Final = 64
+"""No honest relay holds links to more: see `node.holding`."""
 
 
 class Kind(Enum):
@@ -37,6 +40,7 @@ class Kind(Enum):
     NETWORK = "network"
     SYSTEM = "system"
     OPERATOR = "operator"
+    HOLDER = "holder"
 
 
 class Group(NamedTuple):
@@ -65,6 +69,7 @@ class Directory:
         max_per_network: bound on the peers with an address in one network.
         max_per_system: the same for an autonomous system.
         max_per_operator: bound on the peers that name one operator.
+        max_per_holder: bound on the peers that name one relay that holds a link to them.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
 
     Attributes:
@@ -80,6 +85,7 @@ class Directory:
         max_per_network: int = MAX_PER_NETWORK,
         max_per_system: int = MAX_PER_SYSTEM,
         max_per_operator: int = MAX_PER_OPERATOR,
+        max_per_holder: int = MAX_PER_HOLDER,
         asn_of: Callable[[str], int | None] = lambda host: None,
     ) -> None:
         self._own = own
@@ -89,6 +95,7 @@ class Directory:
             Kind.NETWORK: max_per_network,
             Kind.SYSTEM: max_per_system,
             Kind.OPERATOR: max_per_operator,
+            Kind.HOLDER: max_per_holder,
         }
         self._asn_of = asn_of
         self._entries: dict[PeerKey, _Entry] = {}  # by rising revision
@@ -204,6 +211,8 @@ class Directory:
                 yield Group(Kind.SYSTEM, number)
         if descriptor.operator:
             yield Group(Kind.OPERATOR, descriptor.operator)
+        for hold in descriptor.via:
+            yield Group(Kind.HOLDER, hold.relay)
 
     def _room(self, peer: PeerKey, groups: tuple[Group, ...], source: Hashable | None) -> set[PeerKey] | None:
         """Return who must go so that `peer` fits, nobody in most cases; None if it does not fit."""

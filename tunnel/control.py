@@ -68,6 +68,8 @@ class Kind(IntEnum):
     MEET = 11
     KNOCK = 12
     MET = 13
+    HOLD = 14
+    HELD = 15
 
 
 class State(Enum):

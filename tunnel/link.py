@@ -81,7 +81,7 @@ class LinkEvents(Protocol):
     def gossip(self, link: Link, body: bytes) -> None: ...
 
     def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
-        """A message of `tunnel.address_messages`.
+        """A message about where peers are: one of `tunnel.address_messages`, HOLD or HELD.
 
         Raises:
             DecodeError: it is malformed.
@@ -225,7 +225,7 @@ class Link:
         self._send_control(Kind.GOSSIP, body)
 
     def tell(self, kind: Kind, body: bytes) -> None:
-        """Send a message of `tunnel.address_messages`, if the link is up."""
+        """Send a message about where peers are, if the link is up."""
         self._send_control(kind, body)
 
     def _ping(self, token: int) -> None:
@@ -271,7 +271,7 @@ class Link:
             case Kind.PONG:
                 if not self.watch.answered(decode_token(body)):
                     self.counters["pong answers nothing"] += 1
-            case Kind.OBSERVED | Kind.CHECK | Kind.CHECKED | Kind.MEET | Kind.KNOCK | Kind.MET:
+            case Kind.OBSERVED | Kind.CHECK | Kind.CHECKED | Kind.MEET | Kind.KNOCK | Kind.MET | Kind.HOLD | Kind.HELD:
                 self.events.whereabouts(self, Kind(kind), body)
             case _:
                 self.counters["unknown control"] += 1

@@ -105,6 +105,8 @@ class Links:
     async def to(self, hop: Hop) -> Link:
         """A link to a peer whose keys are known: the one that stands, or a new one.
 
+        If there is no address to dial, the one that stands may be one that the peer has dialled.
+
         Raises:
             LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
         """
@@ -187,8 +189,12 @@ class Links:
 
     async def _dial(self, hop: Hop) -> Link:
         addresses = [address for address in hop.addresses if self._address_ok(address[0])]
-        if not addresses and (meeting := await self.arrange(hop)) is not None:
-            addresses = [meeting]
+        if not addresses:
+            if (standing := self.of_key(hop.link_key)) is not None:
+                standing.peer = hop.peer
+                return standing
+            if (meeting := await self.arrange(hop)) is not None:
+                addresses = [meeting]
         for address in addresses:
             try:
                 link = await self._connect(

@@ -66,6 +66,7 @@ class TunnelParts:
         seen_at: told where a neighbour that this node dialled sees it.
         held_by: peers that hold a link to a peer, as that peer says.
         helps: whether a peer says that this node holds a link to it.
+        holding: told of HOLD and HELD; raises DecodeError.
     """
 
     address_ok: Callable[[str], bool]
@@ -89,6 +90,7 @@ class TunnelParts:
     seen_at: Callable[[Link, Address], None] = lambda link, address: None
     held_by: Callable[[PeerKey], Collection[PeerKey]] = lambda peer: ()
     helps: Callable[[PeerKey], bool] = lambda peer: False
+    holding: Callable[[Link, Kind, bytes], None] = lambda link, kind, body: None
 
 
 class Tunnel:
@@ -160,7 +162,10 @@ class Tunnel:
         self._parts.gossip(link, body)
 
     def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
-        if kind in (Kind.OBSERVED, Kind.CHECK, Kind.CHECKED):
-            self.observing.received(link, kind, body)
-        else:
-            self.punch.received(link, kind, body)
+        match kind:
+            case Kind.OBSERVED | Kind.CHECK | Kind.CHECKED:
+                self.observing.received(link, kind, body)
+            case Kind.HOLD | Kind.HELD:
+                self._parts.holding(link, kind, body)
+            case _:
+                self.punch.received(link, kind, body)

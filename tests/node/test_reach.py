@@ -30,7 +30,14 @@ def test_the_word_follows_from_the_facts(facts: Facts, word: str) -> None:
 
 
 def test_every_word_but_that_of_a_client_has_its_sentence() -> None:
-    sentences = [sentence(word) for word in Reach]
+    sentences = [sentence(word, 0) for word in Reach]
     assert [bool(text) for text in sentences] == [word is not Reach.CLIENT for word in Reach]
     assert len(set(sentences)) == len(Reach)
-    assert sentence("something new") == ""
+    assert sentence("something new", 1) == ""
+
+
+def test_relays_are_named_where_they_are_needed() -> None:
+    texts = [[sentence(word, via) for via in (0, 1, 2)] for word in Reach]
+    needed = {Reach.PUNCHED, Reach.BEHIND_NAT, Reach.UNKNOWN}
+    assert [len(set(text)) for text in texts] == [3 if word in needed else 1 for word in Reach]
+    assert sentence(Reach.PUNCHED, 2).endswith("through 2 relays that it keeps links to")

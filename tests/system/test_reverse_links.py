@@ -1,0 +1,157 @@
+"""Peers behind real routers that others reach all the same: over links that they made themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.harness.demo import until
+from tests.harness.houses import House
+from tests.harness.nat import PUBLIC, Machine, Mapping, Town, why_not
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.system
+
+MB: Final = 1_000_000
+SIZE: Final = 20 * MB
+PORT: Final = 8080
+ALLOWED: Final = [word for network in PUBLIC for word in ("--allow-address", network)]
+KINDS: Final = [Mapping.SAME, Mapping.RANDOM]
+NET: Final = ("--network", "home")
+TRIES: Final = 20
+
+
+@pytest.fixture(autouse=True)
+def _namespaces() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+
+
+class Here:
+    """A town with a web server, and nodes in it."""
+
+    def __init__(self, town: Town, folder: Path, stack: ExitStack) -> None:
+        self._town = town
+        self._folder = folder
+        self._stack = stack
+        self.file = folder / "site" / "file"
+        self.page = ""
+
+    def house(self, machine: Machine) -> House:
+        """A house whose nodes end before the town goes."""
+        house = House(machine.name, machine.address, self._folder / machine.name)
+        for network in ([], NET):
+            self._stack.callback(house.try_command, "down", *network)
+        return house
+
+    def public(self) -> House:
+        return self.house(self._town.public())
+
+    def home(self, mapping: Mapping) -> House:
+        return self.house(self._town.home(mapping))
+
+    def serve(self) -> None:
+        """Start the web server, on a public machine of its own."""
+        self.file.parent.mkdir()
+        self.file.write_bytes(random.Random(1).randbytes(SIZE))
+        machine = self._town.public()
+        site = str(self.file.parent)
+        command = [sys.executable, "-m", "http.server", str(PORT), "--bind", machine.address, "-d", site]
+        process = self._stack.enter_context(
+            subprocess.Popen(machine.inside(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        )
+        self._stack.callback(process.kill)
+        self.page = f"http://{machine.address}:{PORT}/file"
+
+    def download(self, house: House, proxy: str) -> None:
+        """Fetch the file through a proxy, and compare it."""
+        into = self._folder / "fetched"
+        into.unlink(missing_ok=True)
+        command = house.inside(
+            "curl", "-sS", "--max-time", "60", "--proxy", f"socks5h://{proxy}", "-o", str(into), self.page
+        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=70, check=False)
+        assert done.returncode == 0, done.stderr
+        assert hashlib.sha256(into.read_bytes()).digest() == hashlib.sha256(self.file.read_bytes()).digest()
+
+
+@contextmanager
+def here(folder: Path) -> Iterator[Here]:
+    with Town() as town, ExitStack() as stack:
+        yield Here(town, folder, stack)
+
+
+def through(house: House) -> int:
+    """Bytes that a machine has received so far."""
+    command = house.inside("cat", "/sys/class/net/up0/statistics/rx_bytes")
+    return int(subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout)
+
+
+def held(house: House, *network: str) -> int:
+    count: int = house.command("status", *network)["via"]
+    return count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_at_home_uses_an_exit_at_home(tmp_path: Path, kind: Mapping) -> None:
+    with here(tmp_path) as town:
+        publics = [town.public() for _ in range(5)]
+        town.serve()
+        bootstrap: list[str] = []
+        for house in publics:
+            house.command("share", "--role", "relay", "--background", *ALLOWED, "--address", house.address, *bootstrap)
+            status = house.command("status")
+            bootstrap = ["--bootstrap", f"{status['address']}/p2p/{status['peer_id']}"]
+        end, user = town.home(kind), town.home(kind)
+        end.command("share", "--role", "exit", "--background", *ALLOWED, *bootstrap)
+        until("links that relays hold", lambda: held(end) == 3, 30)
+
+        up = user.command("up", *ALLOWED, *bootstrap)
+        before = through(end)
+        town.download(user, up["proxy"])
+        assert through(end) - before > SIZE
+
+        (circuit, *_) = user.command("route")["circuits"]
+        ids = [hop["peer_id"] for hop in circuit["hops"]]
+        assert len(ids) == len(set(ids)) == 4
+        assert ids[-1] == end.command("status")["peer_id"]
+        assert end.command("status")["reachable"] in ("punched", "behind-nat")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_at_home_uses_a_relay_and_an_exit_at_home(tmp_path: Path, kind: Mapping) -> None:
+    with here(tmp_path) as town:
+        publics = [town.public() for _ in range(5)][:3]
+        town.serve()
+        relay, end, user = (town.home(kind) for _ in range(3))
+        publics[0].command("network", "create", "home")
+        for house in (*publics, relay, end):
+            if house is not publics[0]:
+                house.command("network", "join", publics[0].command("network", "invite", "home")["invite"])
+            where = ["--address", house.address] if house in publics else []
+            role = "exit" if house is end else "relay"
+            house.command("share", *NET, "--role", role, "--background", *ALLOWED, *where)
+        for house in (relay, end):
+            until("links that relays hold", lambda house=house: held(house, *NET) == 3, 30)
+
+        user.command("network", "join", publics[0].command("network", "invite", "home")["invite"])
+        up = user.command("up", *NET, "--hops", "4", *ALLOWED)
+        for _ in range(TRIES):
+            before = [through(relay), through(end)]
+            town.download(user, up["proxy"])
+            after = [through(relay), through(end)]
+            assert after[1] - before[1] > SIZE
+            if after[0] - before[0] > SIZE:
+                break
+            user.command("hop", *NET)
+        else:
+            pytest.fail("no path went over the relay")
