@@ -49,8 +49,8 @@ class Here:
     def house(self, machine: Machine) -> House:
         """A house whose nodes end before the town goes."""
         house = House(machine.name, machine.address, self._folder / machine.name)
-        for network in ([], NET):
-            self._stack.callback(house.try_command, "down", *network)
+        self._stack.callback(house.try_command, "down")
+        self._stack.callback(house.try_command, "down", *NET)
         return house
 
     def public(self) -> House:
@@ -140,8 +140,7 @@ def test_a_client_at_home_uses_a_relay_and_an_exit_at_home(tmp_path: Path, kind:
             where = ["--address", house.address] if house in publics else []
             role = "exit" if house is end else "relay"
             house.command("share", *NET, "--role", role, "--background", *ALLOWED, *where)
-        for house in (relay, end):
-            until("links that relays hold", lambda house=house: held(house, *NET) == 3, 30)
+        until("links that relays hold", lambda: held(relay, *NET) == held(end, *NET) == 3, 30)
 
         user.command("network", "join", publics[0].command("network", "invite", "home")["invite"])
         up = user.command("up", *NET, "--hops", "4", *ALLOWED)
