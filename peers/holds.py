@@ -5,7 +5,7 @@ such a link as over any other, so all that others have to know is which relays h
 Without its word a peer could send other people's circuits to relays that know nothing of it.
 
 The relay's Ed25519 key signs the label `macro-vpn hold 1` with a zero byte ‖ the peer's Ed25519 key (32) ‖ expiry (8).
-In a descriptor and in the message HELD:
+In a descriptor, and in the message HELD:
 
     relay's Ed25519 key (32; in descriptors alone) ‖ expiry (8, Unix seconds) ‖ signature (64)
 """

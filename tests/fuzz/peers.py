@@ -9,6 +9,7 @@ from peers.addresses import format_address, pack_address, parse_address, unpack_
 from peers.descriptor import HEADER, LABEL, MAX_DESCRIPTOR_BYTES, SIGNATURE_BYTES, Descriptor, Role, digest
 from peers.directory import Directory
 from peers.gossip import MAX_MESSAGE_BYTES, Gossip
+from peers.holds import give
 from peers.identity import parse_peer_id, peer_id
 from peers.invite import CHECK_BYTES, PREFIX, Introduction, Invite, InviteError, _body
 from peers.networks import NONCE_BYTES, Network
@@ -142,7 +143,15 @@ _INVITE = Invite(
         Introduction(identity(2).peer, identity(2).link_key, ("2a00::1", 1)),
     ),
 ).encode()
-_FIELDS = tuple(raw[len(HEADER) + 32 : -SIGNATURE_BYTES] for raw in (_FULL, signed(1)))
+_OVER_LINKS = Descriptor.sign(
+    identity(1),
+    (bytes([9]) * 32,),
+    sequence=7,
+    expiry=NOW + 3600,
+    roles=Role.EXIT,
+    via=tuple(give(identity(number), identity(1).peer, NOW + 3600) for number in (2, 3)),
+)
+_FIELDS = tuple(raw[len(HEADER) + 32 : -SIGNATURE_BYTES] for raw in (_FULL, signed(1), _OVER_LINKS))
 _PEER = peer_id(identity(1).peer)
 
 TARGETS = (

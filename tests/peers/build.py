@@ -15,6 +15,7 @@ from peers.identity import Identity
 
 if TYPE_CHECKING:
     from peers.addresses import Address
+    from peers.holds import Hold
 
 NOW = 1_700_000_000
 DAY_S = 86_400
@@ -50,6 +51,7 @@ def signed(
     addresses: tuple[Address, ...] | None = None,
     region: str = "",
     operator: bytes = b"",
+    via: tuple[Hold, ...] = (),
 ) -> bytes:
     if addresses is None:
         addresses = ((host(number), 4433),)
@@ -62,6 +64,7 @@ def signed(
         addresses=addresses,
         region=region,
         operator=operator,
+        via=via,
     )
 
 

@@ -23,6 +23,7 @@ from peers.descriptor import (
     Role,
     digest,
 )
+from peers.holds import Hold, give
 from peers.identity import Identity
 from tests.peers.build import DAY_S, NOW, identity, onion_keys, signed
 from tests.peers.test_addresses import reachable
@@ -69,6 +70,17 @@ def assert_refused(data: bytes, problem: str = ".", now: float = NOW) -> None:
 # -- vectors
 
 
+def via(case: dict[str, Any]) -> tuple[Hold, ...]:
+    """Who holds links, as the vector says; each word is made anew."""
+    found = []
+    for hold in case.get("via", []):
+        relay = Identity(Ed25519PrivateKey.from_private_bytes(bytes.fromhex(hold["relay_private"])), ME.link_private)
+        assert relay.peer.hex() == hold["relay"]
+        found.append(give(relay, VECTOR_IDENTITY.peer, hold["expiry"]))
+        assert found[-1].signature.hex() == hold["signature"]
+    return tuple(found)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_vector_is_read(case: dict[str, Any]) -> None:
     data = bytes.fromhex(case["hex"])
@@ -85,6 +97,7 @@ def test_vector_is_read(case: dict[str, Any]) -> None:
         capacity_kb_s=case["capacity_kb_s"],
         exit_policy=bytes.fromhex(case["exit_policy"]),
         operator=bytes.fromhex(case.get("operator", "")),
+        via=via(case),
         unknown=tuple((tag, bytes.fromhex(value)) for tag, value in case["unknown"]),
         raw=data,
     )
@@ -105,6 +118,7 @@ def test_vector_is_made(case: dict[str, Any]) -> None:
         capacity_kb_s=case["capacity_kb_s"],
         exit_policy=bytes.fromhex(case["exit_policy"]),
         operator=bytes.fromhex(case.get("operator", "")),
+        via=via(case),
         unknown=tuple((tag, bytes.fromhex(value)) for tag, value in case["unknown"]),
     )
     assert data.hex() == case["hex"]

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from core.errors import DecodeError
 from peers.descriptor import Descriptor, ExpiryError, digest
 from peers.directory import Directory
+from peers.holds import give
 from tests.peers.build import DAY_S, NOW, host, identity, onion_keys, signed
 from tunnel.path import Hop
 
@@ -229,6 +230,23 @@ def test_one_operator_holds_no_more_than_its_share() -> None:
     assert all(directory.add(signed(number), NOW, "a") for number in (5, 6, 7)), "who names none has none in common"
     assert directory.add(signed(1, sequence=2), NOW, "a")
     assert directory.add(signed(3, operator=b"a name"), NOW, "a"), "the peer has left that operator"
+
+
+def test_one_relay_vouches_for_no_more_than_its_share() -> None:
+    def at_home(number: int, *relays: int) -> bytes:
+        via = tuple(give(identity(relay), identity(number).peer, NOW + DAY_S) for relay in relays)
+        return signed(number, addresses=(), via=via)
+
+    directory = Directory(max_per_holder=2)
+    for number in (1, 2, 3):
+        directory.add(at_home(number, 50, 60), NOW, "a")
+    assert numbers(directory) == [1, 2]
+    assert not directory.add(at_home(4, 60), NOW, "a")
+    assert directory.add(at_home(5, 70), NOW, "a")
+    assert directory.add(at_home(6, 50), NOW, "b"), "a source that holds less of it"
+    assert numbers(directory) == [1, 5, 6]
+    for number in (7, 8):
+        assert directory.add(signed(number), NOW, "a"), "who has an address needs no relay"
 
 
 def test_a_flood_in_one_system_or_under_one_operator_gives_way() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +102,23 @@ async def test_the_next_address_is_tried() -> None:
     async with rig() as made:
         hop = Hop(PEER, made.link_key, bytes(32), (("127.0.0.1", 999), ("127.0.0.1", made.port)))
         assert (await made.client.to(hop)).is_up
+
+
+async def test_a_peer_without_an_address_is_reached_over_the_link_that_it_made() -> None:
+    async with rig() as made:
+        there = await made.client.to(made.hop())
+        (back,) = list(made.serving)
+        hop, other = (Hop(PEER, key, bytes(32), ()) for key in (back.static, bytes(32)))
+        assert await made.serving.to(hop) is back
+        assert await made.serving.to(hop) is back
+        assert back.peer == PEER
+        assert not made.engines[0].dialled
+        with pytest.raises(LinkError):
+            await made.serving.to(replace(other, peer=PeerKey(bytes(32))))
+        there.close()
+        await until(lambda: not list(made.serving))
+        with pytest.raises(LinkError):
+            await made.serving.to(hop)
 
 
 async def test_nobody_there() -> None:
