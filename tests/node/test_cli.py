@@ -47,6 +47,7 @@ KEYS: Final = {
     "not_hidden",
     "dht",
     "reachable",
+    "via",
     "port_mapping",
 }
 

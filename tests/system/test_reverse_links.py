@@ -6,7 +6,9 @@ import hashlib
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,7 +18,7 @@ from tests.harness.houses import House
 from tests.harness.nat import PUBLIC, Machine, Mapping, Town, why_not
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.system
@@ -26,6 +28,7 @@ SIZE: Final = 20 * MB
 PORT: Final = 8080
 ALLOWED: Final = [word for network in PUBLIC for word in ("--allow-address", network)]
 KINDS: Final = [Mapping.SAME, Mapping.RANDOM]
+REGIONS: Final = dict(zip(("NL", "DE"), KINDS, strict=True))
 NET: Final = ("--network", "home")
 TRIES: Final = 20
 
@@ -101,48 +104,71 @@ def held(house: House, *network: str) -> int:
     return count
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_client_at_home_uses_an_exit_at_home(tmp_path: Path, kind: Mapping) -> None:
+def all_at_once(*tasks: Callable[[], object]) -> None:
+    """Programs take long to start, mostly one after the other."""
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(task) for task in tasks]:
+            done.result()
+
+
+def test_clients_at_home_use_exits_at_home(tmp_path: Path) -> None:
     with here(tmp_path) as town:
-        publics = [town.public() for _ in range(5)]
+        first, *others = [town.public() for _ in range(5)]
         town.serve()
-        bootstrap: list[str] = []
-        for house in publics:
-            house.command("share", "--role", "relay", "--background", *ALLOWED, "--address", house.address, *bootstrap)
-            status = house.command("status")
-            bootstrap = ["--bootstrap", f"{status['address']}/p2p/{status['peer_id']}"]
-        end, user = town.home(kind), town.home(kind)
-        end.command("share", "--role", "exit", "--background", *ALLOWED, *bootstrap)
-        until("links that relays hold", lambda: held(end) == 3, 30)
+        share = ("share", "--background", *ALLOWED)
+        first.command(*share, "--role", "relay", "--address", first.address)
+        status = first.command("status")
+        bootstrap = ("--bootstrap", f"{status['address']}/p2p/{status['peer_id']}")
+        ends = {region: town.home(kind) for region, kind in REGIONS.items()}
+        for region, end in ends.items():
+            end.command("config", "set", "node.region", region)
+        all_at_once(
+            *(
+                partial(house.command, *share, *bootstrap, "--role", "relay", "--address", house.address)
+                for house in others
+            ),
+            *(partial(house.command, *share, *bootstrap, "--role", "exit") for house in ends.values()),
+        )
+        until("links that relays hold", lambda: all(held(house) == 3 for house in ends.values()), 30)
 
-        up = user.command("up", *ALLOWED, *bootstrap)
-        before = through(end)
-        town.download(user, up["proxy"])
-        assert through(end) - before > SIZE
+        for region, end in ends.items():
+            user = town.home(REGIONS[region])
+            up = user.command("up", *ALLOWED, *bootstrap, "--region", region)
+            before = through(end)
+            town.download(user, up["proxy"])
+            assert through(end) - before > SIZE
 
-        (circuit, *_) = user.command("route")["circuits"]
-        ids = [hop["peer_id"] for hop in circuit["hops"]]
-        assert len(ids) == len(set(ids)) == 4
-        assert ids[-1] == end.command("status")["peer_id"]
-        assert end.command("status")["reachable"] in ("punched", "behind-nat")
+            (circuit, *_) = user.command("route")["circuits"]
+            ids = [hop["peer_id"] for hop in circuit["hops"]]
+            assert len(ids) == len(set(ids)) == 4
+            assert ids[-1] == end.command("status")["peer_id"]
+            assert end.command("status")["reachable"] in ("punched", "behind-nat")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_at_home_uses_a_relay_and_an_exit_at_home(tmp_path: Path, kind: Mapping) -> None:
     with here(tmp_path) as town:
-        publics = [town.public() for _ in range(5)][:3]
+        first, *others = publics = [town.public() for _ in range(5)][:3]
         town.serve()
         relay, end, user = (town.home(kind) for _ in range(3))
-        publics[0].command("network", "create", "home")
-        for house in (*publics, relay, end):
-            if house is not publics[0]:
-                house.command("network", "join", publics[0].command("network", "invite", "home")["invite"])
+
+        def serve(house: House) -> None:
             where = ["--address", house.address] if house in publics else []
-            role = "exit" if house is end else "relay"
-            house.command("share", *NET, "--role", role, "--background", *ALLOWED, *where)
+            house.command(
+                "share", *NET, "--role", "exit" if house is end else "relay", "--background", *ALLOWED, *where
+            )
+
+        def join(house: House) -> None:
+            house.command("network", "join", invite)
+            serve(house)
+
+        first.command("network", "create", "home")
+        serve(first)
+        invite = first.command("network", "invite", "home")["invite"]
+        all_at_once(*(partial(join, house) for house in (*others, relay, end)))
         until("links that relays hold", lambda: held(relay, *NET) == held(end, *NET) == 3, 30)
 
-        user.command("network", "join", publics[0].command("network", "invite", "home")["invite"])
+        user.command("network", "join", invite)
         up = user.command("up", *NET, "--hops", "4", *ALLOWED)
         for _ in range(TRIES):
             before = [through(relay), through(end)]
