@@ -46,15 +46,13 @@ class Here:
         self._town = town
         self._folder = folder
         self._stack = stack
+        self.houses: list[House] = []
         self.file = folder / "site" / "file"
         self.page = ""
 
     def house(self, machine: Machine) -> House:
-        """A house whose nodes end before the town goes."""
-        house = House(machine.name, machine.address, self._folder / machine.name)
-        self._stack.callback(house.try_command, "down")
-        self._stack.callback(house.try_command, "down", *NET)
-        return house
+        self.houses.append(House(machine.name, machine.address, self._folder / machine.name))
+        return self.houses[-1]
 
     def public(self) -> House:
         return self.house(self._town.public())
@@ -88,9 +86,14 @@ class Here:
 
 
 @contextmanager
-def here(folder: Path) -> Iterator[Here]:
+def here(folder: Path, *network: str) -> Iterator[Here]:
+    """Build a town. The nodes of this network end before it goes."""
     with Town() as town, ExitStack() as stack:
-        yield Here(town, folder, stack)
+        built = Here(town, folder, stack)
+        try:
+            yield built
+        finally:
+            all_at_once(*(partial(house.try_command, "down", *network) for house in built.houses))
 
 
 def through(house: House) -> int:
@@ -147,7 +150,7 @@ def test_clients_at_home_use_exits_at_home(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_at_home_uses_a_relay_and_an_exit_at_home(tmp_path: Path, kind: Mapping) -> None:
-    with here(tmp_path) as town:
+    with here(tmp_path, *NET) as town:
         first, *others = publics = [town.public() for _ in range(5)][:3]
         town.serve()
         relay, end, user = (town.home(kind) for _ in range(3))
