@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 MAX_HOPS: Final = 5
 SECRET_PLACES: Final = 2
 """So many places at the beginning of a path belong to peers with addresses, whom nobody but the client chooses."""
-_OVER_LINK: Final = frozenset({b"over a link"})
-"""The mark of a peer without an address: there is room for one relay that holds a link, and not for two."""
 STEPS_PER_EXIT: Final = 100_000
 STEPS: Final = 1_000_000
 """Comparisons before the search gives up. Only descriptors that claim many networks each come near it."""
@@ -85,7 +83,7 @@ class PathRules:
     @property
     def over_links(self) -> bool:
         """Whether peers without an address may be on a path."""
-        return not self.diversity or SECRET_PLACES < self.hops < MAX_HOPS
+        return (SECRET_PLACES if self.diversity else 0) < self.hops < MAX_HOPS
 
     def may_end_at(self, found: Descriptor) -> bool:
         """Whether an exit is where one may be."""
@@ -239,17 +237,28 @@ class Search:
             steps.taken += 1
             if len(used) == sum(len(found.marks) for found in fixed):
                 count = self._before - len(fixed) + 1
-                # Who takes one of the first places may be held on to, and so is drawn by the weights for that.
-                relays = self._firsts if None in places else self._middles if count else []
-                rest = disjoint(relays, count, used, steps)
-                if rest is not None:
-                    self._rng.shuffle(rest)
-                    before = [rest.pop() if found is None else found for found in places] + rest
-                    if self.through((*before, end)) is not None:
-                        return before
+                for relays in self._relays_for(places, count):
+                    rest = disjoint(relays, count, used, steps)
+                    if rest is not None:
+                        self._rng.shuffle(rest)
+                        before = [rest.pop() if found is None else found for found in places] + rest
+                        if self.through((*before, end)) is not None:
+                            return before
             if steps.over:
                 break
         return None
+
+    def _relays_for(self, places: Sequence[Candidate | None], count: int) -> Iterator[list[Candidate]]:
+        """Those that `count` hops may be drawn from; if there is no room for one without an address, only the others.
+
+        Who takes one of the first places may be held on to, and so is drawn by the weights for that.
+        """
+        if None in places or not count:
+            yield self._firsts if count else []
+            return
+        yield self._middles
+        if any(found.via for found in self._middles):
+            yield [found for found in self._middles if not found.via]
 
     def through(self, path: Sequence[Candidate]) -> tuple[Candidate, ...] | None:
         """Put relays before those hops that have no address, unless one that holds a link to them stands there.
@@ -319,7 +328,7 @@ def candidates_for(
             without.append(found)
     for found in without:
         if via := tuple(holders[hold.relay] for hold in found.via if hold.relay in holders):
-            shared = [_OVER_LINK, *(relay.marks for relay in via)] if rules.diversity else []
+            shared = [relay.marks for relay in via] if rules.diversity else []
             yield Candidate(found, rules.marks(found, ()).union(*shared), via)
 
 

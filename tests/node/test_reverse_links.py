@@ -147,8 +147,8 @@ def host(number: int) -> str:
 async def test_it_names_three_relays_that_hold_links_and_they_extend_over_those(tmp_path: Path) -> None:
     async with street(tmp_path) as make:
         relays = [await make(host(number)) for number in range(5)]
-        exit_only, home = await make(host(9), Role.EXIT), await make("", Role.EXIT)
-        home.knows(*relays, exit_only)
+        home = await make("", Role.EXIT)
+        home.knows(*relays)
         home.reverse.start(home.tunnel.links)
         await until(lambda: len(home.via()) == MAX_HOLDS)
         assert home.reverse.count == MAX_HOLDS
@@ -165,7 +165,19 @@ async def test_it_names_three_relays_that_hold_links_and_they_extend_over_those(
                 assert known is None
 
 
-async def test_a_relay_that_goes_is_replaced(tmp_path: Path) -> None:
+async def test_only_relays_are_asked(tmp_path: Path) -> None:
+    async with street(tmp_path) as make:
+        relay, exit_only, home = await make(host(1)), await make(host(2), Role.EXIT), await make()
+        home.knows(relay, exit_only)
+        home.reverse.start(home.tunnel.links)
+        await until(home.via)
+        await turns()
+        assert home.via() == {relay.identity.peer}
+        assert not exit_only.links
+
+
+async def test_a_relay_that_goes_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reverse_links_module, "LONGEST_PAUSE_S", 60.0)
     async with street(tmp_path) as make:
         relays = {relay.identity.peer: relay for relay in [await make(host(number)) for number in range(4)]}
         home = await make()

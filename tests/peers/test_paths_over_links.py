@@ -98,6 +98,10 @@ def test_a_relay_at_home_stands_in_the_middle() -> None:
 def test_there_is_room_for_one() -> None:
     relay, end = at_home(8, RELAY, RELAYS[0]), at_home(9, EXIT, RELAYS[1])
     assert all(relay not in path for path in paths([*RELAYS[:4], relay, end], 4))
+    for seed in range(40):
+        pins = PinnedHops()
+        choose_pinned_path(View(*RELAYS[:4], relay, end), PathRules(4, anywhere), random.Random(seed), pins, NOW)
+        assert not pins.counters["second hop drawn beyond"]
     assert any(relay in path for path in paths([*RELAYS[:4], relay, public(9, EXIT)], 4))
 
 
@@ -145,7 +149,16 @@ def test_there_several_may_be_at_home() -> None:
     for path in with_both:
         assert (path[2], path[4]) == (relay, end)
         assert set(path) == {*gates, relay, end}
-    none([gates[0], at_home(8, RELAY, gates[0]), at_home(9, EXIT, gates[0])], 5, diversity=False)
+    none([*gates, end], 5, diversity=False)
+
+
+def test_there_is_room_for_so_many_hops() -> None:
+    gates = [public(number) for number in range(1, 6)]
+    relay, end = at_home(8, RELAY, gates[0]), at_home(9, EXIT, gates[1])
+    with_both = [path for path in paths([*gates, relay, end], 4, diversity=False, count=100) if relay in path]
+    assert with_both
+    for path in with_both:
+        assert path[1:] == (gates[0], relay, gates[1], end)
 
 
 @settings(max_examples=200, deadline=None)
