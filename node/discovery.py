@@ -259,6 +259,6 @@ class Discovery:
         return task
 
     async def _find(self, dht: Dht, peer: PeerKey) -> None:
-        for sealed in await dht.get(peer, self._peering.network.salt):
+        for sealed in await dht.get(peer, self._peering.network.salt(peer)):
             if self._peering.found(peer, sealed):
                 return

@@ -92,4 +92,4 @@ class Presence:
         identity, sealed = self._peering.identity, self._peering.sealed()
         if identity is None or sealed is None:
             return 0
-        return await self._dht.put(identity.seed, identity.peer, self._peering.network.salt, sealed)
+        return await self._dht.put(identity.seed, identity.peer, self._peering.network.salt(identity.peer), sealed)

@@ -28,6 +28,7 @@ from tunnel.wireguard.primitives import hash_, kdf
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from core.ids import PeerKey
     from peers.addresses import Address
     from peers.descriptor import Role
 
@@ -68,10 +69,9 @@ class Network:
 
     Attributes:
         preshared: the preshared key of every link's and every hop's handshake, 32 bytes.
-        salt: of the peers' items in the DHT (BEP 44), 16 bytes.
     """
 
-    __slots__ = ("_asking_key", "_rendezvous_key", "_sealer", "is_private", "name", "preshared", "salt", "secret")
+    __slots__ = ("_asking_key", "_rendezvous_key", "_sealer", "is_private", "name", "preshared", "secret")
 
     def __init__(self, name: str, secret: bytes | None = None) -> None:
         if not is_name(name) or (secret is not None and len(secret) != SECRET_BYTES):
@@ -81,11 +81,18 @@ class Network:
         self.secret = hash_(_LABEL_PUBLIC, name.encode()) if secret is None else secret
         keys = kdf(self.secret, _LABEL_NETWORK, 4)
         self.preshared, self._rendezvous_key, sealing_key, self._asking_key = keys
-        self.salt = blake2s(_LABEL_SALT, digest_size=SALT_BYTES, key=self._rendezvous_key).digest()
         self._sealer = ChaCha20Poly1305(sealing_key)
 
     def __repr__(self) -> str:
         return f"Network({self.name}, {'private' if self.is_private else 'public'})"
+
+    def salt(self, peer: PeerKey) -> bytes:
+        """The salt of a peer's item in the DHT (BEP 44); another one for each, or it would show who belongs together.
+
+        Returns:
+            16 bytes.
+        """
+        return blake2s(_LABEL_SALT + peer, digest_size=SALT_BYTES, key=self._rendezvous_key).digest()
 
     def rendezvous(self, role: Role, shard: int, day: int) -> bytes:
         """The key under which peers announce themselves in the DHT.

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DecodeError
+from core.ids import PeerKey
 from peers.descriptor import MAX_DESCRIPTOR_BYTES, Role
 from peers.networks import PROOF_BYTES, PROOF_LIFE_S, PUBLIC_NAME, SEAL_BYTES, Network, is_name
 
@@ -26,6 +27,7 @@ VECTORS: Final[list[dict[str, Any]]] = json.loads(
 NONCE = bytes(range(12))
 HERE, NOW = ("203.0.113.7", 4433), 1_790_000_000
 OURS, THEIRS = Network("ours", bytes([1] * 32)), Network("ours", bytes([2] * 32))
+PEER = PeerKey(bytes(range(32, 64)))
 
 
 def written_again(fields: dict[str, Any]) -> dict[str, str]:
@@ -42,7 +44,7 @@ def written_again(fields: dict[str, Any]) -> dict[str, str]:
         "secret": secret.hex(),
         "preshared": keys[:32].hex(),
         "rendezvous": hashlib.blake2s(place, digest_size=20, key=keys[32:64]).hexdigest(),
-        "salt": hashlib.blake2s(b"salt", digest_size=16, key=keys[32:64]).hexdigest(),
+        "salt": hashlib.blake2s(b"salt" + PEER, digest_size=16, key=keys[32:64]).hexdigest(),
         "sealed": (NONCE + ChaCha20Poly1305(keys[64:96]).encrypt(NONCE, b"descriptor", None)).hex(),
         "proof": proof.hex() if fields["private"] else "",
     }
@@ -56,7 +58,7 @@ def test_vectors(fields: dict[str, Any]) -> None:
         "secret": network.secret.hex(),
         "preshared": network.preshared.hex(),
         "rendezvous": network.rendezvous(Role.EXIT, 258, 20782).hex(),
-        "salt": network.salt.hex(),
+        "salt": network.salt(PEER).hex(),
         "sealed": network.seal(b"descriptor", NONCE).hex(),
         "proof": network.ask(HERE, NOW).hex(),
     }
@@ -72,7 +74,7 @@ def test_networks_share_nothing() -> None:
     networks = [Network(PUBLIC_NAME), Network("test"), OURS, THEIRS]
     for one, other in itertools.combinations(networks, 2):
         assert one.preshared != other.preshared
-        assert one.salt != other.salt
+        assert one.salt(PEER) != other.salt(PEER)
         assert one.rendezvous(Role.EXIT, 0, 1) != other.rendezvous(Role.EXIT, 0, 1)
         with pytest.raises(DecodeError, match="does not open"):
             other.open(one.seal(b"descriptor", NONCE))

@@ -124,11 +124,11 @@ async def test_what_is_seen_in_the_dht_leads_to_no_other_place_there(
         seen = await left_in_the_dht(capture, scene)
         now = days(time.time())
         assert named(seen, "announce_peer") == own_places(scene)
-        assert {item[b"salt"] for item in queries(seen, "put")} == {network.salt}
+        assert {item[b"salt"] for item in queries(seen, "put")} == {network.salt(one.peer) for one in scene.both}
         assert not any(holds(seen, key) for key in meeting_points(network, range(now[0] + 2, now[0] + 100)))
         for guess in guesses(scene.both):
             near = meeting_points(guess, range(now[0] - 2, now[0] + 3))
-            assert not any(holds(seen, key) for key in (*near, guess.salt))
+            assert not any(holds(seen, key) for key in (*near, *(guess.salt(one.peer) for one in scene.both)))
 
 
 async def test_a_node_of_the_dht_finds_nobody_without_the_secret(

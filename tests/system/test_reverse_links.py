@@ -15,7 +15,8 @@ import pytest
 
 from tests.harness.demo import until
 from tests.harness.houses import House
-from tests.harness.nat import PUBLIC, Machine, Mapping, Town, why_not
+from tests.harness.namespaces import why_not
+from tests.harness.nat import PUBLIC, Machine, Mapping, Town
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ TRIES: Final = 20
 
 @pytest.fixture(autouse=True)
 def _namespaces() -> None:
-    if reason := why_not():
+    if reason := why_not("nft", "curl"):
         pytest.skip(reason)
 
 
