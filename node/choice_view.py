@@ -50,7 +50,7 @@ def _pinned(peer: PeerKey, pins: PinnedHops) -> str:
 def explanation(choosing: Choosing, path: Path) -> list[dict[str, Any]]:
     """Say of each hop of a path why it is there."""
     choice, peers = choosing.choice, [hop.peer for hop in path]
-    found = explain(peers, choice.directory.peers(), choice.rules, choice.weighing(choosing.clock()), choosing.pins)
+    found = explain(peers, choice.candidates.peers(), choice.rules, choice.weighing(choosing.clock()), choosing.pins)
     return [_reasons(choosing, reasons) for reasons in found]
 
 

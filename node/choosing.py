@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from node.guards import KeptGuards
 from peers.choice import Choice, Moment
+from peers.eligible import PATIENCE_S, Eligible
 from peers.measurements import Measurements
+from peers.networks import PUBLIC_NAME
 from peers.path_search import PathRules, declared_region
 from peers.paths import path_of
 from peers.scores import LEANS
@@ -92,7 +94,13 @@ class Choosing:
         self.pins = self._guards.pins
         self.measurements = Measurements()
         lean = LEANS[chosen.mode]
-        self.choice = Choice(directory, rules, lean, chosen.switch_back, self.pins, self.measurements, _random)
+        eligible = None
+        if settings.network.name == PUBLIC_NAME:  # elsewhere members were chosen, and whoever names them is one
+            patience_s = PATIENCE_S if settings.peers.gossip else 0.0
+            eligible = Eligible(directory, rules, self.pins, _random, patience_s)
+        self.choice = Choice(
+            directory, rules, lean, chosen.switch_back, self.pins, self.measurements, _random, eligible
+        )
 
     def attach(self, links: Links, pool: CircuitPool) -> None:
         """Look at these circuits and links from now on."""

@@ -185,7 +185,7 @@ class Discovery:
             if in_need and not before:
                 pause = min(pause, FIRST_PAUSE_S)
             longest = LONGEST_IN_NEED_S if in_need else LONGEST_PAUSE_S
-            few = len(self._peering.directory) < ENOUGH
+            few = self._peering.hearing.knows_few(ENOUGH)
             if (in_need or few) and self._time() - began >= min(pause, longest):
                 pause = min(2 * pause or FIRST_PAUSE_S, LONGEST_PAUSE_S)
                 began = self._time()

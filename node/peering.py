@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
 from exits.addresses import AddressFilter
+from node.hearing import Hearing
 from node.networks import introduce
 from peers import store
 from peers.addresses import parse_address
@@ -24,6 +25,7 @@ from peers.gossip import Gossip
 from peers.invite import Invite
 from peers.networks import NONCE_BYTES, PUBLIC_NAME, Network
 from peers.paths import path_of
+from peers.voices import FROM_DHT
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
@@ -59,8 +61,6 @@ LONGEST_PAUSE_S: Final = 30.0
 ADDRESSES_REMEMBERED: Final = 1 << 14
 LINKS_KEPT: Final = 4
 """Who has more links than this does not keep one that was made to learn who is there."""
-FROM_DHT: Final = "dht"
-"""The source of all that was found through the DHT."""
 STORE_NAME: Final = "peers"
 PUBLIC: Final = Invite(Network(PUBLIC_NAME))
 NO_ONION_KEY: Final = bytes(32)
@@ -93,6 +93,7 @@ class Peering:
         identity, roles: as given.
         address: where others reach this node, if that is known.
         directory: the peers that are known.
+        hearing: who has named them.
         on_published: called when the own descriptor is a new one.
 
     Raises:
@@ -143,8 +144,10 @@ class Peering:
         self._published_at = 0
         self._sequence = 0
         self.on_published: Callable[[], None] = lambda: None
-        self.directory = Directory(identity.peer if identity else None, asn_of=asn_of)
+        self.directory = Directory(identity.peer if identity else None, asn_of=asn_of, secret=secrets.token_bytes(16))
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
+        needed = settings.gossip and not self.network.is_private
+        self.hearing = Hearing(self.directory, self.address_ok, needed=needed)
 
     # -- what the tunnel asks
 
@@ -279,25 +282,29 @@ class Peering:
     def link_up(self, link: Link) -> None:
         if not self._settings.gossip:
             return
-        gossip = self._gossip[link] = Gossip(self.directory, self.descriptor)
+        self.hearing.link_up(link)
+        gossip = self._gossip[link] = Gossip(self.directory, self.descriptor, tells=self.identity is not None)
         self._say(link, gossip.start(time.time()))
 
     def link_down(self, link: Link) -> None:
         self._gossip.pop(link, None)
+        self.hearing.link_down(link)
 
     def gossip(self, link: Link, body: bytes) -> None:
         gossip = self._gossip.get(link)
         if gossip is None:
             return
-        before = self.directory.revision
+        before, heard_before = self.directory.revision, self.directory.voices.revision
         try:
-            answers = gossip.receive(body, time.time(), source=link.static)
+            answers = gossip.receive(body, time.time(), source=self.hearing.source(link))
         except DecodeError:
             link.fail("gossip")
             return
         self._say(link, answers)
         if self.directory.revision != before:
             self._learned()
+        elif self.directory.voices.revision != heard_before:
+            self._on_news()
 
     def learn(self, descriptor: Descriptor, source: Hashable) -> None:
         """Keep a verified descriptor that a source brought, if it is news."""
@@ -356,14 +363,14 @@ class Peering:
     # -- the first link
 
     async def _stay_linked(self) -> None:
-        """While there is no link to gossip over, make one: to a bootstrap peer, or to one that is remembered."""
+        """While there is no link to gossip over, make one: to a bootstrap peer, or to one that is remembered. With one,
+        hear others as well."""
+        assert self._links is not None
         pause = FIRST_PAUSE_S
         while True:
-            if not self._gossip and not await self._make_link():
-                pause = min(pause * 1.7, LONGEST_PAUSE_S)
-            else:
-                pause = FIRST_PAUSE_S
-            await asyncio.sleep(pause if not self._gossip else 1.0)
+            made = await (self.hearing.hear_others(self._links) if self._gossip else self._make_link())
+            pause = FIRST_PAUSE_S if made or self._gossip else min(pause * 1.7, LONGEST_PAUSE_S)
+            await asyncio.sleep(1.0 if self._gossip and not made else pause)
 
     async def _make_link(self) -> bool:
         assert self._links is not None
@@ -380,9 +387,7 @@ class Peering:
             except LinkError:
                 continue
             return True
-        known = list(self.directory.peers())
-        random.shuffle(known)
-        for found in known[:3]:
+        for found in self.hearing.in_random_order()[:3]:
             hop = self.locate(found.peer)
             try:
                 if hop is not None and hop.addresses:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
     from peers.directory import Directory
+    from peers.eligible import Eligible
     from peers.guards import PinnedHops
     from peers.measurements import Measurements
     from peers.path_draw import Rng
     from peers.path_search import PathRules
+    from peers.paths import DirectoryView
     from peers.scores import Lean
 
 BESIDE: Final = 1e6
@@ -88,6 +90,7 @@ class Choice:
         pins: the peers it holds on to.
         measurements: what is known of peers.
         rng: where chance comes from.
+        eligible: the part of the directory that paths are made of; None for all of it.
     """
 
     def __init__(
@@ -99,9 +102,11 @@ class Choice:
         pins: PinnedHops,
         measurements: Measurements,
         rng: Rng,
+        eligible: Eligible | None = None,
     ) -> None:
         self.rules = rules
         self.directory = directory
+        self._eligible = eligible
         self.lean = lean
         self._regions = RegionOrder(rules.regions, switch_back)
         self._pins = pins
@@ -116,11 +121,13 @@ class Choice:
         reason to go to another region: then there is no path, and the caller must choose whom to forgive.
 
         Raises:
-            CircuitError: `Reason.NO_PATH`, there is none.
+            CircuitError: `Reason.NO_PATH`, there is none, or it is too early to draw guards.
         """
+        if self._eligible is not None and self._eligible.too_early(moment.clock):
+            raise CircuitError(Reason.NO_PATH)
         choose = partial(
             choose_pinned_path,
-            self.directory,
+            self.candidates,
             rng=self._rng,
             pins=self._pins,
             now=moment.now,
@@ -144,6 +151,11 @@ class Choice:
                 self._regions.entered(region)
                 return path
         raise CircuitError(Reason.NO_PATH)
+
+    @property
+    def candidates(self) -> DirectoryView:
+        """The peers that paths are made of."""
+        return self.directory if self._eligible is None else self._eligible
 
     def look(self, out_of_order: Collection[PeerKey]) -> None:
         """Find out which of the wanted regions have an exit that works.
@@ -189,7 +201,7 @@ class Choice:
     def _works(self, out_of_order: Collection[PeerKey]) -> Callable[[str], bool]:
         regions = {
             self.rules.region_of(found)
-            for found in self.directory.peers()
+            for found in self.candidates.peers()
             if found.peer not in out_of_order and int(found.roles) & int(Role.EXIT)
         }
         return lambda wanted: any(is_in(region, (wanted,)) for region in regions)
@@ -197,7 +209,7 @@ class Choice:
     def _possible(self, rules: PathRules) -> bool:
         """Whether there is a path for somebody who avoids nobody and holds on to nobody."""
         try:
-            choose_path(self.directory, rules, self._rng)
+            choose_path(self.candidates, rules, self._rng)
         except CircuitError:
             return False
         return True

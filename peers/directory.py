@@ -5,10 +5,19 @@ those of their networks (IPv4 /16, IPv6 /32), of their autonomous systems, of th
 with others that the same relay holds a link to. When the whole directory or one group is full, the source that holds
 most of it gives way to one that holds less, so that no source can crowd out the others, neither by coming first nor by
 sending most.
+
+Who of a source's peers gives way is decided by a secret order of all keys. So what is kept of a source is an even
+sample of all peers that it named, whichever it named first, last or most often.
+
+Some sources are voices (`peers.voices`): of these it is remembered whom they have named.
+
+Source of the sampling: Bortnikov et al., "Brahms: Byzantine resilient random membership sampling" (2009), section 3:
+the peer whose key is the least under a random hash.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
@@ -16,10 +25,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from peers.addresses import network_of
 from peers.descriptor import Descriptor, digest
+from peers.voices import Voice, Voices
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 
     from core.ids import PeerKey
 
@@ -57,6 +67,7 @@ class _Entry:
     source: Hashable | None
     revision: int
     groups: tuple[Group, ...]
+    rank: bytes
 
 
 class Directory:
@@ -71,9 +82,11 @@ class Directory:
         max_per_operator: bound on the peers that name one operator.
         max_per_holder: bound on the peers that name one relay that holds a link to them.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
+        secret: decides the order in which peers give way; at most 64 bytes that nobody else knows.
 
     Attributes:
         counts: how often each outcome of `add` occurred, by word.
+        voices: who has named which of the peers.
     """
 
     def __init__(
@@ -87,6 +100,7 @@ class Directory:
         max_per_operator: int = MAX_PER_OPERATOR,
         max_per_holder: int = MAX_PER_HOLDER,
         asn_of: Callable[[str], int | None] = lambda host: None,
+        secret: bytes = b"",
     ) -> None:
         self._own = own
         self._max_peers = max_peers
@@ -98,12 +112,14 @@ class Directory:
             Kind.HOLDER: max_per_holder,
         }
         self._asn_of = asn_of
+        self._secret = secret
         self._entries: dict[PeerKey, _Entry] = {}  # by rising revision
         self._digests: dict[bytes, PeerKey] = {}
         self._groups: dict[Group, dict[PeerKey, None]] = {}
         self._held: Counter[Hashable | None] = Counter()
         self._revision = 0
         self.counts: Counter[str] = Counter()
+        self.voices = Voices()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -123,7 +139,7 @@ class Directory:
             ExpiryError: it is not valid now.
             DecodeError: it is broken. The directory is as it was.
         """
-        if digest(raw) in self._digests:
+        if self.named(digest(raw), source):
             return self._refuse("known")
         return self.insert(Descriptor.decode(raw, now), source)
 
@@ -132,23 +148,42 @@ class Directory:
         if descriptor.peer == self._own:
             return self._refuse("own")
         known = self._entries.get(descriptor.peer)
+        if known is not None:
+            self._note(source, descriptor.peer)
         if known is not None and descriptor.sequence <= known.descriptor.sequence:
             if descriptor.sequence < known.descriptor.sequence:
                 return self._refuse("older")
             return self._refuse("known" if descriptor.raw == known.descriptor.raw else "conflict")
+        rank = hashlib.blake2b(descriptor.peer, digest_size=16, key=self._secret).digest()
+        going: set[PeerKey] = set()
         if known is None and source is not None and self._held[source] >= self._max_per_source:
-            return self._refuse("source_full")
+            beaten = self._beaten(self._entries, source, rank)
+            if beaten is None:
+                return self._refuse("source_full")
+            going.add(beaten)
         groups = tuple(dict.fromkeys(self._groups_of(descriptor)))
-        giving_way = self._room(descriptor.peer, groups, source)
+        giving_way = self._room(descriptor.peer, groups, source, rank, going)
         if giving_way is None:
             return self._refuse("full")
         for peer in giving_way:
-            self._drop(peer)
+            self._forget(peer)
         if known is not None:
             self._drop(descriptor.peer)
-        self._keep(descriptor, known.source if known else source, groups)
+        self._keep(descriptor, known.source if known else source, groups, rank)
+        self._note(source, descriptor.peer)
         self.counts["updated" if known else "added"] += 1
         return True
+
+    def named(self, name: bytes, source: Hashable | None) -> bool:
+        """Hear that a source has the descriptor with a digest (8 bytes).
+
+        Returns:
+            Whether it is known here too.
+        """
+        peer = self._digests.get(name)
+        if peer is not None:
+            self._note(source, peer)
+        return peer is not None
 
     def get(self, peer: PeerKey) -> Descriptor | None:
         """Return what is known of a peer."""
@@ -191,7 +226,7 @@ class Directory:
         """
         expired = [peer for peer, entry in self._entries.items() if entry.descriptor.expiry <= now]
         for peer in expired:
-            self._drop(peer)
+            self._forget(peer)
         return len(expired)
 
     def _newer(self, since: int) -> Iterator[tuple[bytes, Descriptor]]:
@@ -214,40 +249,57 @@ class Directory:
         for hold in descriptor.via:
             yield Group(Kind.HOLDER, hold.relay)
 
-    def _room(self, peer: PeerKey, groups: tuple[Group, ...], source: Hashable | None) -> set[PeerKey] | None:
-        """Return who must go so that `peer` fits, nobody in most cases; None if it does not fit."""
-        going: set[PeerKey] = set()
+    def _room(
+        self, peer: PeerKey, groups: tuple[Group, ...], source: Hashable | None, rank: bytes, going: set[PeerKey]
+    ) -> set[PeerKey] | None:
+        """Return who must go so that `peer` fits, besides those who go anyway; None if it does not fit."""
         for group in groups:
             there = self._groups.get(group, {})
             if peer not in there and len(there.keys() - going) >= self._max_in_group[group.kind]:
-                victim = self._victim(there, source)
+                victim = self._victim(there.keys() - going, source, rank)
                 if victim is None:
                     return None
                 going.add(victim)
         if peer not in self._entries and len(self._entries) - len(going) >= self._max_peers:
-            victim = self._victim(self._entries, source)
+            victim = self._victim(self._entries, source, rank)
             if victim is None:
                 return None
             going.add(victim)
         return going
 
-    def _victim(self, pool: Iterable[PeerKey], source: Hashable | None) -> PeerKey | None:
-        """Return the newest entry of the source that holds most of a pool, unless `source` would then hold as much."""
-        pool = list(pool)
+    def _victim(self, pool: Collection[PeerKey], source: Hashable | None, rank: bytes) -> PeerKey | None:
+        """Return the last of the source that holds most of a pool; or one of `source`, if it holds as much itself."""
         shares = Counter(self._entries[peer].source for peer in pool)
         heaviest, share = shares.most_common(1)[0]
         if shares[source] + 1 >= share:
-            return None
-        return next(peer for peer in reversed(pool) if self._entries[peer].source == heaviest)
+            return self._beaten(pool, source, rank)
+        return max((peer for peer in pool if self._entries[peer].source == heaviest), key=self._rank)
 
-    def _keep(self, descriptor: Descriptor, source: Hashable | None, groups: tuple[Group, ...]) -> None:
+    def _beaten(self, pool: Iterable[PeerKey], source: Hashable | None, rank: bytes) -> PeerKey | None:
+        """Return the last of a source's peers in a pool, if it comes after a rank."""
+        own = (peer for peer in pool if self._entries[peer].source == source)
+        last = max(own, key=self._rank, default=None)
+        return last if last is not None and self._rank(last) > rank else None
+
+    def _rank(self, peer: PeerKey) -> bytes:
+        return self._entries[peer].rank
+
+    def _note(self, source: Hashable | None, peer: PeerKey) -> None:
+        if isinstance(source, Voice):
+            self.voices.heard(source, peer)
+
+    def _keep(self, descriptor: Descriptor, source: Hashable | None, groups: tuple[Group, ...], rank: bytes) -> None:
         self._revision += 1
-        entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, groups)
+        entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, groups, rank)
         self._entries[descriptor.peer] = entry
         self._digests[entry.digest] = descriptor.peer
         self._held[source] += 1
         for group in groups:
             self._groups.setdefault(group, {})[descriptor.peer] = None
+
+    def _forget(self, peer: PeerKey) -> None:
+        self._drop(peer)
+        self.voices.forget(peer)
 
     def _drop(self, peer: PeerKey) -> None:
         entry = self._entries.pop(peer)

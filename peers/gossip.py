@@ -11,6 +11,10 @@ Each side says what it has by digest, asks for what it lacks, and gets it. Nothi
 
 At most 32 digests are asked for at a time, so a reply is at most 32 KB. A `WANT` is answered with as many messages
 as it takes; what is no longer there is left out.
+
+A neighbour that says it has what is known here already vouches for it, unless it got it from here. Who serves nobody
+tells of itself alone, which is nothing at a client: what it has heard would mark it, and would come back to it as if
+others knew it too.
 """
 
 from __future__ import annotations
@@ -85,14 +89,18 @@ class Gossip:
     Args:
         directory: read from and added to.
         own: this node's present descriptor, or None if it publishes none.
+        tells: whether the neighbour is told of others.
 
     Attributes:
         counts: what happened, by word; the bad ones are `unasked`, `bad`, `greedy` and `noisy`.
     """
 
-    def __init__(self, directory: Directory, own: Callable[[], bytes | None]) -> None:
+    def __init__(self, directory: Directory, own: Callable[[], bytes | None], *, tells: bool = True) -> None:
         self._directory = directory
         self._own = own
+        self._tells = tells
+        self._source: Hashable = None
+        self._given: dict[bytes, None] = {}
         self._own_told: bytes | None = None
         self._told = 0
         self._offered: dict[bytes, None] = {}
@@ -125,7 +133,8 @@ class Gossip:
         Returns:
             Messages for the neighbour.
         """
-        news = [name for name, found in self._directory.changes(self._told) if found.expiry > now + MIN_LIFE_S]
+        changed = self._directory.changes(self._told) if self._tells else []
+        news = [name for name, found in changed if found.expiry > now + MIN_LIFE_S]
         self._told = self._directory.revision
         own = self._own()
         if own is not None and (name := digest(own)) != self._own_told:
@@ -149,6 +158,7 @@ class Gossip:
             DecodeError: it is no message, or the neighbour has misbehaved too often. Drop the link.
         """
         body = bytes(body)
+        self._source = source
         if not 1 < len(body) <= MAX_MESSAGE_BYTES:
             raise _wrong("wrong size")
         if body[0] == _Kind.HAVE:
@@ -156,7 +166,7 @@ class Gossip:
         if body[0] == _Kind.WANT:
             return self._want(_decode_digests(body, MAX_WANT), now)
         if body[0] == _Kind.DESCRIPTORS:
-            return self._descriptors(_decode_descriptors(body), now, source)
+            return self._descriptors(_decode_descriptors(body), now)
         raise _wrong("unknown kind")
 
     def _have(self, names: list[bytes], now: float) -> list[bytes]:
@@ -164,7 +174,7 @@ class Gossip:
             self._strike("noisy", now)
             return []
         for name in names:
-            if len(self._offered) < MAX_OFFERED and name not in self._asked and self._lacks(name):
+            if self._lacks(name) and len(self._offered) < MAX_OFFERED and name not in self._asked:
                 self._offered[name] = None
         return self._pull(now)
 
@@ -176,13 +186,13 @@ class Gossip:
         self.counts["sent"] += len(found)
         return _encode_descriptors(found)
 
-    def _descriptors(self, raws: list[bytes], now: float, source: Hashable) -> list[bytes]:
+    def _descriptors(self, raws: list[bytes], now: float) -> list[bytes]:
         for raw in raws:
             if self._asked.pop(digest(raw), None) is None:
                 self._strike("unasked", now)
                 continue
             try:
-                kept = self._directory.add(raw, now, source)
+                kept = self._directory.add(raw, now, self._source)
             except ExpiryError:
                 self.counts["expired"] += 1
             except DecodeError:
@@ -208,14 +218,22 @@ class Gossip:
         return [_encode_digests(_Kind.WANT, names)]
 
     def _lacks(self, name: bytes) -> bool:
-        return name != self._own_told and self._directory.find(name) is None
+        """Whether what the neighbour says it has is not known here. If it is, the neighbour is heard to name it."""
+        if name == self._own_told:
+            return False
+        return not self._directory.named(name, None if name in self._given else self._source)
 
     def _serve(self, name: bytes) -> bytes | None:
-        found = self._directory.find(name)
-        if found is not None:
-            return found.raw
         own = self._own()
-        return own if own is not None and digest(own) == name else None
+        if own is not None and digest(own) == name:
+            return own
+        found = self._directory.find(name) if self._tells else None
+        if found is None:
+            return None
+        if len(self._given) >= MAX_OFFERED:
+            del self._given[next(iter(self._given))]
+        self._given[name] = None
+        return found.raw
 
     def _strike(self, word: str, now: float) -> None:
         self.counts[word] += 1

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from peers.descriptor import digest
 from peers.directory import Directory
 from peers.store import FIRST_LINE, load, save
-from tests.peers.build import DAY_S, NOW, host, signed
+from tests.peers.build import DAY_S, NOW, host, identity, signed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 def test_nothing_but_descriptors_is_written(tmp_path: Path) -> None:
     path = tmp_path / "peers"
     save(path, known(1, 2, source="a source"))
-    expected = b"".join(len(raw).to_bytes(2) + raw for raw in (signed(1), signed(2)))
+    expected = b"".join(b"\0" + len(raw).to_bytes(2) + raw for raw in (signed(1), signed(2)))
     assert path.read_bytes() == FIRST_LINE + expected
 
 
@@ -94,4 +95,33 @@ def test_a_cut_sets_the_file_aside(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_a_giant_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "peers"
     path.write_bytes(FIRST_LINE + bytes(5_000_000))
+    assert_set_aside(path, caplog)
+
+
+def test_what_was_vouched_for_still_is_and_nothing_else(tmp_path: Path) -> None:
+    before = known(1, 2, 3)
+    neighbours = [before.voices.met(bytes([number]) * 32, bytes([20, number])) for number in range(3)]
+    for neighbour in neighbours:
+        before.named(digest(signed(1)), neighbour)
+    before.named(digest(signed(2)), neighbours[0])
+    save(tmp_path / "peers", before)
+    after = Directory()
+    load(tmp_path / "peers", after, NOW)
+    assert [after.voices.vouched(identity(number).peer) for number in (1, 2, 3)] == [True, False, False]
+    assert not after.voices.named(identity(2).peer), "else the file would confirm who was named by one alone"
+
+
+def test_what_too_few_vouched_for_is_not_remembered_as_vouched_for(tmp_path: Path) -> None:
+    before = known(1)
+    for number in range(2):
+        before.named(digest(signed(1)), before.voices.met(bytes([number]) * 32, bytes([20, number])))
+    save(tmp_path / "peers", before)
+    after = Directory()
+    load(tmp_path / "peers", after, NOW)
+    assert not after.voices.vouched(identity(1).peer)
+
+
+def test_a_wrong_mark_sets_the_file_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "peers"
+    path.write_bytes(FIRST_LINE + b"\2" + len(signed(1)).to_bytes(2) + signed(1))
     assert_set_aside(path, caplog)

@@ -1,0 +1,99 @@
+"""Hearing of peers from more than one side: whose voice each link is, and links to neighbours in other networks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from peers.addresses import network_of
+from peers.descriptor import Role
+from peers.paths import path_of
+from peers.voices import NEIGHBOURS, Voice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from peers.descriptor import Descriptor
+    from peers.directory import Directory
+    from tunnel.link import Link
+    from tunnel.links import Links
+    from tunnel.path import Hop
+
+VOICES_WANTED: Final = NEIGHBOURS + 1
+"""Neighbours' networks to hear, one more than decide, since a neighbour may be or become a guard."""
+VOUCHED_ENOUGH: Final = 64
+"""Who knows so many peers that are vouched for makes no links to hear more voices: each shows its address to one."""
+
+
+class Hearing:
+    """The voices of this node's neighbours.
+
+    Args:
+        directory: what they tell.
+        address_ok: whether a peer may be dialled at an IP literal.
+        needed: whether it matters who names a peer: not in a private network, whose members were chosen, nor where
+            neighbours are not heard.
+    """
+
+    def __init__(self, directory: Directory, address_ok: Callable[[str], bool], *, needed: bool) -> None:
+        self._directory = directory
+        self._address_ok = address_ok
+        self._needed = needed
+        self._sources: dict[Link, Voice | bytes] = {}
+
+    def link_up(self, link: Link) -> None:
+        """Note where a neighbour is.
+
+        Who dialled this node has no voice. As a source it is one with all in its network, since keys cost nothing.
+        """
+        remote = link.connection.peer_address
+        network = network_of(remote[0]) if remote is not None else link.static
+        self._sources[link] = self._directory.voices.met(link.static, network) if link.dialled else network
+
+    def link_down(self, link: Link) -> None:
+        self._sources.pop(link, None)
+
+    def source(self, link: Link) -> Voice | bytes:
+        """As what the directory shall know a link that is up."""
+        return self._sources[link]
+
+    def in_random_order(self) -> list[Descriptor]:
+        """The peers that are known, those that are vouched for first."""
+        known = list(self._directory.peers())
+        random.shuffle(known)
+        known.sort(key=lambda found: not self._directory.voices.vouched(found.peer))
+        return known
+
+    def knows_few(self, limit: int) -> bool:
+        """Whether fewer peers than that are known; where it matters, of those who are vouched for."""
+        if not self._needed:
+            return len(self._directory) < limit
+        vouched = (True for found in self._directory.peers() if self._directory.voices.vouched(found.peer))
+        return sum(islice(vouched, limit)) < limit
+
+    async def hear_others(self, links: Links) -> bool:
+        """Make links to some relays in networks that were not heard, unless enough is vouched for.
+
+        Returns:
+            Whether a link was made.
+        """
+        heard = {source.network for source in self._sources.values() if isinstance(source, Voice)}
+        if not self._needed or len(heard) >= VOICES_WANTED or not self.knows_few(VOUCHED_ENOUGH):
+            return False
+        made = await asyncio.gather(*map(links.to, self._strangers(heard)), return_exceptions=True)
+        return any(not isinstance(link, BaseException) for link in made)
+
+    def _strangers(self, heard: set[bytes]) -> list[Hop]:
+        """Relays in networks that were not heard, each in another, as many as are wanted."""
+        chosen: list[Hop] = []
+        for found in self.in_random_order():
+            if len(heard) + len(chosen) >= VOICES_WANTED:
+                break
+            (hop,) = path_of([found], self._address_ok)
+            networks = {network_of(host) for host, _ in hop.addresses}
+            if Role.RELAY in found.roles and networks and heard.isdisjoint(networks):
+                chosen.append(hop)
+                heard = heard | networks
+        return chosen
