@@ -13,7 +13,18 @@ from typing import Final
 
 from bench.report import say, table
 
-COMMANDS: Final = ("speed", "survive", "alarms", "distance", "memory", "profile", "padding", "engines", "simulation")
+COMMANDS: Final = (
+    "speed",
+    "survive",
+    "alarms",
+    "distance",
+    "memory",
+    "profile",
+    "padding",
+    "engines",
+    "simulation",
+    "eclipse",
+)
 DEFAULT: Final = "speed"
 
 

@@ -59,7 +59,7 @@ SETTLE_S: Final = 0.05
 FIRST_PAUSE_S: Final = 0.3
 LONGEST_PAUSE_S: Final = 30.0
 ADDRESSES_REMEMBERED: Final = 1 << 14
-LINKS_KEPT: Final = 4
+LINKS_KEPT: Final = 8
 """Who has more links than this does not keep one that was made to learn who is there."""
 STORE_NAME: Final = "peers"
 PUBLIC: Final = Invite(Network(PUBLIC_NAME))

@@ -1,9 +1,8 @@
 """Of the peers that are known, those that paths are made of.
 
-As a rule a peer must have been named by two voices, one of which is not a guard's. But where two voices in all are
-heard, either could keep every peer off the paths that the other names: so the rule holds only when three neighbours
-have spoken that are not guards, of whom one may lie. Before, who was named by anybody but the guards will do. And while
-there is no path over these either, so that nothing else is known, everyone will.
+As a rule these are the ones that are vouched for (`peers.voices`). While too few neighbours have spoken for that, who
+was named by anybody but the guards will do. While there is no path over these either, so that nothing else is known,
+everyone will.
 
 Which of the three holds follows from what is known, and never from what fails: whoever makes circuits fail must not
 be able to open the door to peers that only it has named.
@@ -120,6 +119,6 @@ class Eligible:
         voices = self._directory.voices
         for peer, own in self._guards.items():
             found = self._directory.get(peer)
-            if found is not None and (voice := voices.of_neighbour(found.link_key)) is not None:
-                own.add(voice)
+            if found is not None:
+                own |= voices.of_key(found.link_key)
         voices.guards_are(set[Voice]().union(*self._guards.values()))

@@ -1,9 +1,12 @@
 """Who has named which peers, so that one who names only friends is not believed alone.
 
-A voice is whatever tells of peers on its own account. The neighbours that this node dialled have voices, and those in
-one network (IPv4 /16, IPv6 /32) have one together, because one machine can have many addresses there. Who dialled this
-node has none: nobody shall get one by coming. What is met through the DHT is one voice, and so is what was vouched for
-in an earlier run. The guards' voices count as one, since they know this client, and gain most by deceiving it.
+The neighbours that this node dialled have voices, and those in one network (IPv4 /16, IPv6 /32) have one together,
+because one machine can have many addresses there. Who dialled this node has none: nobody shall get one by coming. What
+is met through the DHT is one voice, and so is what was vouched for in an earlier run.
+
+A peer is vouched for when most of the neighbours name it, those that are guards aside: these know this client, and gain
+most by deceiving it. Three must have spoken. Of two, one that lies could keep every honest peer out by naming
+only friends, and if one were enough, it could bring in as many as it likes.
 
 What is vouched for is that a peer is in the network. Its newer descriptors are its own word and need no new voices.
 """
@@ -19,12 +22,10 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
 
-MAX_VOICES: Final = 8
-"""So many are remembered for each peer. Two decide; the others are there because a neighbour may become a guard."""
 NEIGHBOURS: Final = 3
-"""With fewer, one that lies could decide who is vouched for, by naming none but those it likes."""
-MAX_MET: Final = 1024
-"""Neighbours whose network is remembered. A client has a few; a relay dials many, and forgets those it met first."""
+"""Guards aside, so many have to have spoken."""
+MAX_NEIGHBOURS: Final = 10
+"""So many have voices: a client's guards and some others. A relay dials many more, whose voices are not needed."""
 
 
 class Way(Enum):
@@ -61,11 +62,15 @@ class Voices:
     def __init__(self) -> None:
         self._of: dict[PeerKey, set[Voice]] = {}
         self._heard: Counter[Voice] = Counter()
+        self._linked: Counter[Voice] = Counter()
+        self._keys: dict[Voice, set[bytes]] = {}
         self._guards: frozenset[Voice] = frozenset()
-        self._met: dict[bytes, Voice] = {}
+        self._jury: frozenset[Voice] = frozenset()
         self.revision = 0
 
-    def met(self, link_key: bytes, network: bytes) -> Voice:
+    # -- neighbours
+
+    def link_up(self, link_key: bytes, network: bytes) -> Voice | None:
         """A neighbour was dialled, and has proved its key.
 
         Args:
@@ -73,41 +78,49 @@ class Voices:
             network: of the address at which it was dialled.
 
         Returns:
-            Its voice.
+            Its voice; None if enough others have one.
         """
-        self._met.pop(link_key, None)
-        if len(self._met) >= MAX_MET:
-            del self._met[next(iter(self._met))]
-        voice = self._met[link_key] = Voice(Way.LINK, network)
+        voice = Voice(Way.LINK, network)
+        if voice not in self._keys and len(self._keys) >= MAX_NEIGHBOURS:
+            gone = next((other for other in self._keys if not self._linked[other]), None)
+            if gone is None:
+                return None
+            self._silence(gone)
+        self._keys.setdefault(voice, set()).add(link_key)
+        self._linked[voice] += 1
+        self._changed()
         return voice
 
-    def of_neighbour(self, link_key: bytes) -> Voice | None:
-        """The voice of whoever proved a link key when it was dialled last; None for nobody."""
-        return self._met.get(link_key)
+    def link_down(self, voice: Voice) -> None:
+        """A link has ended. What was heard over it still counts until others need the place."""
+        self._linked[voice] -= 1
+        self._changed()
 
-    def heard(self, voice: Voice, peer: PeerKey) -> None:
-        """A voice has named a peer that is known."""
-        voices = self._of.setdefault(peer, set())
-        if voice in voices or len(voices) >= MAX_VOICES:
-            return
-        voices.add(voice)
-        self._heard[voice] += 1
-        self.revision += 1
-
-    def forget(self, peer: PeerKey) -> None:
-        """A peer is not known any more."""
-        for voice in self._of.pop(peer, ()):
-            self._heard[voice] -= 1
-            if not self._heard[voice]:
-                del self._heard[voice]
-            self.revision += 1
+    def of_key(self, link_key: bytes) -> set[Voice]:
+        """The voices of a neighbour: more than one if it was dialled in more than one network."""
+        return {voice for voice, keys in self._keys.items() if link_key in keys}
 
     def guards_are(self, voices: Iterable[Voice]) -> None:
         """Say which voices are those of this node's guards."""
         guards = frozenset(voices)
         if guards != self._guards:
             self._guards = guards
-            self.revision += 1
+            self._changed()
+
+    # -- what they say
+
+    def heard(self, voice: Voice, peer: PeerKey) -> None:
+        """A voice has named a peer that is known."""
+        voices = self._of.setdefault(peer, set())
+        if voice not in voices:
+            voices.add(voice)
+            self._heard[voice] += 1
+            self._changed()
+
+    def forget(self, peer: PeerKey) -> None:
+        """A peer is not known any more."""
+        for voice in self._of.pop(peer, ()):
+            self._unheard(voice)
 
     @property
     def enough(self) -> bool:
@@ -115,8 +128,13 @@ class Voices:
         return self.neighbours >= NEIGHBOURS or FROM_EARLIER in self._heard
 
     @property
+    def linked(self) -> int:
+        """How many neighbours that have a voice there is a link to, the guards aside."""
+        return sum(self._linked[voice] > 0 for voice in self._keys if voice not in self._guards)
+
+    @property
     def neighbours(self) -> int:
-        """How many neighbours' voices were heard, those of the guards aside."""
+        """How many neighbours were heard, the guards aside."""
         return sum(voice.way is Way.LINK for voice in self._heard.keys() - self._guards)
 
     def named(self, peer: PeerKey) -> bool:
@@ -124,7 +142,32 @@ class Voices:
         return bool(self._of.get(peer, frozenset()) - self._guards)
 
     def vouched(self, peer: PeerKey) -> bool:
-        """Whether two voices have named a peer, one of them not a guard's; or had in an earlier run."""
+        """Whether most of the neighbours vouch for a peer; or did in an earlier run."""
         voices: Set[Voice] = self._of.get(peer, frozenset())
-        others = voices - self._guards
-        return FROM_EARLIER in others or (bool(others) and len(others) + (len(others) < len(voices)) >= 2)
+        agreeing = len(voices & self._jury)
+        return FROM_EARLIER in voices or (len(self._jury) >= NEIGHBOURS and 2 * agreeing > len(self._jury))
+
+    def _silence(self, voice: Voice) -> None:
+        del self._keys[voice]
+        del self._linked[voice]
+        for voices in self._of.values():
+            if voice in voices:
+                voices.remove(voice)
+                self._unheard(voice)
+
+    def _unheard(self, voice: Voice) -> None:
+        self._heard[voice] -= 1
+        if not self._heard[voice]:
+            del self._heard[voice]
+        self._changed()
+
+    def _changed(self) -> None:
+        """Find out anew who decides: neighbours that were heard and are linked; if these are too few, all that were.
+
+        Of an even number the newest is left out: where halves disagree, either would be believed.
+        """
+        heard = [voice for voice in self._keys if self._heard[voice] and voice not in self._guards]
+        linked = [voice for voice in heard if self._linked[voice]]
+        found = linked if len(linked) >= NEIGHBOURS else heard
+        self._jury = frozenset(found[: len(found) - (len(found) % 2 == 0)])
+        self.revision += 1

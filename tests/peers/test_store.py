@@ -100,7 +100,7 @@ def test_a_giant_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
 
 def test_what_was_vouched_for_still_is_and_nothing_else(tmp_path: Path) -> None:
     before = known(1, 2, 3)
-    neighbours = [before.voices.met(bytes([number]) * 32, bytes([20, number])) for number in range(3)]
+    neighbours = [before.voices.link_up(bytes([number]) * 32, bytes([20, number])) for number in range(3)]
     for neighbour in neighbours:
         before.named(digest(signed(1)), neighbour)
     before.named(digest(signed(2)), neighbours[0])
@@ -114,7 +114,7 @@ def test_what_was_vouched_for_still_is_and_nothing_else(tmp_path: Path) -> None:
 def test_what_too_few_vouched_for_is_not_remembered_as_vouched_for(tmp_path: Path) -> None:
     before = known(1)
     for number in range(2):
-        before.named(digest(signed(1)), before.voices.met(bytes([number]) * 32, bytes([20, number])))
+        before.named(digest(signed(1)), before.voices.link_up(bytes([number]) * 32, bytes([20, number])))
     save(tmp_path / "peers", before)
     after = Directory()
     load(tmp_path / "peers", after, NOW)
