@@ -57,6 +57,8 @@ SANS_IO: Final = (
     "peers/port_mapping/pcp.py",
     "peers/port_mapping/ssdp.py",
     "peers/accusers.py",
+    "peers/voices.py",
+    "peers/eligible.py",
     "peers/observed.py",
     "peers/averages.py",
     "peers/scores.py",

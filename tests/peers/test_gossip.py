@@ -18,6 +18,8 @@ from tests.peers.build import DAY_S, NOW, identity, signed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from peers.voices import Voice
+
 HAVE, WANT, DESCRIPTORS = b"\x01", b"\x02", b"\x03"
 
 
@@ -47,6 +49,7 @@ class Network:
         self.queue: deque[tuple[int, int, bytes]] = deque()
         self.messages = 0
         self.now: float = NOW
+        self.sources: dict[tuple[int, int], Voice] = {}
 
     def link(self, one: int, other: int) -> None:
         for here, there in ((one, other), (other, one)):
@@ -64,7 +67,8 @@ class Network:
             here, there, message = self.queue.popleft()
             self.messages += 1
             assert self.messages < limit, "the nodes never stop talking"
-            self.send(there, here, self.nodes[there].ends[here].receive(message, self.now, f"link {here}"))
+            source = self.sources.get((there, here), f"link {here}")
+            self.send(there, here, self.nodes[there].ends[here].receive(message, self.now, source))
 
     def announce(self, rounds: int = 1) -> None:
         for _ in range(rounds):
@@ -408,3 +412,75 @@ def test_a_clock_that_goes_back_does_no_harm() -> None:
     network.now -= 3600
     network.settle()
     assert network.nodes[2].knows(1, 10)
+
+
+# -- who vouches
+
+
+def vouching(network: Network, here: int, *neighbours: int) -> None:
+    """From now on, node `here` knows these neighbours' ends as voices."""
+    voices = network.nodes[here].directory.voices
+    for there in neighbours:
+        voice = voices.link_up(identity(there).link_key, bytes([20, there]))
+        assert voice is not None
+        network.sources[here, there] = voice
+
+
+def test_every_neighbour_that_has_a_peer_vouches_for_it() -> None:
+    network = Network(Node(1), *(Node(number, 10, 11) for number in (2, 3, 4)))
+    vouching(network, 1, 2, 3, 4)
+    for there in (2, 3, 4):
+        network.link(1, there)
+    network.settle()
+    voices = network.nodes[1].directory.voices
+    assert voices.neighbours == 3
+    assert all(voices.vouched(identity(number).peer) for number in (10, 11))
+    assert not voices.vouched(identity(2).peer), "it alone names itself, until the others have heard of it"
+
+
+def test_an_older_descriptor_vouches_too() -> None:
+    node = Node(1)
+    node.directory.add(signed(10, sequence=2), NOW, None)
+    voice = node.directory.voices.link_up(bytes(32), bytes(2))
+    end = node.open()
+    end.receive(HAVE + digest(signed(10)), NOW, voice)
+    assert not node.directory.voices.named(identity(10).peer), "the digest alone does not say whose it is"
+    end.receive(packed(signed(10)), NOW, voice)
+    assert node.directory.voices.named(identity(10).peer)
+
+
+def test_who_got_a_peer_from_here_does_not_vouch_for_it() -> None:
+    network = Network(Node(1, 10), Node(2, 11))
+    vouching(network, 1, 2)
+    network.link(1, 2)
+    network.settle()
+    network.announce(2)
+    assert network.nodes[2].knows(1, 10, 11)
+    voices = network.nodes[1].directory.voices
+    assert voices.named(identity(11).peer)
+    assert not voices.named(identity(10).peer)
+
+
+def test_what_another_link_brought_first_is_vouched_for_by_both() -> None:
+    node = Node(1)
+    one, other = (node.directory.voices.link_up(bytes([at]) * 32, bytes([20, at])) for at in range(2))
+    first, second = node.open(), node.open()
+    raws = [signed(number) for number in range(10, 50)]
+    first.receive(HAVE + digests(raws), NOW, one)
+    second.receive(HAVE + digests(raws), NOW, other)
+    for raw in raws:
+        node.directory.add(raw, NOW, one)
+    for start in range(0, gossip.MAX_WANT, 8):
+        second.receive(packed(*raws[start : start + 8]), NOW, other)
+    node.directory.voices.guards_are([voice for voice in (one,) if voice])
+    assert all(node.directory.voices.named(identity(number).peer) for number in range(10, 50))
+
+
+def test_who_serves_nobody_tells_of_nobody() -> None:
+    node = Node(1, 10)
+    node.raw = None
+    end = Gossip(node.directory, lambda: node.raw, tells=False)
+    assert end.start(NOW) == []
+    assert end.receive(WANT + digest(signed(10)), NOW, "a") == [], "nor when it is asked"
+    node.directory.add(signed(11), NOW, "b")
+    assert end.announce(NOW) == []
