@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError
 from peers.paths import choose_path
-from peers.voices import NEIGHBOURS, Voice
+from peers.voices import Voice
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from peers.path_search import PathRules
 
 PATIENCE_S: Final = 1.0
-"""Guards are kept for weeks, so the first ones wait so long for more neighbours to speak. Links to them take some
-round trips."""
+"""For so long the first path waits for more neighbours to speak, since its guards are kept for weeks, and since a guard
+that is kept may be the first to speak. Links to others take some round trips."""
 
 
 class _Only:
@@ -50,7 +50,7 @@ class Eligible:
         rules: what every path must be.
         pins: the peers that this client holds on to.
         rng: where chance comes from.
-        patience_s: how long the first guards wait for more voices, once one is heard.
+        patience_s: how long the first path waits for more neighbours, once one has spoken.
     """
 
     def __init__(
@@ -68,12 +68,13 @@ class Eligible:
         self._peers: tuple[Descriptor, ...] = ()
 
     def too_early(self, clock: float) -> bool:
-        """Whether first guards would be drawn now, from what too few neighbours say, and more may yet speak.
+        """Whether too few neighbours have spoken, and more may yet speak.
 
         Args:
             clock: seconds.
         """
-        if len(self._pins.guards) or not 0 < self._directory.voices.neighbours < NEIGHBOURS:
+        self._note_guards()
+        if self._directory.voices.enough or not self._directory.voices.any_neighbour:
             return False
         if self._waits_until is None:
             if not self._has_path(self._directory.peers()):

@@ -133,6 +133,11 @@ class Voices:
         return sum(self._linked[voice] > 0 for voice in self._keys if voice not in self._guards)
 
     @property
+    def any_neighbour(self) -> bool:
+        """Whether any neighbour was heard, a guard or not."""
+        return any(voice.way is Way.LINK for voice in self._heard)
+
+    @property
     def neighbours(self) -> int:
         """How many neighbours were heard, the guards aside."""
         return sum(voice.way is Way.LINK for voice in self._heard.keys() - self._guards)

@@ -15,6 +15,7 @@ from core.errors import DecodeError
 from peers.descriptor import Descriptor, ExpiryError, digest
 from peers.directory import Directory
 from peers.holds import give
+from tests.harness.chance import fit
 from tests.peers.build import DAY_S, NOW, host, identity, onion_keys, signed
 from tunnel.path import Hop
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from core.ids import PeerKey
-
-CHI_SQUARE_11 = 49.0
-"""With 11 degrees of freedom, exceeded once in a million times."""
 
 
 def numbers(directory: Directory) -> list[int]:
@@ -207,14 +205,12 @@ def test_every_peer_is_as_likely_to_be_kept() -> None:
     """Over many nodes, each with its own secret: four of twelve, whichever are told first."""
     descriptors = [Descriptor.decode(signed(number), NOW) for number in range(12)]
     found: Counter[int] = Counter()
-    nodes = 1200
-    for node in range(nodes):
+    for node in range(1200):
         directory = Directory(max_per_source=4, secret=node.to_bytes(2))
         for descriptor in descriptors:
             directory.insert(descriptor, "a")
         found.update(numbers(directory))
-    expected = nodes * 4 / 12
-    assert sum((found[number] - expected) ** 2 / expected for number in range(12)) < CHI_SQUARE_11
+    assert fit([found[number] for number in range(12)], [1.0] * 12)
 
 
 def test_nobody_can_tell_who_is_kept() -> None:

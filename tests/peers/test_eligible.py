@@ -133,7 +133,6 @@ def test_when_nobody_but_the_guards_has_spoken_everybody_will_do() -> None:
     rig = Rig()
     rig.hear(RELAYS[0], HONEST)
     assert rig.peers == names(HONEST)
-    assert len(rig.path()) == 3
     rig.tell(FROM_DHT, RELAYS[2:4])
     assert rig.peers == names(HONEST), "over these two there is no path"
 
@@ -173,18 +172,19 @@ def test_a_guard_with_a_new_link_key_has_no_new_voice() -> None:
     assert rig.directory.voices.neighbours == 3
 
 
-def test_first_guards_wait_for_more_to_speak_but_not_long() -> None:
-    rig = Rig(pinned=0)
-    rig.hear(RELAYS[2], HONEST)
+@pytest.mark.parametrize("pinned", [0, 2])
+def test_a_first_path_waits_for_more_to_speak_but_not_long(pinned: int) -> None:
+    rig = Rig(pinned=pinned)
+    rig.hear(RELAYS[0], HONEST)
     for clock in (5.0, 5.0 + 0.9 * PATIENCE_S):
         with pytest.raises(CircuitError):
             rig.path(clock)
-    assert not len(rig.pins.guards)
+    assert len(rig.pins.guards) == pinned
     assert len(rig.path(5.0 + PATIENCE_S)) == 3
     assert len(rig.pins.guards) == 2
 
 
-def test_first_guards_do_not_wait_when_enough_have_spoken() -> None:
+def test_a_first_path_does_not_wait_when_enough_have_spoken() -> None:
     rig = Rig(pinned=0)
     for neighbour in RELAYS[2:4]:
         rig.hear(neighbour, HONEST)
@@ -194,14 +194,28 @@ def test_first_guards_do_not_wait_when_enough_have_spoken() -> None:
     assert len(rig.path(5.0)) == 3
 
 
+def test_a_first_path_does_not_wait_where_enough_was_vouched_for_earlier() -> None:
+    rig = Rig()
+    rig.tell(None, HONEST)
+    rig.tell(FROM_EARLIER, HONEST)
+    rig.hear(RELAYS[0], FRIENDS)
+    assert len(rig.path()) == 3
+
+
 @pytest.mark.parametrize("source", [None, FROM_DHT])
-def test_first_guards_wait_for_nobody_where_no_neighbour_speaks(source: Voice | None) -> None:
+def test_a_first_path_waits_for_nobody_where_no_neighbour_speaks(source: Voice | None) -> None:
     rig = Rig(pinned=0)
     rig.tell(source, HONEST)
     assert len(rig.path()) == 3
 
 
-def test_guards_that_are_kept_do_not_wait() -> None:
-    rig = Rig()
-    rig.hear(RELAYS[2], HONEST)
-    assert len(rig.path()) == 3
+def test_nothing_is_known_and_nothing_is_waited_for() -> None:
+    """The wait begins when there is a path to wait with, however late that is."""
+    rig = Rig(pinned=0)
+    rig.hear(RELAYS[2], HONEST[:2])
+    with pytest.raises(CircuitError):
+        rig.path(0.0)
+    rig.tell(None, HONEST)
+    with pytest.raises(CircuitError):
+        rig.path(50.0)
+    assert len(rig.path(50.0 + PATIENCE_S)) == 3
