@@ -28,6 +28,12 @@ VOUCHED_ENOUGH: Final = 64
 """Who knows so many peers that are vouched for makes no links to hear more voices: each shows its address to one."""
 
 
+def seen_network(link: Link) -> bytes:
+    """The network that a neighbour is seen in; its key if the link does not say."""
+    remote = link.connection.peer_address
+    return network_of(remote[0]) if remote is not None else link.static
+
+
 class Hearing:
     """The voices of this node's neighbours.
 
@@ -49,8 +55,7 @@ class Hearing:
 
         Who dialled this node has no voice. As a source it is one with all in its network, since keys cost nothing.
         """
-        remote = link.connection.peer_address
-        network = network_of(remote[0]) if remote is not None else link.static
+        network = seen_network(link)
         voice = self._directory.voices.link_up(link.static, network) if link.dialled else None
         self._sources[link] = voice or network
 

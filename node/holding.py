@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from node.hearing import seen_network
 from peers.descriptor import Descriptor, ExpiryError
 from peers.holds import encode_word, give
 from tunnel.control import Kind
@@ -76,7 +77,7 @@ class Holding:
         if link not in self._held and len(self._held) >= MAX_HELD:
             return self._refuse("hold refused: full")
         self._held[link] = found.peer
-        self._peering.learn(found, link.static)
+        self._peering.learn(found, seen_network(link))
         return encode_word(give(identity, found.peer, int(time.time()) + HOLD_LIFE_S))
 
     def _refuse(self, reason: str) -> bytes:

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 pytest.importorskip("libtorrent", reason="libtorrent is not built for this Python")
 
 EXIT, RELAY, BOTH = Role.EXIT, Role.RELAY, Role.EXIT | Role.RELAY
-LIMIT_S = 20.0
+LIMIT_S = 60.0
+"""Forty nodes in one process take as long as the machine lets them; what a client takes is what counts."""
 CLIENT_LIMIT_S = 10.0
 OURS = Invite(Network("ours", bytes([1] * 32)))
 HOSTILE = "127.100.0.1"
