@@ -48,9 +48,10 @@ class World:
     @asynccontextmanager
     async def runs(self) -> AsyncIterator[None]:
         tasks = Tasks()
-        tasks.spawn(self.presence.run(), "presence")
+        running = tasks.spawn(self.presence.run(), "presence")
         try:
             yield
+            assert not running.done()
         finally:
             await tasks.cancel()
             await self.node.close()
@@ -154,12 +155,17 @@ async def test_an_item_of_which_there_are_few_copies_is_stored_again(
         assert len(world.dht.stored) == stored
 
 
-async def test_who_does_not_know_its_address_announces_none_and_serves_nobody(world: World) -> None:
+async def test_who_does_not_know_its_address_announces_none_and_serves_nobody_until_then(world: World) -> None:
     world.node.peering.address = None
     async with world.runs():
         await until(lambda: world.rounds and world.dht.stored)
         assert not world.dht.announced
         assert not world.dht.serving
+        world.node.peering.publish(PORT)
+        world.presence.published()
+        await turns()
+        assert world.dht.announced
+        assert world.dht.serving
 
 
 async def test_who_has_no_descriptor_stores_none(world: World) -> None:
