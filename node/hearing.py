@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from peers.addresses import network_of
 from peers.descriptor import Role
@@ -15,10 +15,9 @@ from peers.voices import Voice
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from peers.addresses import Address
     from peers.descriptor import Descriptor
     from peers.directory import Directory
-    from tunnel.link import Link
-    from tunnel.links import Links
     from tunnel.path import Hop
 
 VOICES_WANTED: Final = 7
@@ -28,7 +27,38 @@ VOUCHED_ENOUGH: Final = 64
 """Who knows so many peers that are vouched for makes no links to hear more voices: each shows its address to one."""
 
 
-def seen_network(link: Link) -> bytes:
+class Remote(Protocol):
+    """What is needed of a connection."""
+
+    @property
+    def peer_address(self) -> Address | None:
+        """Where the other end is."""
+
+
+class Neighbour(Protocol):
+    """What is needed of `tunnel.link.Link`."""
+
+    @property
+    def connection(self) -> Remote:
+        """What carries it."""
+
+    @property
+    def static(self) -> bytes:
+        """The key that the neighbour has proved, 32 bytes."""
+
+    @property
+    def dialled(self) -> bool:
+        """Whether this side opened the connection."""
+
+
+class Dialler(Protocol):
+    """What is needed of `tunnel.links.Links`."""
+
+    async def to(self, hop: Hop) -> object:
+        """Make a link to a peer; raises LinkError."""
+
+
+def seen_network(link: Neighbour) -> bytes:
     """The network that a neighbour is seen in; its key if the link does not say."""
     remote = link.connection.peer_address
     return network_of(remote[0]) if remote is not None else link.static
@@ -48,9 +78,9 @@ class Hearing:
         self._directory = directory
         self._address_ok = address_ok
         self._needed = needed
-        self._sources: dict[Link, Voice | bytes] = {}
+        self._sources: dict[Neighbour, Voice | bytes] = {}
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: Neighbour) -> None:
         """Note where a neighbour is.
 
         Who dialled this node has no voice. As a source it is one with all in its network, since keys cost nothing.
@@ -59,13 +89,13 @@ class Hearing:
         voice = self._directory.voices.link_up(link.static, network) if link.dialled else None
         self._sources[link] = voice or network
 
-    def link_down(self, link: Link) -> None:
+    def link_down(self, link: Neighbour) -> None:
         """Hear a link no more."""
         source = self._sources.pop(link, None)
         if isinstance(source, Voice):
             self._directory.voices.link_down(source)
 
-    def source(self, link: Link) -> Voice | bytes:
+    def source(self, link: Neighbour) -> Voice | bytes:
         """As what the directory shall know a link that is up."""
         return self._sources[link]
 
@@ -83,7 +113,7 @@ class Hearing:
         vouched = (True for found in self._directory.peers() if self._directory.voices.vouched(found.peer))
         return sum(islice(vouched, limit)) < limit
 
-    async def hear_others(self, links: Links) -> bool:
+    async def hear_others(self, links: Dialler) -> bool:
         """Make links to some relays in networks that were not heard, unless enough is vouched for.
 
         Returns:

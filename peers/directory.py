@@ -116,7 +116,8 @@ class Directory:
         self._entries: dict[PeerKey, _Entry] = {}  # by rising revision
         self._digests: dict[bytes, PeerKey] = {}
         self._groups: dict[Group, dict[PeerKey, None]] = {}
-        self._held: Counter[Hashable | None] = Counter()
+        self._brought: dict[Hashable | None, dict[PeerKey, None]] = {}
+        self._last: dict[Hashable | None, PeerKey] = {}  # of what a source brought; only while it is known
         self._revision = 0
         self.counts: Counter[str] = Counter()
         self.voices = Voices()
@@ -156,11 +157,11 @@ class Directory:
             return self._refuse("known" if descriptor.raw == known.descriptor.raw else "conflict")
         rank = hashlib.blake2b(descriptor.peer, digest_size=16, key=self._secret).digest()
         going: set[PeerKey] = set()
-        if known is None and source is not None and self._held[source] >= self._max_per_source:
-            beaten = self._beaten(self._entries, source, rank)
-            if beaten is None:
+        if known is None and source is not None and len(self._brought.get(source, ())) >= self._max_per_source:
+            last = self._last_of(source)
+            if self._rank(last) < rank:
                 return self._refuse("source_full")
-            going.add(beaten)
+            going.add(last)
         groups = tuple(dict.fromkeys(self._groups_of(descriptor)))
         giving_way = self._room(descriptor.peer, groups, source, rank, going)
         if giving_way is None:
@@ -281,6 +282,12 @@ class Directory:
         last = max(own, key=self._rank, default=None)
         return last if last is not None and self._rank(last) > rank else None
 
+    def _last_of(self, source: Hashable | None) -> PeerKey:
+        """Return the last of what a source brought. It is looked for only when that has changed: floods are refused."""
+        if source not in self._last:
+            self._last[source] = max(self._brought[source], key=self._rank)
+        return self._last[source]
+
     def _rank(self, peer: PeerKey) -> bytes:
         return self._entries[peer].rank
 
@@ -293,7 +300,8 @@ class Directory:
         entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, groups, rank)
         self._entries[descriptor.peer] = entry
         self._digests[entry.digest] = descriptor.peer
-        self._held[source] += 1
+        self._brought.setdefault(source, {})[descriptor.peer] = None
+        self._last.pop(source, None)
         for group in groups:
             self._groups.setdefault(group, {})[descriptor.peer] = None
 
@@ -305,9 +313,10 @@ class Directory:
         entry = self._entries.pop(peer)
         if self._digests.get(entry.digest) == peer:
             del self._digests[entry.digest]
-        self._held[entry.source] -= 1
-        if not self._held[entry.source]:
-            del self._held[entry.source]
+        del self._brought[entry.source][peer]
+        if not self._brought[entry.source]:
+            del self._brought[entry.source]
+        self._last.pop(entry.source, None)
         for group in entry.groups:
             there = self._groups[group]
             del there[peer]

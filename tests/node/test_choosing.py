@@ -14,16 +14,18 @@ from core.errors import CircuitError, Reason
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing, peers_of
 from node.guards import GUARDS_NAME
-from node.settings import NodeSettings, PeersSettings, Settings, TunnelSettings
+from node.settings import NetworkSettings, NodeSettings, PeersSettings, Settings, TunnelSettings
 from peers.descriptor import Role
 from peers.directory import Directory
 from peers.identity import peer_id
+from peers.networks import PUBLIC_NAME
 from tests.peers.build import host, plain
 
 if TYPE_CHECKING:
     from pathlib import Path as Folder
 
     from core.ids import PeerKey
+    from peers.descriptor import Descriptor
     from tunnel.path import Path
 
 RELAYS = [plain(number, Role.RELAY, (host(number),)) for number in range(1, 9)]
@@ -53,12 +55,12 @@ class Pool:
 class Rig:
     """A client that knows eight relays and three exits."""
 
-    def __init__(self, home: Folder, **tunnel: Any) -> None:
+    def __init__(self, home: Folder, network: str = PUBLIC_NAME, **tunnel: Any) -> None:
         self.home = home
         self.directory = Directory()
         for found in (*RELAYS, NL, NL2, DE):
             self.directory.insert(found, None)
-        settings = Settings(tunnel=TunnelSettings(**tunnel))
+        settings = Settings(network=NetworkSettings(name=network), tunnel=TunnelSettings(**tunnel))
         self.answers: list[tuple[Path, float]] = []
         self.choosing = Choosing(
             settings,
@@ -130,6 +132,35 @@ async def test_one_more_exit_is_wanted_where_flows_run(tmp_path: Folder) -> None
     assert rig.ends() == {NL2.peer}
     rig.pool.free = [NL2.peer]
     assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
+
+
+def told_of(rig: Rig, ends: list[Descriptor]) -> None:
+    """Three neighbours tell of the relays and of some exits."""
+    for number in range(3):
+        voice = rig.directory.voices.link_up(bytes([number]) * 32, bytes([number]))
+        for found in (*RELAYS, *ends):
+            rig.directory.insert(found, voice)
+
+
+async def test_exits_that_nobody_vouches_for_are_left_out(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    told_of(rig, [NL, DE])
+    assert rig.ends() == {NL.peer, DE.peer}
+    (end,) = (row for row in peer_rows(rig.choosing) if row["peer_id"] == peer_id(NL2.peer))
+    assert end["roles"] == ["exit"], "it is shown all the same"
+
+
+async def test_in_a_private_network_nobody_needs_to_be_vouched_for(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, network="home")
+    told_of(rig, [NL, DE])
+    assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
+
+
+async def test_a_region_of_which_one_alone_tells_has_no_exit_that_works(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, regions=("DE", "NL"))
+    told_of(rig, [NL, NL2])
+    assert rig.ends() == {NL.peer, NL2.peer}
+    assert rig.choosing.rank(NL.peer, None) == 0
 
 
 async def test_guards_are_written_down_when_they_have_served(tmp_path: Folder) -> None:

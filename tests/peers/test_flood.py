@@ -96,3 +96,15 @@ def test_a_flood_leaves_the_honest_peers_in_place(flood: Flood, at_most: float, 
     assert undefended > 0.9
     assert known == HONEST
     assert defended <= at_most
+
+
+def test_who_is_always_among_the_news_is_no_more_likely_to_be_known() -> None:
+    """An honest neighbour tells of 2,000 peers, the news first: a quarter is hostile, and renews all the time."""
+    peers = [plain(number, BOTH, (host(number),)) for number in range(2000)]
+    hostile = {found.peer for found in peers[:500]}
+    directory = Directory(max_per_source=400, secret=b"a secret")
+    for found in peers:
+        directory.insert(found, "neighbour")
+    part = sum(found.peer in hostile for found in directory.peers()) / len(directory)
+    print(f"{100 * part:.0f} % hostile; of the first {len(directory)} that were told, all were")
+    assert part == pytest.approx(0.25, abs=0.1)
