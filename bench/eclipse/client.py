@@ -15,7 +15,7 @@ from node.peering import LINKS_KEPT
 from peers.addresses import network_of
 from peers.choice import Choice, Moment
 from peers.descriptor import Role
-from peers.directory import MAX_PER_SOURCE, Directory
+from peers.directory import Directory
 from peers.eligible import Eligible
 from peers.guards import PinnedHops
 from peers.measurements import Measurements
@@ -39,7 +39,6 @@ TRIES: Final = 8
 SESSION_H: Final = 24
 LINKS_KEPT_BEFORE: Final = 4
 """Of those that a client met through the DHT, it kept the links to so many before it counted voices."""
-NO_BOUND: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +46,12 @@ class Defence:
     """What a client does against guards that lie.
 
     Args:
-        bounds: no source fills the directory.
         accusers: who accuses most of the hops after it comes last.
         vouching: paths are made of peers that are vouched for, and more neighbours are heard.
         guards_silent: what guards say is not counted.
         most: most of the neighbours must name a peer, and not only two.
     """
 
-    bounds: bool = True
     accusers: bool = True
     vouching: bool = True
     guards_silent: bool = True
@@ -63,10 +60,9 @@ class Defence:
 
 ALL: Final = Defence()
 DEFENCES: Final = {
-    "none": Defence(bounds=False, accusers=False, vouching=False),
+    "none": Defence(accusers=False, vouching=False),
     "all but vouching": replace(ALL, vouching=False),
     "all but accusers": replace(ALL, accusers=False),
-    "all but bounds": replace(ALL, bounds=False),
     "guards have a say": replace(ALL, guards_silent=False),
     "two will do": replace(ALL, most=False),
     "all": ALL,
@@ -147,8 +143,7 @@ class Client:
 
     def _begin(self, kept: Sequence[tuple[bool, Descriptor]]) -> None:
         """Start, with what was known from before and whether that was vouched for."""
-        bound = MAX_PER_SOURCE if self._defence.bounds else NO_BOUND
-        self._directory = Directory(secret=self._rng.randbytes(8), max_per_source=bound)
+        self._directory = Directory(secret=self._rng.randbytes(8))
         self._voices = self._directory.voices = _Voices()
         self._voices.defence = self._defence
         for vouched, found in kept:
