@@ -283,7 +283,7 @@ class Directory:
         return last if last is not None and self._rank(last) > rank else None
 
     def _last_of(self, source: Hashable | None) -> PeerKey:
-        """Return the last of what a source brought. It is looked for only when that has changed: floods are refused."""
+        """Return the last of what a source brought, as much as it may bring: so it changes only when one has gone."""
         if source not in self._last:
             self._last[source] = max(self._brought[source], key=self._rank)
         return self._last[source]
@@ -301,7 +301,6 @@ class Directory:
         self._entries[descriptor.peer] = entry
         self._digests[entry.digest] = descriptor.peer
         self._brought.setdefault(source, {})[descriptor.peer] = None
-        self._last.pop(source, None)
         for group in groups:
             self._groups.setdefault(group, {})[descriptor.peer] = None
 

@@ -43,7 +43,7 @@ def save(path: Path, directory: Directory) -> None:
         OSError: it could not be written; the file is as it was.
     """
     voices = directory.voices
-    found = ((voices.enough and voices.vouched(descriptor.peer), descriptor.raw) for descriptor in directory.peers())
+    found = ((voices.vouched(descriptor.peer), descriptor.raw) for descriptor in directory.peers())
     write_private(path, FIRST_LINE + b"".join(bytes([vouched]) + len(raw).to_bytes(2) + raw for vouched, raw in found))
 
 

@@ -129,10 +129,7 @@ class Client:
         tried: list[Tried] = []
         for self._hour in range(hours):
             if self._hour and self._hour % SESSION_H == 0:
-                kept = [
-                    (self._voices.enough and self._voices.vouched(found.peer), found)
-                    for found in self._directory.peers()
-                ]
+                kept = [(self._voices.vouched(found.peer), found) for found in self._directory.peers()]
                 self._begin(kept)
             self._directory.purge(self._hour * HOUR_S)
             self._listen()

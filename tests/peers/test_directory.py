@@ -116,6 +116,18 @@ def test_what_expired_is_forgotten() -> None:
     assert directory.add(signed(1, sequence=2), NOW + 100, "a")
 
 
+def test_who_named_a_peer_is_forgotten_with_it() -> None:
+    directory = Directory(max_per_source=1)
+    voice = directory.voices.link_up(bytes(32), bytes(2))
+    for number in (1, 2):
+        directory.add(signed(number), NOW, voice)
+    (kept,) = numbers(directory)
+    assert directory.voices.named(identity(kept).peer)
+    assert not directory.voices.named(identity(3 - kept).peer)
+    directory.purge(NOW + DAY_S)
+    assert not directory.voices.neighbours
+
+
 def test_one_source_brings_no_more_than_its_share() -> None:
     directory = filled(Directory(max_per_source=3), "a", 1, 2, 3, 4)
     kept = numbers(directory)

@@ -135,7 +135,11 @@ def test_who_has_gone_is_counted_while_too_few_are_left() -> None:
     for voice in old:
         voices.link_down(voice)
     assert voices.vouched(PEER), "a line that was down for a moment changes nothing"
-    new = linked(voices, 4, 5, 6)
+    new = linked(voices, 4)
+    say(voices, new, OTHER)
+    assert voices.vouched(PEER)
+    assert not voices.vouched(OTHER), "nor does one that is there again alone"
+    new += linked(voices, 5, 6)
     say(voices, new, OTHER)
     assert voices.vouched(OTHER)
     assert not voices.vouched(PEER), "those that are linked do not name it"
