@@ -187,5 +187,7 @@ TARGETS = (
     Target("invite", read_invite, (_INVITE.encode(), _INVITE.upper().encode()), (InviteError,)),
     Target("invite-body", read_checked_invite, (_body(_INVITE),), (InviteError,)),
     Target("sealed-descriptor", read_sealed, (_NETWORK.seal(signed(1), bytes(12)),)),
-    Target("remembered-peers", read_store, (b"".join(len(raw).to_bytes(2) + raw for raw in (_FULL, signed(2))),)),
+    Target(
+        "remembered-peers", read_store, (b"".join(b"\1" + len(raw).to_bytes(2) + raw for raw in (_FULL, signed(2))),)
+    ),
 )
