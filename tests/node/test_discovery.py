@@ -77,6 +77,7 @@ async def test_nodes_find_each_other_and_a_client_finds_them(tmp_path: Path) -> 
         assert len(list(client.links)) <= 5
 
 
+@pytest.mark.alone
 async def test_every_live_exit_of_forty_nodes_is_found_when_a_third_is_gone(tmp_path: Path) -> None:
     async with crowd(tmp_path, [EXIT if number % 4 == 0 else RELAY for number in range(40)]) as made:
         await until(lambda: sum(len(node.known) for node in made.nodes) > 40 * 30, LIMIT_S)
@@ -95,6 +96,7 @@ async def junk(hostile: list[Dht], ports: range) -> None:
         await hostile[0].search(keys(PUBLIC.network)[0], lambda _: None, 0.1)
 
 
+@pytest.mark.alone
 async def test_junk_addresses_crowd_out_nobody(tmp_path: Path) -> None:
     """A thousand, of ten hosts in networks of their own, before most others are there and after."""
     async with crowd(tmp_path, [RELAY] * 4) as made:
