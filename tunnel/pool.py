@@ -8,18 +8,17 @@ When there is no live circuit and none can be built in time, a flow is refused: 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, FlowError, Reason
 from core.tasks import Tasks
 from tunnel.builder import Builder
-from tunnel.limits import MAX_CIRCUITS, OPEN_S, PATH_S, READY_CIRCUITS
+from tunnel.limits import AVOID_FROM, MAX_CIRCUITS, OPEN_S, PATH_S, READY_CIRCUITS
 from tunnel.rescue import Rescue
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from core.flow import DatagramFlow, FlowRequest
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, ClientFlow
@@ -191,7 +190,7 @@ class CircuitPool:
 
     def _pick(self, isolation: str) -> Circuit | None:
         """A circuit for a new flow: one that is not silent, to the exit that is wanted most; the key's own before one
-        that is nobody's; of several the least blamed."""
+        that is nobody's; of several one that is not blamed, to an exit that few other keys use."""
         before = self._lost_exits.get(isolation)
 
         def worse(found: Circuit) -> tuple[bool, int, bool]:
@@ -202,10 +201,23 @@ class CircuitPool:
             return None
         least = min(order.values())
         best = [circuit for circuit, found in order.items() if found == least]
-        circuit = best[0] if len(best) == 1 else min(best, key=lambda found: self.builder.held_against(found.path))
+        circuit = best[0] if len(best) == 1 else self._least_shared(best)
         self.claim(circuit, isolation)
         self._lost_exits.pop(isolation, None)
         return circuit
+
+    def _used_ends(self) -> Counter[PeerKey]:
+        """Where the circuits end that belong to keys."""
+        return Counter(found.path[-1].peer for found in self._usable() if found.isolation is not None)
+
+    def _least_shared(self, circuits: list[Circuit]) -> Circuit:
+        used = self._used_ends()
+
+        def worse(found: Circuit) -> tuple[bool, int, float]:
+            blame = self.builder.held_against(found.path)
+            return blame >= AVOID_FROM, used[found.path[-1].peer], blame
+
+        return min(circuits, key=worse)
 
     async def _next_circuit(self, isolation: str, deadline: float) -> Circuit:
         self._wanted.set()
@@ -255,10 +267,14 @@ class CircuitPool:
         return [*(circuit.path for circuit in self._usable() if circuit.isolation is None), *self._under_way]
 
     def _begin(self) -> None:
-        """Begin to build one over other guards, and to other exits, than the next flows would take."""
+        """Begin to build one over other guards, and to other exits, than the next flows would take.
+
+        Rather to an exit that no key uses, too; that is the first wish to be given up.
+        """
         ends = [path[place].peer for path in self._ahead() for place in (-1, 0)]
+        used = [end for end in self._used_ends() if end not in ends]
         try:
-            self._start(self.builder.path(shun=ends))
+            self._start(self.builder.path(shun=[*used, *ends]))
         except CircuitError as error:
             self._failure = error.reason
 

@@ -174,6 +174,59 @@ async def test_a_new_flow_takes_the_circuit_that_least_is_held_against() -> None
         assert circuit_of(client, flow).path[0].peer == network.keys[3]
 
 
+async def ends_of(client: Tunnel, *keys: str) -> list[PeerKey]:
+    """Open a flow of each key, one after the other, and give the exits that they leave from."""
+    flows = [await client.pool.dial(FlowRequest("echo.example", 80, key)) for key in keys]
+    return [circuit_of(client, flow).path[-1].peer for flow in flows]
+
+
+def ready_ends(client: Tunnel) -> set[PeerKey]:
+    return {circuit.path[-1].peer for circuit in client.pool.circuits if circuit.isolation is None}
+
+
+async def test_another_key_leaves_from_another_exit_if_one_stands_ready() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        await network.add(echo)
+        network.paths = [[0, 1, 2], [0, 1, 3]]
+        client.pool.hop()
+        for turn in range(3):
+            await until(lambda: ready_ends(client) == {network.keys[2], network.keys[3]})
+            one, two, one_again = await ends_of(client, f"one {turn}", f"two {turn}", f"one {turn}")
+            assert one == one_again != two
+            client.pool.hop()
+
+
+async def test_keys_share_an_exit_if_there_is_no_other() -> None:
+    async with three_hops(Board().engine) as (network, client, _):
+        assert set(await ends_of(client, "one", "two", "three")) == {network.keys[2]}
+
+
+async def test_a_blamed_way_to_another_exit_is_not_taken_for_that() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        await network.add(echo)
+        network.paths = [[0, 1, 2], [0, 1, 3]]
+        client.pool.hop()
+        await until(lambda: ready_ends(client) == {network.keys[2], network.keys[3]})
+        (one,) = await ends_of(client, "one")
+        (other,) = {network.keys[2], network.keys[3]} - {one}
+        await until(lambda: ready_ends(client) == {one, other})
+        client.pool.builder.blame.avoid(other, asyncio.get_running_loop().time())
+        assert await ends_of(client, "two") == [one]
+
+
+async def test_what_is_ready_leads_to_exits_that_nobody_uses() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        for _ in range(3):
+            await network.add(echo)
+        await network.add()
+        network.paths = [[guard, 1, last] for last in (2, 3, 4, 5) for guard in (0, 6)]
+        ends: set[PeerKey] = set()
+        for key in ("one", "two", "three", "four"):
+            await until(lambda: ready_ends(client) - ends)
+            ends.update(await ends_of(client, key))
+        assert ends == {*network.keys[2:6]}
+
+
 # -- refusing
 
 
