@@ -21,6 +21,7 @@ _DOWN: Final[dict[str, Any]] = {
     "state": "down",
     "reason": "",
     "exit_region": "",
+    "exit_regions": [],
     "hops": 0,
     "flows": 0,
     "peers": 0,
@@ -97,7 +98,8 @@ def _status_text(answer: dict[str, Any]) -> str:
     lines.append(f"roles     {', '.join(map(plain, answer['roles'])) or '–'}")
     if answer["proxy"]:
         lines.append(f"proxy     {plain(answer['proxy'])}")
-        lines.append(f"exit      {plain(answer['exit_region'] or 'region unknown')}, {plain(answer['hops'])} hops")
+        regions = " and ".join(map(plain, answer["exit_regions"])) or "region unknown"
+        lines.append(f"exit      {regions}, {plain(answer['hops'])} hops")
     if answer["not_hidden"]:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")

@@ -25,8 +25,9 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
     client = NodeClient(home)
     answer = {"circuits": []} | (client.explain() if explain else client.route())
     lines = []
-    for circuit in answer["circuits"]:
-        lines.append(f"circuit {plain(circuit['id'])}: {circuit['flows']} flows, {circuit['age_s']:.0f} s old")
+    for circuit in sorted(answer["circuits"], key=lambda found: not found.get("in_use", True)):
+        use = f"{circuit['flows']} flows" if circuit.get("in_use", True) else "ready"
+        lines.append(f"circuit {plain(circuit['id'])}: {use}, {circuit['age_s']:.0f} s old")
         for hop in circuit["hops"]:
             lines.append(
                 f"  {plain(hop['role']):<6} {_region(hop)} {_ms(hop.get('rtt_ms')):>8}  {plain(hop['peer_id'])}"

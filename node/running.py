@@ -20,6 +20,7 @@ from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.holding import Holding
+from node.isolation import isolate_sites
 from node.networks import membership
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
@@ -157,7 +158,7 @@ class RunningNode:
     async def _start_front(self, tunnel: Tunnel) -> None:
         host, port = self._settings.proxy.endpoint
         front = Front(
-            tunnel.pool,
+            await isolate_sites(tunnel.pool, self._settings.tunnel.spread),
             self._rules,
             password=self._settings.proxy.password or None,
             own_ports=[self._own_control()[1]],
@@ -284,7 +285,9 @@ class RunningNode:
         state, reason = self._state()
         tunnel, front = self._tunnel, self._front
         circuits = tunnel.pool.circuits if tunnel is not None else []
-        current = next((circuit for circuit in circuits if circuit.isolation is not None), next(iter(circuits), None))
+        in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
+        current = next(iter(in_use), None)
+        regions = [self._choosing.region(circuit.path[-1].peer) for circuit in in_use]
         flows = sum(len(circuit.flows) for circuit in circuits)
         if tunnel is not None and self._role:
             flows += tunnel.relay.flow_count
@@ -294,7 +297,8 @@ class RunningNode:
             "reason": reason,
             "network": self._network.name,
             "private": self._network.is_private,
-            "exit_region": self._choosing.region(current.path[-1].peer) if current else "",
+            "exit_region": next(iter(regions), ""),
+            "exit_regions": sorted({region for region in regions if region}),
             "mode": self._settings.tunnel.mode if self._is_client else "",
             "hops": hops,
             "not_hidden": not_hidden(hops),
@@ -346,6 +350,7 @@ class RunningNode:
         return {
             "id": f"{circuit.number}",
             "flows": len(circuit.flows),
+            "in_use": circuit.isolation is not None,
             "age_s": round(now - circuit.made_at, 1),
             "hops": hops,
         }

@@ -161,6 +161,7 @@ _PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
 _EARLY: Final = Rule('one of "auto", "always" and "never"')
 _MODE: Final = Rule('one of "speed", "balanced" and "privacy"')
 _HOPS: Final = Rule("a number of hops, 1 to 5, or 0 for the mode's own number", _between(0, 5))
+_SPREAD: Final = Rule("a number of circuits that sites are spread over, 1 to 4", _between(1, 4))
 _PORT: Final = Rule("a port number, 0 to 65535 (0: any free one)", _between(0, 65535))
 _ADDRESS: Final = Rule('an IP address that peers can reach, or ""', _optional(_is_ip))
 _PEERS: Final = Rule('a list of peers, such as ["/ip4/203.0.113.7/udp/4433/quic-v1/p2p/12D3Koo…"]', _each(_is_peer))
@@ -218,6 +219,7 @@ class TunnelSettings(_Section, frozen=True):
     excluded_regions: Annotated[tuple[str, ...], _REGIONS] = ()
     switch_back: Annotated[bool, _SWITCH] = True
     max_tariff: Annotated[int, _TARIFF] = 7
+    spread: Annotated[int, _SPREAD] = 2
 
     @property
     def path_hops(self) -> int:

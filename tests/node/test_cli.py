@@ -35,6 +35,7 @@ KEYS: Final = {
     "state",
     "reason",
     "exit_region",
+    "exit_regions",
     "hops",
     "flows",
     "peers",
@@ -69,11 +70,13 @@ class Telling(Node):
     """A node with something to tell."""
 
     def status(self) -> dict[str, Any]:
-        return {"state": "up", "exit_region": "NL", "hops": 3, "proxy": "127.0.0.1:1080", "roles": ["client"], "x": 1}
+        regions = {"exit_region": "NL", "exit_regions": ["DE", "NL"]}
+        return {"state": "up", "hops": 3, "proxy": "127.0.0.1:1080", "roles": ["client"], "x": 1} | regions
 
     def route(self) -> dict[str, Any]:
         hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
-        return {"circuits": [{"id": "c1", "flows": 2, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}]}
+        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}
+        return {"circuits": [first | {"id": "c0", "flows": 0, "in_use": False, "hops": []}, first]}
 
     def explain(self) -> dict[str, Any]:
         standing = {
@@ -86,7 +89,7 @@ class Telling(Node):
             "factors": {"latency": 2.0, "throughput": 1.0, "reliability": 0.9, "price": 0.8},
         }
         circuits: list[dict[str, Any]] = self.route()["circuits"]
-        guard, other = circuits[0]["hops"]
+        guard, other = circuits[1]["hops"]
         guard |= {"why": "kept: the first guard that works", "candidates": 2, "chosen": standing, "rivals": [standing]}
         other |= {"why": "drawn by weight", "candidates": 0, "chosen": None, "rivals": []}
         return {"circuits": circuits}
@@ -153,12 +156,13 @@ def test_asking_a_node(tmp_path: Path) -> None:
         found = answer("status", "--home", tmp_path)
         assert set(found) == KEYS | {"x"}
         assert (found["state"], found["exit_region"], found["flows"]) == ("up", "NL", 0)
-        assert "exit      NL, 3 hops" in call("status", "--home", tmp_path).stdout
+        assert "exit      DE and NL, 3 hops" in call("status", "--home", tmp_path).stdout
         assert "router" not in call("status", "--home", tmp_path).stdout
 
         assert answer("route", "--home", tmp_path) == node.route()
         text = call("route", "--home", tmp_path).stdout
-        assert "circuit c1: 2 flows, 62 s old" in text
+        assert text.startswith("circuit c1: 2 flows, 62 s old\n"), "what is in use comes first"
+        assert text.endswith("circuit c0: ready, 62 s old\n")
         assert "\x1b" not in text
 
         assert answer("route", "--explain", "--home", tmp_path) == node.explain()

@@ -111,6 +111,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ),
         ('[tunnel]\nexcluded_regions = ["x"]\n', "config.toml, line 2: tunnel.excluded_regions must be a list of"),
         ("[tunnel]\nmax_tariff = 8\n", "config.toml, line 2: tunnel.max_tariff must be a tariff step, 0 to 7"),
+        ("[tunnel]\nspread = 0\n", "config.toml, line 2: tunnel.spread must be a number of circuits"),
+        ("[tunnel]\nspread = 5\n", "config.toml, line 2: tunnel.spread must be a number of circuits"),
         ("[peers]\nport = 65536\n", "config.toml, line 2: peers.port must be a port number, 0 to 65535"),
         ('[peers]\nallow_addresses = ["127.0.0.1/8"]\n', "config.toml, line 2: peers.allow_addresses must be a list"),
         ('[peers]\nbootstrap = ["/ip4/1.2.3.4/udp/1/quic-v1"]\n', "config.toml, line 2: peers.bootstrap must be"),

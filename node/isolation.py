@@ -1,0 +1,85 @@
+"""Which flows may share a circuit where the browser does not say.
+
+A *site* is a registrable domain: `example.co.uk` with all names under it, and `somebody.github.io` alone. Sites are
+dealt out to a few isolation keys by a keyed hash: a site keeps its key, and no key, so no circuit, has all sites.
+Nothing is remembered of them. To which page a host belongs is not known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from publicsuffixlist import PublicSuffixList
+
+from pac.hosts import read_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.flow import Flow, FlowRequest
+    from proxy.dialer import Dialer
+
+type Registrable = Callable[[str], str | None]
+"""Gives a lower-case name's registrable domain; None for a name that is a public suffix itself."""
+
+SECRET_BYTES: Final = 16
+_DIGEST_BYTES: Final = 8
+
+
+def site_of(host: str, registrable: Registrable) -> str:
+    """Name the site that a host belongs to.
+
+    Args:
+        host: any text; what is no host is a site of its own.
+        registrable: the public suffix list.
+
+    Returns:
+        The registrable domain in lower case, the address in its shortest form, or else the host as it came.
+    """
+    found = read_host(host)
+    if found is None:
+        return host
+    return (registrable(found) or found) if isinstance(found, str) else str(found)
+
+
+class SiteIsolation:
+    """Gives each flow its isolation key on its way to a dialer. Implements `proxy.dialer.Dialer`.
+
+    Args:
+        dialer: opens the flows.
+        count: how many keys all sites together have, 1 or more.
+        secret: 16 random bytes, new at each start of a node: nobody can tell, or arrange, which sites share a key.
+        registrable: the public suffix list.
+    """
+
+    def __init__(self, dialer: Dialer, count: int, secret: bytes, registrable: Registrable) -> None:
+        self._dialer = dialer
+        self._count = count
+        self._secret = secret
+        self._registrable = registrable
+
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
+        """Open a flow, as `proxy.dialer.Dialer` says.
+
+        Raises:
+            core.errors.FlowError: the flow could not be opened, with the reason.
+        """
+        return await self._dialer.dial(replace(request, isolation=self.key(request)), early=early)
+
+    def key(self, request: FlowRequest) -> str:
+        """Name the key of a flow: the user name's own, or else its site's. No user name gives the key of a site."""
+        if request.isolation:
+            return f"user {request.isolation}"
+        site = site_of(request.host, self._registrable).encode("utf-8", "surrogatepass")
+        digest = blake2b(site, digest_size=_DIGEST_BYTES, key=self._secret).digest()
+        return f"site {int.from_bytes(digest) % self._count}"
+
+
+async def isolate_sites(dialer: Dialer, count: int) -> SiteIsolation:
+    """Read the public suffix list, in a thread since that takes a tenth of a second, and deal out keys from now on."""
+    suffixes = await asyncio.to_thread(PublicSuffixList)
+    return SiteIsolation(dialer, count, secrets.token_bytes(SECRET_BYTES), suffixes.privatesuffix)
