@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.harness.demo import Demo, command, until
 from tests.harness.origin import content
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.harness.demo import Demo
     from tests.harness.origin import NameServer, Origin
 
 pytestmark = pytest.mark.system
@@ -80,9 +81,30 @@ def test_a_large_upload_is_exact(demo: Demo, origin: Origin, way: str, upload: P
     assert done.stdout == hashlib.sha256(content(BIG)).hexdigest()
 
 
-def test_the_exit_refuses_what_is_not_public(origin: Origin, tmp_path: Path) -> None:
-    from tests.harness.demo import Demo
+def _exits_by_site(demo: Demo, origin: Origin, name: str, user: str = "") -> dict[str, str]:
+    """Fetch a page of each of 24 sites, and say from which address it was fetched."""
+    sites = [f"site-{number}.test" for number in range(24)]
+    urls = [f"http://{name}.{site}:{origin.http}/{site}" for site in sites]
+    found = re.findall(r"id=who>([0-9.]+)</p>/(site-[0-9]+.test)", demo.curl("--proxy-user", f"{user}:x", *urls).stdout)
+    assert sorted(site for _, site in found) == sorted(sites)
+    return {site: address for address, site in found}
 
+
+def test_a_site_leaves_from_one_exit_and_all_sites_from_two(demo: Demo, origin: Origin) -> None:
+    def ends(in_use: bool) -> set[str]:
+        circuits = command("route", home=demo.home)["circuits"]
+        return {circuit["hops"][-1]["peer_id"] for circuit in circuits if circuit["in_use"] is in_use}
+
+    command("hop", home=demo.home)
+    until("new circuits to both exits", lambda: not ends(True) and len(ends(False)) == 2)
+    exits = _exits_by_site(demo, origin, "www")
+    assert set(exits.values()) == {"127.22.0.1", "127.22.0.2"}
+    assert _exits_by_site(demo, origin, "img") == exits
+    assert len(ends(True)) == 2
+    assert len(set(_exits_by_site(demo, origin, "www", "alice").values())) == 1
+
+
+def test_the_exit_refuses_what_is_not_public(origin: Origin, tmp_path: Path) -> None:
     before = len(origin.seen)
     with Demo("--relays", "2", "--exits", "1", log=tmp_path / "log") as strict:
         for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "localhost", "0x7f.1"):
