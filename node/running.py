@@ -266,7 +266,7 @@ class RunningNode:
     def _state(self) -> tuple[str, str]:
         """The state's word, and a sentence when it is not `up`."""
         now = asyncio.get_running_loop().time()
-        if self._tunnel is None:
+        if self._tunnel is None or (self._is_client and self._front is None):
             return "connecting", "The node is starting."
         if not self._is_client:
             return "up", ""

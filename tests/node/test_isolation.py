@@ -13,16 +13,21 @@ from publicsuffixlist import PublicSuffixList
 
 from core.errors import FlowError, Reason
 from core.flow import FlowRequest
+from node import running
 from node.isolation import SECRET_BYTES, SiteIsolation, isolate_sites, site_of
+from node.settings import PeersSettings, ProxySettings, Settings
 from tests.harness.network import three_hops
 from tests.harness.waiting import until
 from tests.harness.wire import Board
+from tunnel.pool import CircuitPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from core.flow import Flow
     from core.ids import PeerKey
+    from proxy.dialer import Dialer
     from tunnel.service import Tunnel
 
 SITES = [f"www.site-{number}.example" for number in range(400)]
@@ -149,6 +154,25 @@ async def test_nothing_else_of_a_request_changes() -> None:
             await sites.dial(FlowRequest("WWW.example.com", 8443), early=early)
         request, asked_early = listening.asked[-1]
         assert (request.host, request.port, asked_early) == ("WWW.example.com", 8443, early)
+
+
+async def test_a_node_is_up_only_when_its_proxy_has_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = []
+
+    async def looking_first(dialer: Dialer, count: int) -> SiteIsolation:
+        states.append(node.status()["state"])
+        return await isolate_sites(dialer, count)
+
+    monkeypatch.setattr(running, "isolate_sites", looking_first)
+    monkeypatch.setattr(CircuitPool, "ready", 2)
+    peers = PeersSettings(dht=False, port_mapping=False)
+    node = running.RunningNode(Settings(proxy=ProxySettings(listen="127.0.0.1:0"), peers=peers), tmp_path)
+    await node.start()
+    try:
+        assert [*states, node.status()["state"]] == ["connecting", "up"]
+        assert node.status()["proxy"]
+    finally:
+        await node.stop()
 
 
 # -- where flows leave
