@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
@@ -101,6 +101,7 @@ def test_a_site_is_a_registrable_domain_or_an_address(host: str, site: str) -> N
 
 
 @given(st.text() | st.from_regex(r"[a-z0-9.:\[\]%_-]{1,60}", fullmatch=True))
+@example("\ud800")
 def test_every_text_has_a_key(host: str) -> None:
     assert keys_of([host], isolation(3))[0] in {"site 0", "site 1", "site 2"}
 
