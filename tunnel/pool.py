@@ -190,32 +190,38 @@ class CircuitPool:
 
     def _pick(self, isolation: str) -> Circuit | None:
         """A circuit for a new flow: one that is not silent, to the exit that is wanted most; the key's own before one
-        that is nobody's; of several one that is not blamed, to an exit that few other keys use."""
+        that is nobody's, unless it carries nothing and ends where other keys' do; of several one that is not blamed,
+        to an exit that few other keys use."""
         before = self._lost_exits.get(isolation)
+        used = self._used_ends(but=isolation)
 
         def worse(found: Circuit) -> tuple[bool, int, bool]:
-            return found.pulse.doubted, self._rank(found.path[-1].peer, before), found.isolation is None
+            last = found.path[-1].peer
+            settled = found.isolation is not None and (bool(found.flows) or not used[last])
+            return found.pulse.doubted, self._rank(last, before), not settled
 
         order = {circuit: worse(circuit) for circuit in self._usable() if circuit.isolation in (isolation, None)}
         if not order:
             return None
         least = min(order.values())
         best = [circuit for circuit, found in order.items() if found == least]
-        circuit = best[0] if len(best) == 1 else self._least_shared(best)
+        circuit = best[0] if len(best) == 1 else self._least_shared(best, used)
+        if circuit.isolation is None:
+            for left in best:
+                if left.isolation is not None:
+                    left.retire_at = 0.0
         self.claim(circuit, isolation)
         self._lost_exits.pop(isolation, None)
         return circuit
 
-    def _used_ends(self) -> Counter[PeerKey]:
-        """Where the circuits end that belong to keys."""
-        return Counter(found.path[-1].peer for found in self._usable() if found.isolation is not None)
+    def _used_ends(self, but: str | None = None) -> Counter[PeerKey]:
+        """Where the circuits end that belong to keys, but for those of one key."""
+        return Counter(found.path[-1].peer for found in self._usable() if found.isolation not in (but, None))
 
-    def _least_shared(self, circuits: list[Circuit]) -> Circuit:
-        used = self._used_ends()
-
-        def worse(found: Circuit) -> tuple[bool, int, float]:
+    def _least_shared(self, circuits: list[Circuit], used: Counter[PeerKey]) -> Circuit:
+        def worse(found: Circuit) -> tuple[bool, int, bool, float]:
             blame = self.builder.held_against(found.path)
-            return blame >= AVOID_FROM, used[found.path[-1].peer], blame
+            return blame >= AVOID_FROM, used[found.path[-1].peer], found.isolation is None, blame
 
         return min(circuits, key=worse)
 

@@ -201,6 +201,34 @@ async def test_keys_share_an_exit_if_there_is_no_other() -> None:
         assert set(await ends_of(client, "one", "two", "three")) == {network.keys[2]}
 
 
+async def test_keys_that_share_an_exit_part_when_one_of_them_rests() -> None:
+    async with three_hops(Board().engine) as (network, client, echo):
+        running = await client.pool.dial(FlowRequest("echo.example", 80, "one"))
+        resting = await client.pool.dial(FlowRequest("echo.example", 80, "two"))
+        shared = circuit_of(client, resting)
+        assert circuit_of(client, running).path[-1].peer == shared.path[-1].peer
+        await network.add(echo)
+        network.paths.append([0, 1, 3])
+        client.pool.paths_changed()
+        await until(lambda: network.keys[3] in ready_ends(client))
+        assert await ends_of(client, "one", "two") == [network.keys[2]] * 2, "not while flows run"
+        for flow in list(shared.flows):
+            flow.reset(Reason.LOCAL)
+        assert await ends_of(client, "one", "two", "two") == [network.keys[2], network.keys[3], network.keys[3]]
+        await until(lambda: shared.over)
+
+
+async def test_a_resting_key_stays_where_it_is_if_there_is_no_better_place() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        flows = [await client.pool.dial(FlowRequest("echo.example", 80, key)) for key in ("one", "two")]
+        before = [circuit_of(client, flow) for flow in flows]
+        await until(lambda: client.pool.ready == 4)
+        for flow in flows:
+            flow.reset(Reason.LOCAL)
+        again = [await client.pool.dial(FlowRequest("echo.example", 80, key)) for key in ("two", "one")]
+        assert [circuit_of(client, flow) for flow in again] == before[::-1]
+
+
 async def test_a_blamed_way_to_another_exit_is_not_taken_for_that() -> None:
     async with three_hops(Board().engine) as (network, client, echo):
         await network.add(echo)
