@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from peers.descriptor import Role
 from peers.identity import peer_id
+from peers.path_draw import Place
 from peers.reasons import explain
 from peers.scores import weight
 
 if TYPE_CHECKING:
     from core.ids import PeerKey
     from node.choosing import Choosing
+    from peers.choice import Weighing
     from peers.descriptor import Descriptor
     from peers.guards import PinnedHops
     from peers.reasons import Reasons, Standing
@@ -20,21 +22,21 @@ if TYPE_CHECKING:
 
 def peer_rows(choosing: Choosing) -> list[dict[str, Any]]:
     """Say of each known peer what it offers, what was measured of it, and whether it is held on to."""
-    return [_peer_row(choosing, found) for found in choosing.choice.directory.peers()]
+    weighing = choosing.choice.weighing(choosing.clock())
+    return [_peer_row(choosing, weighing, found) for found in choosing.choice.directory.peers()]
 
 
-def _peer_row(choosing: Choosing, found: Descriptor) -> dict[str, Any]:
-    now = choosing.clock()
+def _peer_row(choosing: Choosing, weighing: Weighing, found: Descriptor) -> dict[str, Any]:
     record = choosing.measurements.of(found.peer)
     link = record.link_rtt_s if record is not None else None
-    figures = choosing.measurements.figures(found, now)
+    figures = weighing.figures(found, Place.EXIT if Role.EXIT in found.roles else Place.KEPT)
     return {
         "peer_id": peer_id(found.peer),
         "roles": [role.name.lower() for role in Role if role in found.roles and role.name],
         "region": choosing.region(found.peer),
         "operator": found.operator.decode("utf-8", "replace"),
         "tariff": found.tariff_step,
-        "rtt_ms": round(link.value * 1e3, 1) if link is not None and link.evidence(now) else None,
+        "rtt_ms": round(link.value * 1e3, 1) if link is not None and link.evidence(weighing.clock) else None,
         "score": round(weight(figures, choosing.choice.lean), 3),
         "confidence": round(figures.confidence, 2),
         "pinned": _pinned(found.peer, choosing.pins),
@@ -73,6 +75,7 @@ def _standing(choosing: Choosing, standing: Standing) -> dict[str, Any]:
         "confidence": round(figures.confidence, 2),
         "figures": {
             "rtt_ms": round(figures.rtt_s * 1e3, 1),
+            "expected_ms": round(figures.expected_rtt_s * 1e3, 1) if figures.expected_rtt_s is not None else None,
             "jitter_ms": round(figures.jitter_s * 1e3, 1),
             "rate_kb_s": round(figures.rate_kb_s),
             "failing": round(figures.failing, 3),

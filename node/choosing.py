@@ -12,6 +12,7 @@ from node.guards import KeptGuards
 from peers.choice import Choice, Moment
 from peers.eligible import PATIENCE_S, Eligible
 from peers.measurements import Measurements
+from peers.nearness import from_nowhere
 from peers.networks import PUBLIC_NAME
 from peers.path_search import PathRules, declared_region
 from peers.paths import path_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from node.settings import Settings
     from peers.descriptor import Descriptor
     from peers.directory import Directory
+    from peers.nearness import SeenFrom
     from tunnel.links import Links
     from tunnel.path import Path
     from tunnel.pool import CircuitPool
@@ -73,6 +75,7 @@ class Choosing:
         *,
         diversity: bool,
         on_answer: Callable[[Path, float], None] = lambda path, rtt_s: None,
+        seen_from: SeenFrom = from_nowhere,
     ) -> None:
         chosen = settings.tunnel
         rules = PathRules(
@@ -99,7 +102,7 @@ class Choosing:
             patience_s = PATIENCE_S if settings.peers.gossip else 0.0
             eligible = Eligible(directory, rules, self.pins, _random, patience_s)
         self.choice = Choice(
-            directory, rules, lean, chosen.switch_back, self.pins, self.measurements, _random, eligible
+            directory, rules, lean, chosen.switch_back, self.pins, self.measurements, _random, eligible, seen_from
         )
 
     def attach(self, links: Links, pool: CircuitPool) -> None:

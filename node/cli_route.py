@@ -39,7 +39,8 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
 def _reasons(hop: dict[str, Any]) -> Iterator[str]:
     """Write a table: the hop first, then who could stand there instead."""
     yield f"         {plain(hop['why'])}; {hop['candidates']} fit here"
-    yield f"         {'weight':>6} {'chance':>7}  {'latency':<18} {'throughput':<16} {'failing':<10} {'price':<8} known"
+    columns = f"{'latency':<18} {'by distance':<12} {'throughput':<16} {'failing':<10} {'price':<8} known"
+    yield f"         {'weight':>6} {'chance':>7}  {columns}"
     if hop["chosen"] is None:
         yield "       > would not be chosen now: the settings, or what it says of itself, have changed"
     else:
@@ -52,6 +53,7 @@ def _standing(standing: dict[str, Any]) -> str:
     figures, factors = standing["figures"], standing["factors"]
     columns = (
         f"{factors['latency']:.2f} ({_ms(figures['rtt_ms'])} ± {figures['jitter_ms']:.0f})".ljust(18),
+        _ms(figures.get("expected_ms")).ljust(12),
         f"{factors['throughput']:.2f} ({figures['rate_kb_s']} KB/s)".ljust(16),
         f"{factors['reliability']:.2f} ({100 * figures['failing']:.0f} %)".ljust(10),
         f"{factors['price']:.2f} ({figures['tariff']})".ljust(8),

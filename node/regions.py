@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from core.tasks import Tasks
+from peers.nearness import Nearness
 from peers.places import Places, is_public, read_database
 from peers.regions import RegionCheck, country_of
 
@@ -45,6 +46,7 @@ class RegionWatch:
         self.places = Places(read, on_problem=_log.warning)
         self.own_country = country_of(settings.node.region) or self.places.lookup(self._address).country
         self._check = RegionCheck(self.places, known, self.own_country)
+        self.seen_from = Nearness(self.places, self.region, self.own_country).seen_from
 
     def start(self) -> None:
         """Read the database ahead, if it is going to be asked."""

@@ -106,6 +106,7 @@ class RunningNode:
             region_of=self._regions.region,
             diversity=settings.peers.diversity and not self._network.is_private,
             on_answer=self._regions.answered,
+            seen_from=self._regions.seen_from,
         )
         self._discovery = Discovery(settings.peers, home, self._peering, self._in_need)
         self._peering.on_published = self._discovery.published

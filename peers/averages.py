@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from math import exp2
 from typing import Final
 
-EVIDENCE_HALF_S: Final = 2 * 3600.0
-"""Time in which evidence halves."""
-
 MAX_EVIDENCE: Final = 16.0
 """Samples that count at most, so that a change shows after as many new ones."""
 
@@ -24,10 +21,14 @@ PRIOR_EVIDENCE: Final = 2.0
 class Average:
     """An exponentially weighted average.
 
+    Args:
+        half_s: time in which evidence halves, above 0.
+
     Attributes:
         value: the average of what was measured; means nothing without evidence.
     """
 
+    half_s: float
     value: float = 0.0
     _evidence: float = 0.0
     _at: float = 0.0
@@ -38,7 +39,7 @@ class Average:
         Args:
             now: seconds of a clock that does not go back.
         """
-        return self._evidence * exp2(-max(0.0, now - self._at) / EVIDENCE_HALF_S)
+        return self._evidence * exp2(-max(0.0, now - self._at) / self.half_s)
 
     def confidence(self, now: float) -> float:
         """How far the average counts against what is usual, from 0 to 1."""

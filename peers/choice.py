@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
 from peers.descriptor import Role
+from peers.nearness import from_nowhere, nowhere
 from peers.path_draw import Place
 from peers.paths import choose_path, choose_pinned_path
 from peers.region_order import RegionOrder, is_in
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from peers.eligible import Eligible
     from peers.guards import PinnedHops
     from peers.measurements import Measurements
+    from peers.nearness import Expect, SeenFrom
     from peers.path_draw import Rng
     from peers.path_search import PathRules
     from peers.paths import DirectoryView
-    from peers.scores import Lean
+    from peers.scores import Figures, Lean
 
 BESIDE: Final = 1e6
 """Times as likely are exits in the region in which one more is wanted: in practice they come first."""
@@ -40,17 +42,24 @@ class Weighing:
         lean: what the mode looks at.
         clock: the time of the measurements.
         beside: says of an exit that one like it is wanted most.
+        expects: what a peer probably adds to a round trip, by its distance.
     """
 
     measurements: Measurements
     lean: Lean
     clock: float
     beside: Callable[[Descriptor], bool] = lambda found: False
+    expects: Expect = nowhere
+
+    def figures(self, found: Descriptor, place: Place) -> Figures:
+        """What to expect of a peer. Distance counts only where peers are drawn by what to expect of them."""
+        expected_rtt_s = None if place is Place.KEPT else self.expects(found)
+        return self.measurements.figures(found, self.clock, expected_rtt_s)
 
     def __call__(self, candidates: Sequence[Descriptor], place: Place) -> Sequence[float]:
         if place is Place.KEPT:
             return [weight_to_keep(found.capacity_kb_s) for found in candidates]
-        weighed = weights([self.measurements.figures(found, self.clock) for found in candidates], self.lean)
+        weighed = weights([self.figures(found, place) for found in candidates], self.lean)
         if place is Place.EXIT:
             return [
                 each * BESIDE if self.beside(found) else each for found, each in zip(candidates, weighed, strict=True)
@@ -91,6 +100,7 @@ class Choice:
         measurements: what is known of peers.
         rng: where chance comes from.
         eligible: the part of the directory that paths are made of; None for all of it.
+        seen_from: knows distances.
     """
 
     def __init__(
@@ -103,6 +113,7 @@ class Choice:
         measurements: Measurements,
         rng: Rng,
         eligible: Eligible | None = None,
+        seen_from: SeenFrom = from_nowhere,
     ) -> None:
         self.rules = rules
         self.directory = directory
@@ -112,6 +123,7 @@ class Choice:
         self._pins = pins
         self._measurements = measurements
         self._rng = rng
+        self._seen_from = seen_from
         self._working: tuple[str, ...] = ()
 
     def path(self, moment: Moment) -> tuple[Descriptor, ...]:
@@ -194,9 +206,19 @@ class Choice:
         def beside(found: Descriptor) -> bool:
             return found.peer not in in_use and self.rules.region_of(found) in wanted
 
-        if not wanted:
-            return Weighing(self._measurements, self.lean, clock)
-        return Weighing(self._measurements, self.lean, clock, beside)
+        weighing = Weighing(self._measurements, self.lean, clock, expects=self._expects())
+        return replace(weighing, beside=beside) if wanted else weighing
+
+    def _expects(self) -> Expect:
+        """Expect by the distance from the kept hops that stand last before those that are weighed."""
+        if self.rules.hops == 1:
+            return self._seen_from(())
+        by_guard = self.rules.hops == 2
+        kept = self._pins.guards.peers if by_guard else self._pins.seconds.peers
+        before = [found for peer in kept if (found := self.directory.get(peer)) is not None]
+        if by_guard:
+            del before[1:]  # the first that works is taken, and that is most often the first
+        return self._seen_from(before) if before else nowhere
 
     def _works(self, out_of_order: Collection[PeerKey]) -> Callable[[str], bool]:
         regions = {

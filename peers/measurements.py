@@ -7,7 +7,7 @@ and who accuses one after another fails with everybody too. The word of a hop th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+
+DELAY_HALF_S: Final = 86_400.0
+"""Time in which evidence of delays and rates halves. With less than half a day, what one session has shown is forgotten
+by the next; beyond a day nothing is gained (`python -m bench simulation --half-life HOURS`)."""
+FAILURE_HALF_S: Final = 2 * 3600.0
+"""Time in which evidence of failures halves: who was down, or was made to look so, is soon tried again."""
 
 MAX_MEASURED: Final = 1024
 """Peers of whom something is kept; beyond, the one that was not used for longest gives way."""
@@ -52,12 +58,15 @@ _NOBODYS: Final = frozenset({Reason.DONE, Reason.LOCAL, Reason.CLOSED})
 
 
 def _averages() -> dict[Kind, Average]:
-    return {kind: Average() for kind in Kind}
+    return {kind: Average(FAILURE_HALF_S) for kind in Kind}
 
 
 @dataclass(slots=True)
 class Record:
     """What was measured of one peer.
+
+    Args:
+        half_s: time in which evidence of delays and rates halves.
 
     Attributes:
         link_rtt_s: round trip of the link to it.
@@ -67,11 +76,16 @@ class Record:
         failing: by kind, the part of what was tried that failed.
     """
 
-    link_rtt_s: Average = field(default_factory=Average)
-    rtt_s: Average = field(default_factory=Average)
-    jitter_s: Average = field(default_factory=Average)
-    rate_kb_s: Average = field(default_factory=Average)
+    half_s: InitVar[float]
+    link_rtt_s: Average = field(init=False)
+    rtt_s: Average = field(init=False)
+    jitter_s: Average = field(init=False)
+    rate_kb_s: Average = field(init=False)
     failing: dict[Kind, Average] = field(default_factory=_averages)
+
+    def __post_init__(self, half_s: float) -> None:
+        self.link_rtt_s, self.rtt_s = Average(half_s), Average(half_s)
+        self.jitter_s, self.rate_kb_s = Average(half_s), Average(half_s)
 
     def confidence(self, now: float) -> float:
         """How far the peer was measured, from 0 to 1."""
@@ -101,9 +115,14 @@ class Record:
 
 
 class Measurements:
-    """What was measured of peers. Paths are peers, the guard first; `now` is seconds of a clock that only goes on."""
+    """What was measured of peers. Paths are peers, the guard first; `now` is seconds of a clock that only goes on.
 
-    def __init__(self) -> None:
+    Args:
+        delay_half_s: time in which evidence of delays and rates halves.
+    """
+
+    def __init__(self, delay_half_s: float = DELAY_HALF_S) -> None:
+        self._delay_half_s = delay_half_s
         self._records: dict[PeerKey, Record] = {}
 
     def __len__(self) -> int:
@@ -113,19 +132,30 @@ class Measurements:
         """What was measured of a peer; None for nothing."""
         return self._records.get(peer)
 
-    def figures(self, found: Descriptor, now: float) -> Figures:
-        """What to expect of a peer. A declared capacity is believed up to a bound, until it has shown another."""
+    def figures(self, found: Descriptor, now: float, expected_rtt_s: float | None = None) -> Figures:
+        """What to expect of a peer. A declared capacity is believed up to a bound, until it has shown another.
+
+        Args:
+            found: the peer.
+            now: the time.
+            expected_rtt_s: what it adds to a round trip by its distance, as long as nothing was measured; None for
+                unknown.
+        """
         declared = min(found.capacity_kb_s or USUAL_KB_S, BELIEVED_KB_S)
         record = self._records.get(found.peer)
+        usual_rtt_s = USUAL_RTT_S if expected_rtt_s is None else expected_rtt_s
         if record is None:
-            return Figures(rate_kb_s=declared, tariff_step=found.tariff_step)
+            return Figures(
+                usual_rtt_s, rate_kb_s=declared, tariff_step=found.tariff_step, expected_rtt_s=expected_rtt_s
+            )
         return Figures(
-            rtt_s=record.rtt_s.blend(USUAL_RTT_S, now),
+            rtt_s=record.rtt_s.blend(usual_rtt_s, now),
             jitter_s=record.jitter_s.blend(USUAL_JITTER_S, now),
             rate_kb_s=record.rate_kb_s.blend(declared, now),
             failing=record.failing_in_all(now),
             tariff_step=found.tariff_step,
             confidence=record.confidence(now),
+            expected_rtt_s=expected_rtt_s,
         )
 
     # -- delays and rates
@@ -236,7 +266,7 @@ class Measurements:
             self._record(peer).failing[kind].add(1.0, now, share / total)
 
     def _record(self, peer: PeerKey) -> Record:
-        record = self._records.pop(peer, None) or Record()
+        record = self._records.pop(peer, None) or Record(self._delay_half_s)
         self._records[peer] = record
         if len(self._records) > MAX_MEASURED:
             del self._records[next(iter(self._records))]

@@ -142,7 +142,7 @@ def _standings(found: Sequence[Descriptor], place: Place, weighing: Weighing, *,
     total = sum(weights) or 1.0
     standings = []
     for each, weight in zip(found, weights, strict=True):
-        figures = weighing.measurements.figures(each, weighing.clock)
+        figures = weighing.figures(each, place)
         chance = weight / total if drawn else None
         standings.append(Standing(each, figures, factors(figures, weighing.lean), weight, chance))
     return sorted(standings, key=lambda standing: standing.weight, reverse=True)

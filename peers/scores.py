@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 USUAL_RTT_S: Final = 0.05
-"""What one peer adds to the round trip of a circuit, as long as nothing was measured."""
+"""What one peer adds to the round trip of a circuit, as long as nothing was measured and its place is not known."""
 USUAL_JITTER_S: Final = 0.01
 USUAL_KB_S: Final = 1000
 """KB per second of a peer that neither said nor showed how much it can carry."""
@@ -55,6 +55,7 @@ class Figures:
         failing: the part of what was tried with it that failed, from 0 to 1.
         tariff_step: its price, from 0 to 7.
         confidence: how far all this was measured, from 0 to 1.
+        expected_rtt_s: what was expected by distance, before anything was measured; None for unknown.
     """
 
     rtt_s: float = USUAL_RTT_S
@@ -63,6 +64,7 @@ class Figures:
     failing: float = USUAL_FAILING
     tariff_step: int = 0
     confidence: float = 0.0
+    expected_rtt_s: float | None = None
 
     @property
     def known(self) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.report import say
-from bench.simulation.clients import Way, live
+from bench.simulation.clients import USUAL, Habits, Way, live
 from bench.simulation.world import World
+from peers.scores import LEANS
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +32,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, default=60, help="days (default: %(default)s)")
     parser.add_argument("--circuits", type=int, default=6, help="circuits of a client in a day (default: %(default)s)")
     parser.add_argument("--attacker", type=float, default=5.0, help="percent that each attacker holds (default: 5)")
+    names = [way.value for way in Way]
+    parser.add_argument("--ways", nargs="+", choices=names, default=names, help="which of the ways (default: all)")
+    parser.add_argument("--mode", choices=sorted(LEANS), default=USUAL.mode, help="of ours (default: %(default)s)")
+    hours = "hours in which what ours knows of delays halves (default: %(default)g)"
+    parser.add_argument("--half-life", type=float, default=USUAL.half_s / 3600, metavar="HOURS", help=hours)
+    parser.add_argument("--no-distance", action="store_true", help="ours does not look at distance")
     parser.add_argument("--seed", type=int, default=1, help="of everything (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder for the plots")
 
@@ -39,9 +46,10 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """Run the simulation."""
     world = World(options.peers, options.attacker / 100, options.seed)
     outcomes: dict[str, Outcome] = {}
-    for way in Way:
+    habits = Habits(options.mode, options.half_life * 3600, not options.no_distance)
+    for way in [Way(name) for name in options.ways]:
         say(f"{way.value}: {options.clients} clients, {options.days} days …")
-        outcomes[way.value] = live(world, way, options.clients, options.known, options.days, options.circuits)
+        outcomes[way.value] = live(world, way, options.clients, options.known, options.days, options.circuits, habits)
     if options.out is not None:
         from bench.simulation.plots import draw
 
@@ -52,6 +60,10 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
         "known": options.known,
         "clients": options.clients,
         "days": options.days,
+        "circuits_a_day": options.circuits,
+        "mode": options.mode,
+        "half_life_h": options.half_life,
+        "by_distance": not options.no_distance,
         "attacker_percent": options.attacker,
         "attackers": world.attackers(),
         "ways": {name: outcome.summary() for name, outcome in outcomes.items()},

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from bench.report import say
 from bench.simulation.outcome import Outcome
-from bench.simulation.world import Spot, rtt_s
+from bench.simulation.world import rtt_s
 from core.errors import CircuitError, Reason
 from peers.choice import Weighing
 from peers.guards import DAY_S, PinnedHops
-from peers.measurements import Measurements
+from peers.measurements import DELAY_HALF_S, Measurements
+from peers.nearness import Nearness, nowhere
 from peers.path_draw import evenly
-from peers.path_search import PathRules
+from peers.path_search import PathRules, declared_region
 from peers.paths import choose_pinned_path
 from peers.scores import LEANS
 
@@ -48,6 +50,24 @@ class Way(Enum):
     CAPACITY = "capacity"
 
 
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What may differ in the choice by measurement.
+
+    Args:
+        mode: what it leans on.
+        half_s: time in which evidence of delays and rates halves.
+        by_distance: whether distance counts before anything was measured.
+    """
+
+    mode: str = "balanced"
+    half_s: float = DELAY_HALF_S
+    by_distance: bool = True
+
+
+USUAL: Final = Habits()
+
+
 class Client:
     """One client.
 
@@ -56,9 +76,10 @@ class Client:
         way: how it chooses.
         number: which one; with the world's seed it decides everything.
         known: how many peers it knows.
+        habits: what differs in its choice.
     """
 
-    def __init__(self, world: World, way: Way, number: int, known: int) -> None:
+    def __init__(self, world: World, way: Way, number: int, known: int, habits: Habits = USUAL) -> None:
         self._world = world
         self._way = way
         rng = random.Random(f"client {world.seed} {number}")
@@ -67,7 +88,9 @@ class Client:
         self._size = known
         self._rng = random.Random(f"draws {world.seed} {number}")
         self._rules = PathRules(HOPS, lambda _: True)
-        self._pins, self._measured = PinnedHops(), Measurements()
+        self._pins, self._measured = PinnedHops(), Measurements(habits.half_s)
+        self._habits = habits
+        self._nearness = Nearness(world, declared_region)
         self._known: list[Descriptor] = []
 
     def peers(self) -> Sequence[Descriptor]:
@@ -110,7 +133,7 @@ class Client:
     def _learn(self, names: list[PeerKey], peers: list[Peer], clock: float, rng: random.Random) -> None:
         self._pins.tried(names, HOPS, False, FIRST_DAY * DAY_S + clock, True)
         self._measured.built(names, clock)
-        link_s, all_s = rtt_s(self.spot, _spot(peers[0])), self.delay_s(peers)
+        link_s, all_s = rtt_s(self.spot, peers[0].spot), self.delay_s(peers)
         for _ in range(ANSWERS):
             noise = rng.uniform(1.0, 1.2)
             self._measured.link_answered(names[0], noise * link_s, clock)
@@ -122,20 +145,22 @@ class Client:
             return evenly
         if self._way is Way.CAPACITY:
             return self._by_capacity
-        return Weighing(self._measured, LEANS["balanced"], clock)
+        kept = [self._world.peers[peer].descriptor for peer in self._pins.seconds.peers]
+        expects = self._nearness.seen_from(kept) if self._habits.by_distance else nowhere
+        return Weighing(self._measured, LEANS[self._habits.mode], clock, expects=expects)
 
     def _by_capacity(self, candidates: Sequence[Descriptor], place: Place) -> list[float]:
         return [found.capacity_kb_s or self._world.peers[found.peer].kb_s for found in candidates]
 
     def delay_s(self, path: Sequence[Peer]) -> float:
         """The round trip of a path."""
-        spots = [self.spot, *map(_spot, path)]
+        spots = [self.spot, *(peer.spot for peer in path)]
         return sum(map(rtt_s, spots, spots[1:]))
 
     def best_s(self) -> float:
         """About the shortest round trip of a path over peers that it knows: the best over those nearest to it."""
         peers = [self._world.peers[found.peer] for found in self._known]
-        peers.sort(key=lambda peer: rtt_s(self.spot, _spot(peer)))
+        peers.sort(key=lambda peer: rtt_s(self.spot, peer.spot))
         relays = peers[:NEAREST]
         exits = [peer for peer in peers if len(peer.descriptor.roles) == 2][:NEAREST]
         return min(
@@ -147,7 +172,7 @@ class Client:
         )
 
 
-def live(world: World, way: Way, clients: int, known: int, days: int, circuits: int) -> Outcome:
+def live(world: World, way: Way, clients: int, known: int, days: int, circuits: int, habits: Habits = USUAL) -> Outcome:
     """Let clients of one way live.
 
     Args:
@@ -157,9 +182,10 @@ def live(world: World, way: Way, clients: int, known: int, days: int, circuits: 
         known: peers that each knows.
         days: for how long.
         circuits: of each in a day.
+        habits: what differs in their choice by measurement.
     """
     outcome = Outcome(list(world.peers.values()), clients)
-    crowd = [Client(world, way, number, known) for number in range(clients)]
+    crowd = [Client(world, way, number, known, habits) for number in range(clients)]
     rng = random.Random(f"luck {world.seed}")
     for day, there in enumerate(world.days(days)):
         for number, client in enumerate(crowd):
@@ -175,7 +201,3 @@ def live(world: World, way: Way, clients: int, known: int, days: int, circuits: 
         if day % 10 == 9:
             say(f"  day {day + 1}")
     return outcome
-
-
-def _spot(peer: Peer) -> Spot:
-    return Spot(peer.where, peer.access_s)

@@ -6,35 +6,39 @@ import math
 import random
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.ids import PeerKey
 from peers.countries import Disc, distance_km
 from peers.descriptor import Descriptor, Role
+from peers.places import Place, read_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from peers.countries import Countries
+
 CITIES: Final = (
-    # latitude, longitude, share of peers: a network of home and rented machines, mostly in Europe and North America
-    (52.4, 4.9, 12),
-    (50.1, 8.7, 14),
-    (51.5, -0.1, 8),
-    (48.9, 2.4, 8),
-    (59.3, 18.1, 4),
-    (52.2, 21.0, 4),
-    (40.4, -3.7, 3),
-    (44.4, 26.1, 3),
-    (40.7, -74.0, 10),
-    (37.4, -122.1, 8),
-    (41.9, -87.6, 5),
-    (43.7, -79.4, 3),
-    (-23.5, -46.6, 3),
-    (1.4, 103.8, 4),
-    (35.7, 139.7, 4),
-    (19.1, 72.9, 3),
-    (-33.9, 151.2, 2),
-    (-26.2, 28.0, 2),
+    # latitude, longitude, share of peers, country: home and rented machines, mostly in Europe and North America
+    (52.4, 4.9, 12, "NL"),
+    (50.1, 8.7, 14, "DE"),
+    (51.5, -0.1, 8, "GB"),
+    (48.9, 2.4, 8, "FR"),
+    (59.3, 18.1, 4, "SE"),
+    (52.2, 21.0, 4, "PL"),
+    (40.4, -3.7, 3, "ES"),
+    (44.4, 26.1, 3, "RO"),
+    (40.7, -74.0, 10, "US"),
+    (37.4, -122.1, 8, "US"),
+    (41.9, -87.6, 5, "US"),
+    (43.7, -79.4, 3, "CA"),
+    (-23.5, -46.6, 3, "BR"),
+    (1.4, 103.8, 4, "SG"),
+    (35.7, 139.7, 4, "JP"),
+    (19.1, 72.9, 3, "IN"),
+    (-33.9, 151.2, 2, "AU"),
+    (-26.2, 28.0, 2, "ZA"),
 )
 """Guessed: no such network has been counted."""
 
@@ -58,6 +62,13 @@ LEAVES_PER_DAY: Final = 0.1
 FOREVER_PER_DAY: Final = 0.002
 """Part of the peers that is gone for good each day. Nobody comes in their place."""
 
+CHANGES_PER_DAY: Final = 0.1
+"""Part of the peers whose line becomes a busy one, or is what it was again, each day."""
+BUSY: Final = 0.25
+QUEUES_S: Final = (0.1, 0.3)
+"""A busy line adds so much to a round trip, and so many of those that change become busy. Without such changes, what
+was measured once would be worth most if it were kept for ever."""
+
 EXPIRY: Final = 1 << 40
 
 
@@ -73,30 +84,35 @@ class Kind(Enum):
     """An attacker with a fifth of that share of the peers, of the weakest kind, which claim to be the strongest."""
 
 
+class Spot(NamedTuple):
+    """Where somebody is, and behind what line.
+
+    Args:
+        where: a disc without radius.
+        country: where the database has it: that of the city, also for those around it who are beyond a border.
+        access_s: what the line adds to a round trip.
+    """
+
+    where: Disc
+    country: str
+    access_s: float
+
+
 @dataclass(slots=True)
 class Peer:
     """One peer.
 
     Args:
         descriptor: what it says of itself.
-        where: its place, a disc without radius.
-        access_s: what its line adds to a round trip.
+        spot: where it is, and behind what line.
         kb_s: what it carries.
         kind: whose it is.
     """
 
     descriptor: Descriptor
-    where: Disc
-    access_s: float
+    spot: Spot
     kb_s: float
     kind: Kind
-
-
-class Spot(NamedTuple):
-    """Where somebody is, and behind what line."""
-
-    where: Disc
-    access_s: float
 
 
 def rtt_s(one: Spot, other: Spot) -> float:
@@ -121,6 +137,13 @@ class World:
         kinds += [Kind.HONEST] * (count - len(kinds))
         self.peers = {peer.descriptor.peer: peer for peer in map(self._make, range(count), kinds)}
         self._add_strong(share)
+        self.countries = _countries()
+        self._usual = {name: peer.spot for name, peer in self.peers.items()}
+        self._places = {peer.descriptor.addresses[0][0]: Place(peer.spot.country) for peer in self.peers.values()}
+
+    def lookup(self, host: str) -> Place:
+        """Say where an address is. With `countries`, implements `peers.regions.Locator`."""
+        return self._places[host]
 
     def _add_strong(self, share: float) -> None:
         wanted = share / (1 - share) * sum(peer.kb_s for peer in self.peers.values())
@@ -130,11 +153,11 @@ class World:
 
     def spot(self, rng: random.Random) -> Spot:
         """Where somebody might be."""
-        latitude, longitude, _ = rng.choices(CITIES, [share for *_, share in CITIES])[0]
+        latitude, longitude, _, country = rng.choices(CITIES, [share for *_, share, _ in CITIES])[0]
         here = Disc(
             max(-89.0, min(89.0, rng.gauss(latitude, SPREAD_DEGREES))), rng.gauss(longitude, SPREAD_DEGREES), 0.0
         )
-        return Spot(here, rng.expovariate(1 / ACCESS_S))
+        return Spot(here, country, rng.expovariate(1 / ACCESS_S))
 
     def _make(self, number: int, kind: Kind) -> Peer:
         rng = self._rng
@@ -145,15 +168,22 @@ class World:
         if kind is Kind.LIAR:
             roles, kb_s = Role.RELAY | Role.EXIT, LEAST_KB_S
         claimed = int(MOST_KB_S) if kind is Kind.LIAR else 0
-        return Peer(_descriptor(number, roles, claimed, rng), *self.spot(rng), kb_s, kind)
+        return Peer(_descriptor(number, roles, claimed, rng), self.spot(rng), kb_s, kind)
 
     def days(self, count: int) -> Iterator[set[PeerKey]]:
-        """Who is there, day by day; the same in every call."""
+        """Who is there, day by day, and how their lines are; the same in every call."""
         rng = random.Random(f"days {self.seed}")
+        lines = random.Random(f"lines {self.seed}")
+        for peer, spot in self._usual.items():
+            self.peers[peer].spot = spot
         there = {peer: rng.random() < ONLINE for peer in self.peers}
         comes = LEAVES_PER_DAY * ONLINE / (1 - ONLINE)
         gone: set[PeerKey] = set()
         for _ in range(count):
+            for peer, spot in self._usual.items():
+                if lines.random() < CHANGES_PER_DAY:
+                    slower_s = lines.uniform(*QUEUES_S) if lines.random() < BUSY else 0.0
+                    self.peers[peer].spot = spot._replace(access_s=spot.access_s + slower_s)
             yield {peer for peer, is_there in there.items() if is_there}
             for peer, is_there in there.items():
                 if rng.random() < FOREVER_PER_DAY:
@@ -173,7 +203,12 @@ class World:
         return shares
 
 
+@cache
+def _countries() -> Countries:
+    return read_database().countries
+
+
 def _descriptor(number: int, roles: Role, claimed_kb_s: int, rng: random.Random) -> Descriptor:
     key = number.to_bytes(32)
-    host = f"{rng.randint(1, 223)}.{rng.randrange(256)}.0.1"
+    host = f"{rng.randint(1, 223)}.{rng.randrange(256)}.{number >> 8 & 255}.{number & 255}"
     return Descriptor(PeerKey(key), 1, EXPIRY, key, (key,), roles, ((host, 4433),), capacity_kb_s=claimed_kb_s)

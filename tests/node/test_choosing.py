@@ -234,7 +234,7 @@ async def test_a_path_explained(tmp_path: Folder) -> None:
     assert guard["chosen"]["peer_id"] == peer_id(path[0].peer)
     assert (guard["candidates"], second["candidates"], end["candidates"]) == (2, 4, 3)
     assert set(end["chosen"]["factors"]) == {"latency", "throughput", "reliability", "price"}
-    assert set(end["chosen"]["figures"]) == {"rtt_ms", "jitter_ms", "rate_kb_s", "failing", "tariff"}
+    assert set(end["chosen"]["figures"]) == {"rtt_ms", "expected_ms", "jitter_ms", "rate_kb_s", "failing", "tariff"}
     assert {rival["peer_id"] for rival in end["rivals"]} == {peer_id(NL2.peer), peer_id(DE.peer)}
     assert guard["chosen"]["chance"] is None
     assert sum(each["chance"] for each in (end["chosen"], *end["rivals"])) == pytest.approx(1, abs=1e-3)

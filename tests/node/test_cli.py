@@ -85,7 +85,14 @@ class Telling(Node):
             "weight": 1.5,
             "chance": 0.75,
             "confidence": 0.5,
-            "figures": {"rtt_ms": 10.0, "jitter_ms": 1.0, "rate_kb_s": 500, "failing": 0.06, "tariff": 1},
+            "figures": {
+                "rtt_ms": 10.0,
+                "expected_ms": 95.2,
+                "jitter_ms": 1.0,
+                "rate_kb_s": 500,
+                "failing": 0.06,
+                "tariff": 1,
+            },
             "factors": {"latency": 2.0, "throughput": 1.0, "reliability": 0.9, "price": 0.8},
         }
         circuits: list[dict[str, Any]] = self.route()["circuits"]
@@ -168,7 +175,7 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert answer("route", "--explain", "--home", tmp_path) == node.explain()
         text = call("route", "--explain", "--home", tmp_path).stdout
         assert "kept: the first guard that works; 2 fit here" in text
-        assert ">   1.50  75.0 %  2.00 (10 ms ± 1)   1.00 (500 KB/s)" in text
+        assert ">   1.50  75.0 %  2.00 (10 ms ± 1)   95 ms        1.00 (500 KB/s)" in text
         assert "0.90 (6 %)" in text
         assert "would not be chosen now" in text
         assert "\x1b" not in text

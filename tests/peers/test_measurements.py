@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from core.errors import Reason
 from core.ids import PeerKey
-from peers.averages import EVIDENCE_HALF_S
 from peers.descriptor import Role
-from peers.measurements import MAX_MEASURED, Kind, Measurements
+from peers.measurements import DELAY_HALF_S, MAX_MEASURED, Kind, Measurements
 from peers.scores import BELIEVED_KB_S, LEANS, USUAL_FAILING, USUAL_KB_S, Figures, weight, weights
 from tests.peers.build import plain
 
@@ -119,7 +118,7 @@ def test_delays_are_forgotten_without_use() -> None:
     for _ in range(30):
         known.answered([EXIT], 1.0, NOW)
     assert figures(known, EXIT).known
-    later = figures(known, EXIT, NOW + 10 * EVIDENCE_HALF_S)
+    later = figures(known, EXIT, NOW + 10 * DELAY_HALF_S)
     assert not later.known
     assert later.rtt_s < 0.1
 
