@@ -18,6 +18,7 @@ from node.settings import NetworkSettings, NodeSettings, PeersSettings, Settings
 from peers.descriptor import Role
 from peers.directory import Directory
 from peers.identity import peer_id
+from peers.nearness import from_nowhere
 from peers.networks import PUBLIC_NAME
 from tests.peers.build import host, plain
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+    from peers.nearness import SeenFrom
     from tunnel.path import Path
 
 RELAYS = [plain(number, Role.RELAY, (host(number),)) for number in range(1, 9)]
@@ -55,7 +57,9 @@ class Pool:
 class Rig:
     """A client that knows eight relays and three exits."""
 
-    def __init__(self, home: Folder, network: str = PUBLIC_NAME, **tunnel: Any) -> None:
+    def __init__(
+        self, home: Folder, network: str = PUBLIC_NAME, seen_from: SeenFrom = from_nowhere, **tunnel: Any
+    ) -> None:
         self.home = home
         self.directory = Directory()
         for found in (*RELAYS, NL, NL2, DE):
@@ -69,6 +73,7 @@ class Rig:
             lambda _: True,
             diversity=True,
             on_answer=lambda path, rtt_s: self.answers.append((path, rtt_s)),
+            seen_from=seen_from,
         )
         self.pool, self.links = Pool(), [object()]
         self.choosing.attach(cast("Any", self.links), cast("Any", self.pool))
@@ -238,6 +243,19 @@ async def test_a_path_explained(tmp_path: Folder) -> None:
     assert {rival["peer_id"] for rival in end["rivals"]} == {peer_id(NL2.peer), peer_id(DE.peer)}
     assert guard["chosen"]["chance"] is None
     assert sum(each["chance"] for each in (end["chosen"], *end["rivals"])) == pytest.approx(1, abs=1e-3)
+
+
+async def test_an_explanation_shows_what_distance_made_expect(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, seen_from=lambda before: {NL: 0.02, DE: 0.2}.get, mode="speed", hops=3)
+    path = rig.choosing.choose([], NL.peer)
+    guard, second, end = explanation(rig.choosing, path)
+    found = {each["peer_id"]: each for each in (end["chosen"], *end["rivals"])}
+    shown = [found[peer_id(each.peer)]["figures"] for each in (NL, NL2, DE)]
+    assert [(each["expected_ms"], each["rtt_ms"]) for each in shown] == [(20.0, 20.0), (None, 50.0), (200.0, 200.0)]
+    assert found[peer_id(DE.peer)]["factors"]["latency"] < 0.5 < 1.5 < end["chosen"]["factors"]["latency"]
+    assert guard["chosen"]["figures"]["expected_ms"] is second["chosen"]["figures"]["expected_ms"] is None
+    scores = {row["peer_id"]: row["score"] for row in peer_rows(rig.choosing)}
+    assert scores[peer_id(DE.peer)] < scores[peer_id(NL2.peer)] == 1 < scores[peer_id(NL.peer)]
 
 
 async def test_a_hop_that_is_not_known_any_more(tmp_path: Folder) -> None:

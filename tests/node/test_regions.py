@@ -185,3 +185,29 @@ async def test_without_the_database_a_warning_says_so_and_claims_are_only_claims
         assert watch.standing(replace(plain(1, Role.EXIT, (SWISS,)), region="ZA")) is Standing.CLAIMED
         assert watch.asn_of(GERMAN) is None
     assert caplog.text.count("regions are not checked") == 1
+
+
+async def test_distance_is_known_for_addresses_that_the_database_knows(tmp_path: Path) -> None:
+    def expected(watch: RegionWatch) -> list[float | None]:
+        expect = watch.seen_from([plain(1, Role.RELAY, (GERMAN,))])
+        return [expect(plain(2, Role.EXIT, (host,))) for host in (DUTCH, SOUTH_AFRICAN, "127.20.0.1")]
+
+    near, far, unknown = expected(RegionWatch(settings(), nobody))
+    assert near is not None
+    assert far is not None
+    assert near < 0.05 < 0.1 < far
+    assert unknown is None
+    assert expected(RegionWatch(settings(), nobody, lambda: read_database(tmp_path))) == [None] * 3
+
+
+async def test_who_meets_only_private_addresses_needs_no_database_for_distance() -> None:
+    times = []
+
+    def read() -> Database:
+        times.append(True)
+        return read_database()
+
+    watch = RegionWatch(settings("NL", "127.20.0.1"), nobody, read)
+    expect = watch.seen_from([plain(1, Role.RELAY, ("127.21.0.1",))])
+    assert expect(plain(2, Role.EXIT, ("127.22.0.1",))) is None
+    assert not times

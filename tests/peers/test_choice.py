@@ -17,6 +17,7 @@ from peers.descriptor import Role
 from peers.directory import Directory
 from peers.guards import PinnedHops
 from peers.measurements import Measurements
+from peers.nearness import from_nowhere
 from peers.path_draw import Place
 from peers.path_search import PathRules
 from peers.scores import LEANS
@@ -24,10 +25,11 @@ from tests.harness.chance import fit
 from tests.peers.build import NOW, host, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+    from peers.nearness import Expect, SeenFrom
 
 RELAYS = [plain(number, Role.RELAY, (host(number),)) for number in range(1, 8)]
 
@@ -51,6 +53,7 @@ class Client:
         mode: str = "balanced",
         hops: int = 3,
         max_tariff: int = 7,
+        seen_from: SeenFrom = from_nowhere,
     ) -> None:
         self.directory = Directory()
         for found in (*RELAYS, *exits):
@@ -58,7 +61,14 @@ class Client:
         rules = PathRules(hops, lambda _: True, regions=regions, excluded=excluded, max_tariff=max_tariff)
         self.measurements, self.pins = Measurements(), PinnedHops()
         self.choice = Choice(
-            self.directory, rules, LEANS[mode], switch_back, self.pins, self.measurements, random.Random(7)
+            self.directory,
+            rules,
+            LEANS[mode],
+            switch_back,
+            self.pins,
+            self.measurements,
+            random.Random(7),
+            seen_from=seen_from,
         )
 
     def end(
@@ -226,6 +236,61 @@ def test_speed_prefers_the_faster_exit_and_privacy_hardly(mode: str, low: float,
     turns = Counter(client.end() for _ in range(1500))
     assert fit([turns[NL], turns[DE]], [fast, slow])
     assert low < fast / (fast + slow) < high
+
+
+class Map:
+    """Says of each of the two exits in use here how far it is, and takes down from where that was asked."""
+
+    def __init__(self) -> None:
+        self.before: list[PeerKey] = []
+
+    def seen_from(self, before: Sequence[Descriptor]) -> Expect:
+        self.before = [found.peer for found in before]
+        return {NL: 0.02, DE: 0.3}.get
+
+
+@pytest.mark.parametrize(
+    ("mode", "low", "high"), [("speed", 0.8, 0.95), ("balanced", 0.65, 0.85), ("privacy", 0.5, 0.6)]
+)
+def test_before_anything_was_measured_the_nearer_exit_is_preferred(mode: str, low: float, high: float) -> None:
+    there = Map()
+    client = Client(NL, DE, mode=mode, seen_from=there.seen_from)
+    client.end()
+    near, far = client.choice.weighing(0.0)([NL, DE], Place.EXIT)
+    turns = Counter(client.end() for _ in range(1500))
+    assert fit([turns[NL], turns[DE]], [near, far])
+    assert low < near / (near + far) < high
+
+
+def test_what_was_measured_takes_the_place_of_distance() -> None:
+    client = Client(NL, DE, mode="speed", seen_from=Map().seen_from)
+    client.end()
+    measured(client, slow=NL)
+    near, far = client.choice.weighing(0.0)([NL, DE], Place.EXIT)
+    assert near < far / 2
+
+
+def test_distance_makes_nobody_a_guard() -> None:
+    found = replace(NL, roles=Role.RELAY), replace(DE, roles=Role.RELAY)
+    client = Client(seen_from=Map().seen_from)
+    assert client.choice.weighing(0.0)(found, Place.KEPT) == [1.0, 1.0]
+    assert client.choice.weighing(0.0).figures(NL, Place.KEPT).expected_rtt_s is None
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3, 4])
+def test_distance_counts_from_the_kept_hops_before_the_exit(hops: int) -> None:
+    there = Map()
+    client = Client(NL, DE, hops=hops, seen_from=there.seen_from)
+    client.end()
+    client.choice.weighing(0.0)
+    guards, seconds = client.pins.guards.peers, client.pins.seconds.peers
+    assert there.before == [[], [*guards[:1]], [*seconds], [*seconds]][hops - 1]
+    assert len(there.before) == [0, 1, 4, 4][hops - 1]
+
+
+def test_as_long_as_nobody_is_kept_distance_does_not_count() -> None:
+    weighing = Client(NL, DE, seen_from=Map().seen_from).choice.weighing(0.0)
+    assert weighing([NL, DE], Place.EXIT) == [1.0, 1.0]
 
 
 def test_nothing_measured_makes_anybody_a_guard() -> None:

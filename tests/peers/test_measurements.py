@@ -56,6 +56,18 @@ def test_nothing_is_known_of_a_new_peer() -> None:
     assert replace(again, failing=USUAL_FAILING) == Figures()
 
 
+def test_distance_is_what_to_expect_until_something_else_was_measured() -> None:
+    known, found = Measurements(), plain(int.from_bytes(EXIT), Role.EXIT, ())
+    assert known.figures(found, NOW, 0.2) == Figures(rtt_s=0.2, expected_rtt_s=0.2)
+    steps = [0.2]
+    for _ in range(16):
+        known.answered([EXIT], 0.02, NOW)
+        steps.append(known.figures(found, NOW, 0.2).rtt_s)
+    assert steps == sorted(steps, reverse=True)
+    assert steps[-1] < 0.06
+    assert known.figures(found, NOW + 20 * DELAY_HALF_S, 0.2).rtt_s == pytest.approx(0.2, abs=1e-3)
+
+
 def test_a_declared_capacity_is_believed_up_to_a_bound_until_another_was_shown() -> None:
     known = Measurements()
     declared = {kb_s: replace(plain(1, Role.RELAY, ()), capacity_kb_s=kb_s) for kb_s in (0, 300, 10**9)}
@@ -121,6 +133,18 @@ def test_delays_are_forgotten_without_use() -> None:
     later = figures(known, EXIT, NOW + 10 * DELAY_HALF_S)
     assert not later.known
     assert later.rtt_s < 0.1
+
+
+def test_what_yesterday_has_shown_counts_today_but_failures_are_soon_forgiven() -> None:
+    known = Measurements()
+    for _ in range(16):
+        known.answered([EXIT], 0.3, NOW)
+        known.build_failed([EXIT], -1, Reason.NEXT_HOP, NOW)
+    assert figures(known, EXIT).failing > 0.8
+    tomorrow = figures(known, EXIT, NOW + 86_400.0)
+    assert tomorrow.known
+    assert tomorrow.rtt_s > 0.2
+    assert tomorrow.failing == pytest.approx(USUAL_FAILING, abs=0.01)
 
 
 # -- rates
