@@ -39,6 +39,8 @@ class Average:
         Args:
             now: seconds of a clock that does not go back.
         """
+        if not self._evidence:
+            return 0.0
         return self._evidence * exp2(-max(0.0, now - self._at) / self.half_s)
 
     def confidence(self, now: float) -> float:

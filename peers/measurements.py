@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import InitVar, dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from core.errors import Reason
@@ -40,6 +41,9 @@ UNPROVEN_SHARE: Final = 0.25
 """When an exit says that the destination is at fault, it may be so."""
 
 
+_STRANGERS_REMEMBERED: Final = 1 << 10
+
+
 class Kind(Enum):
     """What may fail."""
 
@@ -55,6 +59,21 @@ USUAL_BY_KIND: Final = 1 - (1 - USUAL_FAILING) ** (1 / len(Kind))
 
 _EXITS_OWN: Final = frozenset({Reason.BUSY, Reason.NOT_ALLOWED, Reason.PROTOCOL, Reason.NO_PATH})
 _NOBODYS: Final = frozenset({Reason.DONE, Reason.LOCAL, Reason.CLOSED})
+
+
+def _usual_rtt_s(expected_rtt_s: float | None) -> float:
+    return USUAL_RTT_S if expected_rtt_s is None else expected_rtt_s
+
+
+@lru_cache(maxsize=_STRANGERS_REMEMBERED)
+def _of_a_stranger(rate_kb_s: int, tariff_step: int, expected_rtt_s: float | None) -> Figures:
+    """What to expect of a peer that was never used. Most are such, and many are alike."""
+    return Figures(
+        _usual_rtt_s(expected_rtt_s),
+        rate_kb_s=rate_kb_s,
+        tariff_step=tariff_step,
+        expected_rtt_s=expected_rtt_s,
+    )
 
 
 def _averages() -> dict[Kind, Average]:
@@ -143,13 +162,10 @@ class Measurements:
         """
         declared = min(found.capacity_kb_s or USUAL_KB_S, BELIEVED_KB_S)
         record = self._records.get(found.peer)
-        usual_rtt_s = USUAL_RTT_S if expected_rtt_s is None else expected_rtt_s
         if record is None:
-            return Figures(
-                usual_rtt_s, rate_kb_s=declared, tariff_step=found.tariff_step, expected_rtt_s=expected_rtt_s
-            )
+            return _of_a_stranger(declared, found.tariff_step, expected_rtt_s)
         return Figures(
-            rtt_s=record.rtt_s.blend(usual_rtt_s, now),
+            rtt_s=record.rtt_s.blend(_usual_rtt_s(expected_rtt_s), now),
             jitter_s=record.jitter_s.blend(USUAL_JITTER_S, now),
             rate_kb_s=record.rate_kb_s.blend(declared, now),
             failing=record.failing_in_all(now),

@@ -13,6 +13,7 @@ that it is near gains nothing. In all cases this is only the start, and what is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
@@ -63,14 +64,8 @@ class Nearness:
         origins = [found for peer in before if (found := self._country(peer))] if before else [self._own_country]
         if not any(origins):
             return nowhere
-        expected: dict[str, float | None] = {}
+        by_country = cache(partial(self._between, origins))
         lookup = self._places.lookup
-
-        def by_country(country: str) -> float | None:
-            try:
-                return expected[country]
-            except KeyError:
-                return expected.setdefault(country, self._between(origins, country))
 
         def expect(found: Descriptor) -> float | None:
             farthest = 0.0
