@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bench.report import say
-from bench.simulation.clients import USUAL, Habits, Way, live
+from bench.simulation.clients import USUAL, Habits, Origin, Way, live
 from bench.simulation.world import World
 from peers.scores import LEANS
 
@@ -37,7 +37,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=sorted(LEANS), default=USUAL.mode, help="of ours (default: %(default)s)")
     hours = "hours in which what ours knows of delays halves (default: %(default)g)"
     parser.add_argument("--half-life", type=float, default=USUAL.half_s / 3600, metavar="HOURS", help=hours)
-    parser.add_argument("--no-distance", action="store_true", help="ours does not look at distance")
+    origins = [origin.value for origin in Origin]
+    parser.add_argument(
+        "--distance-from", choices=origins, default=USUAL.origin.value, help="for ours (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of everything (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder for the plots")
 
@@ -46,7 +49,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """Run the simulation."""
     world = World(options.peers, options.attacker / 100, options.seed)
     outcomes: dict[str, Outcome] = {}
-    habits = Habits(options.mode, options.half_life * 3600, not options.no_distance)
+    habits = Habits(options.mode, options.half_life * 3600, Origin(options.distance_from))
     for way in [Way(name) for name in options.ways]:
         say(f"{way.value}: {options.clients} clients, {options.days} days …")
         outcomes[way.value] = live(world, way, options.clients, options.known, options.days, options.circuits, habits)
@@ -63,7 +66,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
         "circuits_a_day": options.circuits,
         "mode": options.mode,
         "half_life_h": options.half_life,
-        "by_distance": not options.no_distance,
+        "distance_from": options.distance_from,
         "attacker_percent": options.attacker,
         "attackers": world.attackers(),
         "ways": {name: outcome.summary() for name, outcome in outcomes.items()},

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.simulation.world import Peer, World
     from core.ids import PeerKey
     from peers.descriptor import Descriptor
+    from peers.nearness import Expect
     from peers.path_draw import Place, Weigh
 
 HOPS: Final = 3
@@ -50,6 +51,18 @@ class Way(Enum):
     CAPACITY = "capacity"
 
 
+class Origin(Enum):
+    """From where distance counts, in the choice by measurement."""
+
+    SECONDS = "seconds"
+    """From the kept second hops, as in nodes."""
+    GUARD = "guard"
+    """From the first guard."""
+    HOME = "home"
+    """From the client's own country."""
+    NOWHERE = "nowhere"
+
+
 @dataclass(frozen=True, slots=True)
 class Habits:
     """What may differ in the choice by measurement.
@@ -57,12 +70,12 @@ class Habits:
     Args:
         mode: what it leans on.
         half_s: time in which evidence of delays and rates halves.
-        by_distance: whether distance counts before anything was measured.
+        origin: from where distance counts before anything was measured.
     """
 
     mode: str = "balanced"
     half_s: float = DELAY_HALF_S
-    by_distance: bool = True
+    origin: Origin = Origin.SECONDS
 
 
 USUAL: Final = Habits()
@@ -90,7 +103,7 @@ class Client:
         self._rules = PathRules(HOPS, lambda _: True)
         self._pins, self._measured = PinnedHops(), Measurements(habits.half_s)
         self._habits = habits
-        self._nearness = Nearness(world, declared_region)
+        self._nearness = Nearness(world, declared_region, self.spot.country)
         self._known: list[Descriptor] = []
 
     def peers(self) -> Sequence[Descriptor]:
@@ -115,7 +128,7 @@ class Client:
                     self._pins,
                     FIRST_DAY * DAY_S + clock,
                     avoid,
-                    weigh=self._weigh(clock),
+                    weigh=self.weigh(clock),
                 )
             except CircuitError:
                 return None
@@ -130,6 +143,10 @@ class Client:
             avoid.add(names[dead])
         return None
 
+    def kept_seconds(self) -> list[Peer]:
+        """The second hops that it holds on to."""
+        return [self._world.peers[peer] for peer in self._pins.seconds.peers]
+
     def _learn(self, names: list[PeerKey], peers: list[Peer], clock: float, rng: random.Random) -> None:
         self._pins.tried(names, HOPS, False, FIRST_DAY * DAY_S + clock, True)
         self._measured.built(names, clock)
@@ -140,14 +157,20 @@ class Client:
             self._measured.answered(names, noise * all_s, clock)
         self._measured.carried(names, min(peer.kb_s * rng.uniform(*FREE) for peer in peers), clock)
 
-    def _weigh(self, clock: float) -> Weigh:
+    def weigh(self, clock: float) -> Weigh:
+        """How it weighs candidates at a time of its measurements."""
         if self._way is Way.EVEN:
             return evenly
         if self._way is Way.CAPACITY:
             return self._by_capacity
-        kept = [self._world.peers[peer].descriptor for peer in self._pins.seconds.peers]
-        expects = self._nearness.seen_from(kept) if self._habits.by_distance else nowhere
-        return Weighing(self._measured, LEANS[self._habits.mode], clock, expects=expects)
+        return Weighing(self._measured, LEANS[self._habits.mode], clock, expects=self._expects())
+
+    def _expects(self) -> Expect:
+        if self._habits.origin is Origin.HOME:
+            return self._nearness.seen_from(())
+        kept = {Origin.SECONDS: self._pins.seconds.peers, Origin.GUARD: self._pins.guards.peers[:1]}
+        before = [self._world.peers[peer].descriptor for peer in kept.get(self._habits.origin, ())]
+        return self._nearness.seen_from(before) if before else nowhere
 
     def _by_capacity(self, candidates: Sequence[Descriptor], place: Place) -> list[float]:
         return [found.capacity_kb_s or self._world.peers[found.peer].kb_s for found in candidates]

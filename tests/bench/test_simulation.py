@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import random
 from functools import lru_cache
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.simulation.clients import Client, Way, live
+from bench.simulation.clients import Client, Habits, Origin, Way, live
 from bench.simulation.outcome import CLASSES, HOSTILE, PLACES, Outcome
 from bench.simulation.plots import draw
-from bench.simulation.world import LEAST_KB_S, MOST_KB_S, ONLINE, Kind, World, rtt_s
+from bench.simulation.world import BUSY, CHANGES_PER_DAY, LEAST_KB_S, MOST_KB_S, ONLINE, QUEUES_S, Kind, World, rtt_s
 from peers.countries import distance_km
+from peers.descriptor import Role
+from peers.path_draw import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +114,46 @@ def test_who_claims_much_gains_nothing_where_it_is_measured() -> None:
     liars = {way: lived(way).circuits(Kind.LIAR, "exit") for way in Way}
     assert liars[Way.OURS] < 1.5 * liars[Way.EVEN]
     assert liars[Way.CAPACITY] > 3 * liars[Way.EVEN]
+
+
+@pytest.mark.parametrize(
+    ("mode", "least", "most"), [("speed", 0.05, 0.4), ("balanced", 0.03, 0.25), ("privacy", 0.004, 0.05)]
+)
+def test_exits_that_were_never_used_are_nearer_to_the_second_hops_where_distance_counts(
+    mode: str, least: float, most: float
+) -> None:
+    gains = []
+    for number in range(CLIENTS):
+        client = Client(world(0.0), Way.OURS, number, 256, Habits(mode))
+        client.wake(set(world(0.0).peers))
+        assert client.circuit(0, 0, random.Random(1)) is not None
+        exits = [found for found in client.peers() if found.roles & Role.EXIT]
+        seconds = client.kept_seconds()
+        legs = [fmean(rtt_s(hop.spot, world(0.0).peers[found.peer].spot) for hop in seconds) for found in exits]
+        weights = client.weigh(0.0)(exits, Place.EXIT)
+        gains.append(1 - fmean(legs, weights) / fmean(legs))
+    assert least < fmean(gains) < most
+
+
+def test_lines_become_busy_and_quiet_again_and_the_same_in_every_run() -> None:
+    def lines() -> list[list[float]]:
+        return [[peer.spot.access_s for peer in world().peers.values()] for _ in world().days(15)]
+
+    first = lines()
+    assert first == lines()
+    changed = [sum(a != b for a, b in itertools.pairwise(line)) for line in zip(*first, strict=True)]
+    assert 0 < fmean(changed) / 14 < CHANGES_PER_DAY
+    busy = [sum(access_s > QUEUES_S[0] for access_s in day) / len(day) for day in first]
+    assert busy[0] < busy[-1] < 2 * BUSY
+
+
+@pytest.mark.parametrize("origin", Origin)
+def test_from_where_distance_counts_makes_a_difference(origin: Origin) -> None:
+    client = Client(world(), Way.OURS, 0, 256, Habits(origin=origin))
+    client.wake(set(world().peers))
+    assert client.circuit(0, 0, random.Random(1)) is not None
+    weights = client.weigh(0.0)([found for found in client.peers() if found.roles & Role.EXIT], Place.EXIT)
+    assert (len(set(weights)) > 3) is (origin is not Origin.NOWHERE)
 
 
 def test_who_holds_more_is_met_more() -> None:
