@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from node.regions import RegionWatch
+from node.running import RunningNode
 from node.settings import NodeSettings, PeersSettings, Settings
 from peers.descriptor import Role
+from peers.path_draw import Place
 from peers.path_search import PathRules
 from peers.places import read_database
 from peers.regions import Standing
@@ -211,3 +215,13 @@ async def test_who_meets_only_private_addresses_needs_no_database_for_distance()
     expect = watch.seen_from([plain(1, Role.RELAY, ("127.21.0.1",))])
     assert expect(plain(2, Role.EXIT, ("127.22.0.1",))) is None
     assert not times
+
+
+async def test_a_whole_node_looks_at_distance(tmp_path: Path) -> None:
+    node = RunningNode(settings(), tmp_path)
+    kept = plain(1, Role.RELAY, (GERMAN,))
+    node._peering.directory.insert(kept, None)
+    node._choosing.pins.pin_second(kept.peer, time.time(), random.Random(1))
+    weighing = node._choosing.choice.weighing(0.0)
+    near, far = (weighing.figures(plain(2, Role.EXIT, (host,)), Place.EXIT) for host in (DUTCH, SOUTH_AFRICAN))
+    assert near.rtt_s < 0.05 < 0.1 < far.rtt_s

@@ -272,7 +272,9 @@ def test_what_was_measured_takes_the_place_of_distance() -> None:
 
 def test_distance_makes_nobody_a_guard() -> None:
     found = replace(NL, roles=Role.RELAY), replace(DE, roles=Role.RELAY)
-    client = Client(seen_from=Map().seen_from)
+    client = Client(NL, DE, seen_from=Map().seen_from)
+    client.end()
+    assert client.choice.weighing(0.0).figures(NL, Place.EXIT).expected_rtt_s == 0.02
     assert client.choice.weighing(0.0)(found, Place.KEPT) == [1.0, 1.0]
     assert client.choice.weighing(0.0).figures(NL, Place.KEPT).expected_rtt_s is None
 
