@@ -61,6 +61,7 @@ SANS_IO: Final = (
     "peers/eligible.py",
     "peers/observed.py",
     "peers/averages.py",
+    "peers/nearness.py",
     "peers/scores.py",
     "peers/measurements.py",
     "peers/region_order.py",

@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, default=60, help="days (default: %(default)s)")
     parser.add_argument("--circuits", type=int, default=6, help="circuits of a client in a day (default: %(default)s)")
     parser.add_argument("--attacker", type=float, default=5.0, help="percent that each attacker holds (default: 5)")
+    parser.add_argument("--in-middle", action="store_true", help="one attacker's many small peers stand in the middle")
     names = [way.value for way in Way]
     parser.add_argument("--ways", nargs="+", choices=names, default=names, help="which of the ways (default: all)")
     parser.add_argument("--mode", choices=sorted(LEANS), default=USUAL.mode, help="of ours (default: %(default)s)")
@@ -47,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     """Run the simulation."""
-    world = World(options.peers, options.attacker / 100, options.seed)
+    world = World(options.peers, options.attacker / 100, options.seed, in_middle=options.in_middle)
     outcomes: dict[str, Outcome] = {}
     habits = Habits(options.mode, options.half_life * 3600, Origin(options.distance_from))
     for way in [Way(name) for name in options.ways]:
@@ -68,6 +69,7 @@ def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
         "half_life_h": options.half_life,
         "distance_from": options.distance_from,
         "attacker_percent": options.attacker,
+        "in_middle": options.in_middle,
         "attackers": world.attackers(),
         "ways": {name: outcome.summary() for name, outcome in outcomes.items()},
     }

@@ -115,6 +115,10 @@ class Peer:
     kind: Kind
 
 
+MIDDLE: Final = Spot(Disc(50.1, 8.7, 0.0), "DE", 0.0)
+"""Where most peers are near: who wants to be preferred by distance would stand there."""
+
+
 def rtt_s(one: Spot, other: Spot) -> float:
     """The round trip between two spots."""
     return 2 * DETOUR * distance_km(one.where, other.where) / KM_PER_S + one.access_s + other.access_s
@@ -127,10 +131,12 @@ class World:
         count: how many peers.
         share: what each attacker holds, from 0 to 1.
         seed: of chance.
+        in_middle: whether all the many small peers of an attacker stand at one place in the middle.
     """
 
-    def __init__(self, count: int, share: float, seed: int) -> None:
+    def __init__(self, count: int, share: float, seed: int, *, in_middle: bool = False) -> None:
         self.seed = seed
+        self._in_middle = in_middle
         self._rng = random.Random(f"world {seed}")
         self._count = count
         kinds = [Kind.MANY] * round(share * count) + [Kind.LIAR] * round(share * count / 5)
@@ -168,7 +174,10 @@ class World:
         if kind is Kind.LIAR:
             roles, kb_s = Role.RELAY | Role.EXIT, LEAST_KB_S
         claimed = int(MOST_KB_S) if kind is Kind.LIAR else 0
-        return Peer(_descriptor(number, roles, claimed, rng), self.spot(rng), kb_s, kind)
+        descriptor, spot = _descriptor(number, roles, claimed, rng), self.spot(rng)
+        if kind is Kind.MANY and self._in_middle:
+            spot = MIDDLE._replace(access_s=spot.access_s)
+        return Peer(descriptor, spot, kb_s, kind)
 
     def days(self, count: int) -> Iterator[set[PeerKey]]:
         """Who is there, day by day, and how their lines are; the same in every call."""

@@ -45,6 +45,14 @@ def test_attackers_hold_what_they_shall() -> None:
     assert held["liars"]["capacity"] < 0.5
 
 
+def test_an_attacker_who_wants_to_be_near_stands_in_the_middle() -> None:
+    places = [
+        {(peer.spot.country, peer.spot.where) for peer in found.peers.values() if peer.kind is Kind.MANY}
+        for found in (World(400, 0.05, 1), World(400, 0.05, 1, in_middle=True))
+    ]
+    assert [len(each) for each in places] == [20, 1]
+
+
 def test_a_world_without_attackers() -> None:
     assert {peer.kind for peer in world(0.0).peers.values()} == {Kind.HONEST}
     outcome = lived(Way.OURS, 0.0)
