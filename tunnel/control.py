@@ -47,6 +47,7 @@ WANT_DESCRIPTOR: Final = 16
 DESCRIPTOR: Final = 17
 MAX_DESCRIPTOR: Final = 996
 MAX_PROOF: Final = 32
+MARK_BYTES: Final = 16
 VERSION: Final = 1
 
 _HELLO: Final = struct.Struct(">HB")
@@ -126,6 +127,7 @@ class ControlMachine:
         entropy: returns as many random bytes as asked for.
         tell: what to tell whoever asks with a proof (at most 32 bytes), at most 996 bytes; None for nothing.
         preshared: the network's preshared key, 32 bytes.
+        is_new: whether an initiation with this mark (16 bytes) has not come to this node before.
     """
 
     def __init__(
@@ -135,12 +137,14 @@ class ControlMachine:
         entropy: Entropy,
         tell: Callable[[bytes], bytes | None],
         preshared: bytes = NO_PSK,
+        is_new: Callable[[bytes], bool] = lambda mark: True,
     ) -> None:
         self._static = static
         self._local_index = local_index
         self._entropy = entropy
         self._tell = tell
         self._preshared = preshared
+        self._is_new = is_new
         self._initiator: Initiator | None = None
         self._peer_static = b""
         self._told = False
@@ -228,6 +232,9 @@ class ControlMachine:
             raise DecodeError("control", "out of order")
         responder = Responder(LINK_IDENTIFIER, self._static, self._entropy, self._preshared)
         received = responder.consume_initiation(record)
+        # The hash covers all but mac1 and mac2, which follow from the rest.
+        if not self._is_new(received.state.hash[:MARK_BYTES]):
+            raise DecodeError("control", "initiation repeated")
         response, keys = received.create_response(self._local_index)
         self._enter(State.RESPONDED)
         self._peer_static = received.static

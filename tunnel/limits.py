@@ -98,6 +98,8 @@ QUEUE_STEP: Final = 512 * 1024
 """What is queued is counted anew after so many bytes."""
 
 MAX_LINKS: Final = 2048
+MAX_INITIATIONS: Final = 1 << 14
+"""First messages of links' handshakes that are remembered, so that none is answered twice."""
 MAX_CIRCUITS_PER_LINK: Final = 1024
 MAX_CREATIONS_PER_LINK: Final = 64
 """Creations that a link may have under way at once."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from core.errors import DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.control import ControlMachine
-from tunnel.limits import DIAL_S, FIRST_DIAL_S, LINK_HANDSHAKE_S, NEIGHBOUR_S
+from tunnel.limits import DIAL_S, FIRST_DIAL_S, LINK_HANDSHAKE_S, MAX_INITIATIONS, NEIGHBOUR_S
 from tunnel.link import Link
+from tunnel.repeats import Repeats
 from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key
@@ -68,6 +69,7 @@ class Links:
         self._address_ok = address_ok
         self.preshared = preshared
         self._tell = tell
+        self._initiations = Repeats(MAX_INITIATIONS)
         self._by_peer: dict[PeerKey, Link] = {}
         self._dialling: dict[PeerKey, asyncio.Task[Link | LinkError]] = {}
         self._all: set[Link] = set()
@@ -82,7 +84,9 @@ class Links:
 
     def _machine(self) -> ControlMachine:
         static = self._link_key or private_key(secrets.token_bytes(32))
-        return ControlMachine(static, secrets.randbits(32), secrets.token_bytes, self._tell, self.preshared)
+        return ControlMachine(
+            static, secrets.randbits(32), secrets.token_bytes, self._tell, self.preshared, self._initiations.is_new
+        )
 
     def _accepted(self, connection: Connection) -> Link:
         link = Link(connection, self._machine(), self._events, self._closed, dialled=False)

@@ -25,6 +25,7 @@ from tunnel.control import (
     encode_circuit,
 )
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
+from tunnel.repeats import Repeats
 from tunnel.wireguard.constants import HOP_IDENTIFIER, LINK_IDENTIFIER, WIREGUARD_IDENTIFIER
 from tunnel.wireguard.handshake import Initiator, Responder, tai64n
 from tunnel.wireguard.primitives import private_key, public_bytes
@@ -57,6 +58,21 @@ class Two:
         assert isinstance(event, LinkUp)
         (event,) = self.near.receive(taken(self.far))
         assert isinstance(event, LinkUp)
+
+
+def test_an_initiation_is_answered_once() -> None:
+    """By all machines of a node together."""
+    two, seen = Two(), Repeats(8)
+    again, other = (ControlMachine(two.other_static, 3, two.entropy, told, is_new=seen.is_new) for _ in range(2))
+    two.far = ControlMachine(two.other_static, 2, two.entropy, told, is_new=seen.is_new)
+    message = two.initiate()
+    assert two.far.receive(message) == []
+    assert taken(two.far)
+    with pytest.raises(DecodeError, match="repeated"):
+        again.receive(message)
+    assert not again.outgoing
+    two.near = ControlMachine(two.static, 1, two.entropy, lambda _: None)
+    assert other.receive(two.initiate()) == [], "another one of the same peer, with the same time"
 
 
 def taken(machine: ControlMachine) -> bytes:
