@@ -27,6 +27,10 @@ VOUCHED_ENOUGH: Final = 64
 """Who knows so many peers that are vouched for makes no links to hear more voices: each shows its address to one."""
 
 
+MOST_RESTS: Final = 63
+"""Calls come once a second: peers that are gone and known for hours yet are not dialled all the time."""
+
+
 class Remote(Protocol):
     """What is needed of a connection."""
 
@@ -79,6 +83,8 @@ class Hearing:
         self._address_ok = address_ok
         self._needed = needed
         self._sources: dict[Neighbour, Voice | bytes] = {}
+        self._failures = 0
+        self._rests = 0
 
     def link_up(self, link: Neighbour) -> None:
         """Note where a neighbour is.
@@ -116,14 +122,23 @@ class Hearing:
     async def hear_others(self, links: Dialler) -> bool:
         """Make links to some relays in networks that were not heard, unless enough is vouched for.
 
+        Where nobody answers, the next calls do nothing: one after the first time, then twice as many each time.
+
         Returns:
             Whether a link was made.
         """
+        if self._rests:
+            self._rests -= 1
+            return False
         missing = VOICES_WANTED - self._directory.voices.linked
         if not self._needed or missing <= 0 or not self.knows_few(VOUCHED_ENOUGH):
             return False
-        made = await asyncio.gather(*map(links.to, self._strangers(missing)), return_exceptions=True)
-        return any(not isinstance(link, BaseException) for link in made)
+        strangers = self._strangers(missing)
+        outcomes = await asyncio.gather(*map(links.to, strangers), return_exceptions=True)
+        made = any(not isinstance(link, BaseException) for link in outcomes)
+        self._failures = self._failures + 1 if strangers and not made else 0
+        self._rests = min(2**self._failures - 1, MOST_RESTS)
+        return made
 
     def _strangers(self, count: int) -> list[Hop]:
         """Relays in networks that are not heard, each in another."""

@@ -57,6 +57,10 @@ class Neighbours:
         self._dead = dead
         self.dialled: list[int] = []
 
+    def alive(self) -> None:
+        """Let everybody answer from now on."""
+        self._dead = frozenset()
+
     async def to(self, hop: Hop) -> None:
         number = int.from_bytes(hop.peer)
         self.dialled.append(number)
@@ -92,9 +96,26 @@ async def test_so_many_are_heard_as_are_wanted_and_no_more() -> None:
 
 async def test_who_does_not_answer_is_made_up_for() -> None:
     hearing, neighbours = rig(RELAYS, dead=frozenset(range(1, 31, 2)))
-    for _ in range(20):
+    for _ in range(200):
         await hearing.hear_others(neighbours)
     assert len({number for number in neighbours.dialled if number % 2 == 0}) == VOICES_WANTED
+
+
+async def test_who_is_gone_is_dialled_ever_more_seldom() -> None:
+    hearing, neighbours = rig(RELAYS[:2], dead=frozenset({1, 2}))
+    dialled_at = []
+    for turn in range(200):
+        before = len(neighbours.dialled)
+        assert not await hearing.hear_others(neighbours)
+        if len(neighbours.dialled) > before:
+            dialled_at.append(turn)
+    assert dialled_at == [0, 2, 6, 14, 30, 62, 126, 190]
+    neighbours.alive()
+    while not await hearing.hear_others(neighbours):
+        assert len(neighbours.dialled) == 16
+    assert len(neighbours.dialled) == 18
+    assert not await hearing.hear_others(neighbours), "nobody is left to dial, and that is no failure"
+    assert not hearing._rests
 
 
 async def test_neighbours_in_one_network_are_not_dialled_twice() -> None:
