@@ -390,7 +390,7 @@ async def test_a_recorded_client_is_nobody(monkeypatch: pytest.MonkeyPatch) -> N
         await until(lambda: tap.closed, 10)
         assert set(scene.guard.links) == links
         assert scene.asked == asked
-        assert counted(scene.guard)["link: stream before the handshake"] + counted(scene.guard)[SEALED] == 1
+        assert counted(scene.guard)["control: initiation repeated"] == 1
 
 
 async def test_he_gets_no_further_with_a_client_of_his_own_behind_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
