@@ -198,13 +198,17 @@ class Case(NamedTuple):
     reason: Reason
 
 
+PATIENCE_S = 10.0
+"""Longer than a busy machine may let a test stand still."""
+
+
 async def refused(network: Network, client: Tunnel, path: Path) -> Case:
     """Create a circuit in vain; give the place and the reason. Nothing of it may stay anywhere."""
     link = await client.links.to(path[0])
     await turns()
     before = [len(one._owners) for node in network.nodes for one in node.links]
     creation = creation_for(path)
-    _, answer = await link.create(creation.message, Owner(), 2)
+    _, answer = await link.create(creation.message, Owner(), PATIENCE_S)
     with pytest.raises(CircuitError) as caught:
         creation.consume_answer(answer)
     await turns()
