@@ -170,6 +170,32 @@ async def test_a_descriptor_that_ran_out_while_the_machine_slept_is_renewed(
         assert node.descriptor.onion_keys == before.onion_keys
 
 
+async def jump(node: Node, clock: Clock, by_s: float) -> None:
+    """Set the clock, and wait for the next descriptor."""
+    published = node.peering.descriptor()
+    clock.set_on(by_s)
+    await until(lambda: node.peering.descriptor() != published)
+
+
+@pytest.mark.parametrize("days", [365, -365])
+async def test_a_clock_that_is_wrong_by_a_year_for_a_while_is_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """What is published is valid by each clock in turn, and the keys in it are in use."""
+    async with renewing(tmp_path, monkeypatch, 1000.0) as (node, clock):
+        before = node.descriptor
+        others = [signed(number, expiry=int(clock.time()) + DAY_S) for number in (1, 2)]
+        directory = node.peering.directory
+        directory.add(others[0], clock.time(), "link")
+        for by in (days, -days):
+            await jump(node, clock, by * DAY_S)
+            assert 0 < node.descriptor.expiry - clock.time() <= DESCRIPTOR_LIFE_S
+            assert node.descriptor.onion_keys == node.onion.publics
+            directory.purge(clock.time())
+        assert node.descriptor.sequence > before.sequence
+        assert directory.add(others[1], clock.time(), "link")
+
+
 async def test_a_descriptor_is_renewed_between_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peering_module, "RENEW_S", 0.05)
     async with renewing(tmp_path, monkeypatch, 1000.0) as (node, _):

@@ -74,6 +74,15 @@ def test_what_expired_meanwhile_is_left_out(tmp_path: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("days", [365, -365])
+def test_a_clock_that_is_wrong_by_a_year_costs_what_was_known_and_not_the_file(tmp_path: Path, days: int) -> None:
+    path = tmp_path / "peers"
+    save(path, known(1, 2))
+    assert load(path, Directory(), NOW + days * DAY_S) == 0
+    assert load(path, Directory(), NOW) == 2
+    assert [found.name for found in tmp_path.iterdir()] == ["peers"]
+
+
 @pytest.mark.parametrize("place", [0, 20, 60, -1])
 def test_a_changed_byte_sets_the_file_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture, place: int) -> None:
     path = tmp_path / "peers"
