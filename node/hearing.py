@@ -25,8 +25,6 @@ VOICES_WANTED: Final = 7
 with five, three are in 6 %. A client in the DHT meets eight anyway."""
 VOUCHED_ENOUGH: Final = 64
 """Who knows so many peers that are vouched for makes no links to hear more voices: each shows its address to one."""
-
-
 MOST_RESTS: Final = 63
 """Calls come once a second: peers that are gone and known for hours yet are not dialled all the time."""
 

@@ -1,6 +1,6 @@
 """The directory on disk, so that a node that starts again knows whom to ask.
 
-Written are the descriptors themselves, as their peers publish them, and of each whether two voices vouched for it: no
+Written are the descriptors themselves, as their peers publish them, and of each whether it was vouched for: no
 times, and not who brought them. The file is a first line, then for each descriptor one byte (1 if it was vouched for,
 else 0), its length (2 bytes, big-endian) and its bytes.
 
