@@ -24,6 +24,8 @@ class Reason(IntEnum):
     UNKNOWN_PEER = 12
     RESET = 13
     LOCAL = 14
+    LIMIT = 15
+    LEAVING = 16
 
     @property
     def word(self) -> str:
@@ -60,6 +62,8 @@ _SENTENCES: Final = {
     Reason.UNKNOWN_PEER: "A peer on the path does not know the next one.",
     Reason.RESET: "The destination reset the connection.",
     Reason.LOCAL: "The program on this machine closed the connection.",
+    Reason.LIMIT: "A peer on the path has shared as much as its operator allows.",
+    Reason.LEAVING: "A peer on the path is about to stop.",
 }
 
 

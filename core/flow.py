@@ -86,6 +86,11 @@ class Flow(Protocol):
 class IncomingFlow(Flow, Protocol):
     """A flow that a client asked this exit for. Answer with `accept` or `reset`."""
 
+    @property
+    def circuit(self) -> object:
+        """What stands for the circuit that carries the flow now, or did last: the same for all its flows, hashable,
+        weakly referenced. It says nothing about the client."""
+
     def accept(self) -> None:
         """Say that the destination is connected. Call `attach` as well, before or after."""
 
@@ -130,6 +135,10 @@ class DatagramFlow(Protocol):
 
 class IncomingDatagrams(DatagramFlow, Protocol):
     """A UDP association that a client asked this exit for. Answer with `accept` or `close`."""
+
+    @property
+    def circuit(self) -> object:
+        """As for `IncomingFlow`."""
 
     def accept(self) -> None:
         """Say that the association can be used."""

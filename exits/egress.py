@@ -24,6 +24,7 @@ from exits.outlet import EgressPump, FirstBytes
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from core.flow import IncomingDatagrams, IncomingFlow
     from exits.addresses import Address, AddressFilter
@@ -61,6 +62,7 @@ class Egress:
         source_address: local address to connect from, for destinations of its family.
         limits: how much at once.
         allow_special_names: see `parse_destination`.
+        admits: why no flow is taken now; None when one is.
 
     Raises:
         ConfigError: `source_address` is no IP address.
@@ -75,6 +77,7 @@ class Egress:
         source_address: str | None = None,
         limits: EgressLimits | None = None,
         allow_special_names: bool = False,
+        admits: Callable[[], Reason | None] = lambda: None,
     ) -> None:
         self._resolver = resolver
         self._filter = address_filter
@@ -82,6 +85,7 @@ class Egress:
         self._source = _read_source(source_address)
         self._limits = limits or EgressLimits()
         self._allow_special_names = allow_special_names
+        self._admits = admits
         self._tasks = Tasks()
         self._connecting: set[asyncio.Task[None]] = set()
         self._pumps: set[EgressPump] = set()
@@ -133,6 +137,8 @@ class Egress:
     def _check_limits(self) -> None:
         if self._stopped:
             raise FlowError(Reason.CLOSED)
+        if (refused := self._admits()) is not None:
+            raise FlowError(refused)
         if self.open_flows >= self._limits.flows or len(self._connecting) >= self._limits.connecting:
             raise FlowError(Reason.BUSY)
 

@@ -18,6 +18,8 @@ from exits.addresses import normalise
 from exits.names import parse_destination
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exits.addresses import Address, Network
 
 type Ports = tuple[tuple[int, int], ...]
@@ -105,9 +107,7 @@ class Policy:
         for number, line in enumerate(text.splitlines(), start=1):
             if words := line.partition("#")[0].split():
                 rules.append(_parse_rule(words, f"exit policy, line {number}"))
-        if len(rules) > MAX_RULES:
-            raise ConfigError("exit policy", f"more than {MAX_RULES} rules")
-        return cls(tuple(rules))
+        return cls(_limited(rules))
 
     @classmethod
     def preset(cls, name: str) -> Policy:
@@ -119,6 +119,14 @@ class Policy:
         if name not in PRESETS:
             raise ConfigError("exit policy", f"there is no preset of this name; choose from {', '.join(PRESETS)}")
         return cls.parse(PRESETS[name])
+
+    def after(self, first: Policy) -> Policy:
+        """Put other rules in front of these.
+
+        Raises:
+            ConfigError: together they are more than `MAX_RULES`.
+        """
+        return Policy(_limited((*first.rules, *self.rules)))
 
     def may_allow(self, name: str, port: int) -> bool:
         """Tell, before a name is resolved, whether any address of it could be allowed."""
@@ -177,6 +185,12 @@ class Policy:
             else:
                 ranges.append((start, following - 1))
         return tuple(ranges)
+
+
+def _limited(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    if len(rules) > MAX_RULES:
+        raise ConfigError("exit policy", f"more than {MAX_RULES} rules")
+    return tuple(rules)
 
 
 def _parse_rule(words: list[str], where: str) -> Rule:

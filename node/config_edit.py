@@ -135,7 +135,7 @@ def format_value(value: Any) -> str:
     """Write a value as TOML: a text, number, truth value or a list of them."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, int | float):
         return str(value)
     if isinstance(value, str):
         escaped = "".join(_escape(character) for character in value)

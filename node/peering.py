@@ -118,6 +118,7 @@ class Peering:
         self._settings = settings
         self.identity = identity
         self.roles = roles
+        self._offered = roles
         self.address: Address | None = None
         self._store = home / STORE_NAME
         self._onion = onion
@@ -223,7 +224,7 @@ class Peering:
             self._onion.publics,
             sequence=self._sequence,
             expiry=min([now + DESCRIPTOR_LIFE_S, *(hold.expiry for hold in via)]),
-            roles=self.roles,
+            roles=self._offered,
             addresses=(self.address,) if self.address else (),
             region=self._region,
             exit_policy=self._exit_policy,
@@ -238,6 +239,12 @@ class Peering:
             return
         self._found = address
         self._publish_anew()
+
+    def offer(self, roles: Role) -> None:
+        """Publish that this node does only so much for others now; part of `roles`, or nothing."""
+        if roles != self._offered:
+            self._offered = roles
+            self._publish_anew()
 
     def held_by(self, holds: tuple[Hold, ...]) -> None:
         """Publish who holds a link to this node, as long as nobody can dial it."""

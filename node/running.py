@@ -29,6 +29,7 @@ from node.reachability import Reachability
 from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.settings import join_endpoint, split_endpoint
+from node.sharing import Sharing
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
 from peers.addresses import format_address
@@ -80,7 +81,7 @@ class RunningNode:
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
         self._identity = Identity.load(home / KEYS_NAME) if self._role else None
         self._onion = _load_onion(home, self._identity) if self._identity else None
-        self._policy = Policy.preset(settings.exit.policy)
+        self._policy = Policy.preset(settings.exit.policy).after(Policy.parse("\n".join(settings.exit.rules)))
         self._regions = RegionWatch(settings, lambda peer: self._peering.directory.get(peer))
         self._peering = Peering(
             settings.peers,
@@ -118,6 +119,7 @@ class RunningNode:
         )
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
+        self._sharing = Sharing()
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -200,6 +202,7 @@ class RunningNode:
             held_by=peering.holders,
             helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
             holding=self._hold,
+            admits=self._sharing.refuses_circuit,
         )
 
     def _make_egress(self) -> Egress:
@@ -215,6 +218,7 @@ class RunningNode:
             policy=self._policy,
             source_address=chosen.egress_address or None,
             allow_special_names=bool(chosen.resolver),
+            admits=self._sharing.refuses_flow,
         )
 
     async def stop(self) -> None:

@@ -144,6 +144,22 @@ def _is_operator(text: str) -> bool:
     return text.isprintable() and len(text.encode("utf-8", "replace")) <= 32
 
 
+def _are_hours(texts: tuple[str, ...]) -> bool:
+    from exits.hours import Hours
+
+    return Hours.parse(texts) is not None
+
+
+def _are_rules(lines: tuple[str, ...]) -> bool:
+    from exits.policy import Policy
+
+    return Policy.parse("\n".join(lines)) is not None
+
+
+def _is_peer_id(text: str) -> bool:
+    return re.fullmatch("[1-9A-HJ-NP-Za-km-z]{40,64}", text) is not None
+
+
 def _is_short(text: str) -> bool:
     return len(text.encode("utf-8", "replace")) <= 255
 
@@ -172,8 +188,24 @@ _SWITCH: Final = Rule("true or false")
 _RESOLVER: Final = Rule(
     'the IP address and port of a name server, such as "9.9.9.9:53", or "" for the system\'s', _optional(_is_endpoint)
 )
+_NOTICE: Final = Rule('an IP address and a port of this machine, such as "0.0.0.0:80", or ""', _optional(_is_endpoint))
+_METRICS: Final = Rule(
+    'an IP address and a port of this machine, such as "127.0.0.1:9464", or ""', _optional(_is_endpoint)
+)
 _EGRESS: Final = Rule('an IP address of this machine, or ""', _optional(_is_ip))
 _POLICY: Final = Rule('one of "default" and "web"')
+_EXIT_RULES: Final = Rule('a list of rules, such as ["reject *.example.com:*"]', _are_rules)
+_CONTACT: Final = Rule("a text of at most 255 bytes", _is_short)
+_RATE: Final = Rule(
+    "a rate in Mbit/s, from 0.1 to 100000, or 0 for no limit", lambda value: value == 0 or 0.1 <= value <= 1e5
+)
+_VOLUME: Final = Rule(
+    "an amount in GB, from 0.001 to 1000000, or 0 for no limit", lambda value: value == 0 or 1e-3 <= value <= 1e6
+)
+_COUNT: Final = Rule("a number, 1 to 1000000, or 0 for no limit of its own", _between(0, 1_000_000))
+_HOURS: Final = Rule('a list of times, such as ["mon-fri 18:00-23:30", "22:00-06:00"]', _are_hours)
+_FRIENDS: Final = Rule('a list of peer ids, such as ["12D3Koo…"]', _each(_is_peer_id))
+_DRAIN: Final = Rule("a time in seconds, 0 to 3600", _between(0, 3600))
 _RULES: Final = Rule('a list of rules, such as ["example.org"]', _is_bypass)
 _PRESETS: Final = Rule('a list of presets, such as ["local"]', _is_preset)
 
@@ -236,6 +268,7 @@ class PeersSettings(_Section, frozen=True):
     bootstrap: Annotated[tuple[str, ...], _PEERS] = ()
     allow_addresses: Annotated[tuple[str, ...], _NETWORKS] = ()
     diversity: Annotated[bool, _SWITCH] = True
+    friends: Annotated[tuple[str, ...], _FRIENDS] = ()
     gossip: Annotated[bool, _SWITCH] = True
     dht: Annotated[bool, _SWITCH] = True
     dht_listen: Annotated[str, _DHT_LISTEN] = ""
@@ -253,6 +286,23 @@ class ExitSettings(_Section, frozen=True):
     resolver: Annotated[str, _RESOLVER] = ""
     egress_address: Annotated[str, _EGRESS] = ""
     policy: Annotated[Literal["default", "web"], _POLICY] = "default"
+    rules: Annotated[tuple[str, ...], _EXIT_RULES] = ()
+    notice: Annotated[str, _NOTICE] = ""
+    contact: Annotated[str, _CONTACT] = ""
+
+
+class SharingSettings(_Section, frozen=True):
+    """How much this node does for others, as relay and as exit together."""
+
+    up_mbit: Annotated[float, _RATE] = 0.0
+    down_mbit: Annotated[float, _RATE] = 0.0
+    monthly_gb: Annotated[float, _VOLUME] = 0.0
+    hours: Annotated[tuple[str, ...], _HOURS] = ()
+    circuits: Annotated[int, _COUNT] = 0
+    flows: Annotated[int, _COUNT] = 0
+    only_friends: Annotated[bool, _SWITCH] = False
+    drain_s: Annotated[int, _DRAIN] = 60
+    metrics: Annotated[str, _METRICS] = ""
 
 
 class BypassSettings(_Section, frozen=True):
@@ -277,6 +327,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tunnel: TunnelSettings = TunnelSettings()
     peers: PeersSettings = PeersSettings()
     exit: ExitSettings = ExitSettings()
+    sharing: SharingSettings = SharingSettings()
     bypass: BypassSettings = BypassSettings()
     control: ControlSettings = ControlSettings()
 

@@ -57,8 +57,8 @@ class Kind(Enum):
 
 USUAL_BY_KIND: Final = 1 - (1 - USUAL_FAILING) ** (1 / len(Kind))
 
-_EXITS_OWN: Final = frozenset({Reason.BUSY, Reason.NOT_ALLOWED, Reason.PROTOCOL, Reason.NO_PATH})
-_NOBODYS: Final = frozenset({Reason.DONE, Reason.LOCAL, Reason.CLOSED})
+_EXITS_OWN: Final = frozenset({Reason.BUSY, Reason.LIMIT, Reason.NOT_ALLOWED, Reason.PROTOCOL, Reason.NO_PATH})
+_NOBODYS: Final = frozenset({Reason.DONE, Reason.LOCAL, Reason.CLOSED, Reason.LEAVING})
 
 
 def _usual_rtt_s(expected_rtt_s: float | None) -> float:

@@ -160,6 +160,7 @@ class Relay:
         acceptor: who makes connections at the end of a circuit; None when this peer is no exit.
         memory: the node's.
         find: looks for a peer that is not known, for about a second.
+        admits: why no circuit that comes over a link is taken now; None when it is.
     """
 
     def __init__(
@@ -171,11 +172,13 @@ class Relay:
         acceptor: FlowAcceptor | None,
         memory: Memory,
         find: Callable[[PeerKey], Awaitable[None]],
+        admits: Callable[[Link], Reason | None],
     ) -> None:
         self._onions: dict[bytes, _Onion] = {}
         self._links = links
         self._locate = locate
         self._find = find
+        self._admits = admits
         self._relays = relays
         self._acceptor = acceptor
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
@@ -273,6 +276,8 @@ class Relay:
         next_link, next_number = None, 0
         if len(self._circuits.get(link, ())) >= MAX_CIRCUITS_PER_LINK or self._creating[link] > MAX_CREATIONS_PER_LINK:
             reason = Reason.BUSY
+        elif (refused := self._admits(link)) is not None:
+            reason = refused
         elif asked.slot.next_peer is not None:
             try:
                 next_link = await self._next(asked.slot.next_peer)

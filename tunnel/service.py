@@ -67,6 +67,7 @@ class TunnelParts:
         held_by: peers that hold a link to a peer, as that peer says.
         helps: whether a peer says that this node holds a link to it.
         holding: told of HOLD and HELD; raises DecodeError.
+        admits: why no circuit that comes over a link is taken now; None when it is.
     """
 
     address_ok: Callable[[str], bool]
@@ -91,6 +92,7 @@ class TunnelParts:
     held_by: Callable[[PeerKey], Collection[PeerKey]] = lambda peer: ()
     helps: Callable[[PeerKey], bool] = lambda peer: False
     holding: Callable[[Link, Kind, bytes], None] = lambda link, kind, body: None
+    admits: Callable[[Link], Reason | None] = lambda link: None
 
 
 class Tunnel:
@@ -116,7 +118,14 @@ class Tunnel:
         self.links.arrange = self.punch.meet
         self.memory = Memory()
         self.relay = Relay(
-            parts.onion_keys, self.links, parts.locate, parts.relays, parts.acceptor, self.memory, parts.find
+            parts.onion_keys,
+            self.links,
+            parts.locate,
+            parts.relays,
+            parts.acceptor,
+            self.memory,
+            parts.find,
+            parts.admits,
         )
         self.pool = CircuitPool(self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness)
 

@@ -158,6 +158,11 @@ class ExitFlow(FlowEnd):
         self.secret = self._proven = terminal.resume_key.secret(flow_id)
         self.epoch = 0
 
+    @property
+    def circuit(self) -> object:
+        """As `core.flow.IncomingFlow` says."""
+        return self._terminal
+
     def accept(self) -> None:
         if not self._accepted and self._reason is None:
             self._accepted = True
@@ -271,6 +276,11 @@ class CircuitFrames:
 
 class ExitDatagrams(Datagrams[ExitFlow]):
     """A UDP association as the exit holds it: a `core.flow.IncomingDatagrams`."""
+
+    @property
+    def circuit(self) -> object:
+        """As `core.flow.IncomingFlow` says."""
+        return self.flow.circuit
 
     def accept(self) -> None:
         self.flow.accept()

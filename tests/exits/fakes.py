@@ -36,9 +36,13 @@ class FakeFlow:
 
     It asserts what a real flow relies on: one `attach`, one `finish`, no more credit returned than was used, and no
     writing after `write` returned False.
+
+    Args:
+        circuit: what stands for the circuit that carries it; None for one of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, circuit: object = None) -> None:
+        self.circuit = self if circuit is None else circuit
         self.accepted = asyncio.Event()
         self.closed: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self.received = bytearray()

@@ -93,8 +93,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ),
         (
             "[node]\n\n[tunel]\nhops = 3\n",
-            "config.toml, line 3: tunel is not one of the sections node, network, proxy, tunnel, peers, exit, bypass, "
-            "control.",
+            "config.toml, line 3: tunel is not one of the sections node, network, proxy, tunnel, peers, exit, sharing, "
+            "bypass, control.",
         ),
         ("hops = 3\n", "config.toml, line 1: hops is not one of the sections"),
         ('[tunnel]\nhops = "3"\n', "config.toml, line 2: tunnel.hops must be a number of hops, 1 to 5, or 0"),

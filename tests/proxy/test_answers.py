@@ -29,6 +29,8 @@ FAILURES = [reason for reason in Reason if reason is not Reason.DONE]
         (Reason.UNKNOWN_PEER, 1, 503),
         (Reason.RESET, 1, 502),
         (Reason.LOCAL, 1, 502),
+        (Reason.LIMIT, 1, 503),
+        (Reason.LEAVING, 1, 503),
     ],
 )
 def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -> None:
@@ -40,7 +42,7 @@ def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -
 
 
 def test_no_reason_is_forgotten() -> None:
-    assert len(FAILURES) == 14
+    assert len(FAILURES) == 16
     for reason in FAILURES:
         assert socks_refusal(reason)[1] != 0
         assert parsed(http_refusal(reason))[0].status_code >= 400
