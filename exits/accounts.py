@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from exits.scans import Trail
 from tunnel.rate import Rate
 
 if TYPE_CHECKING:
@@ -19,12 +20,16 @@ class Account:
         now: loop time.
 
     Attributes:
+        attempts: permits for flows.
+        trail: what it has tried.
         silent: permits for destinations of UDP that have not answered.
     """
 
-    __slots__ = ("__weakref__", "silent")
+    __slots__ = ("__weakref__", "attempts", "silent", "trail")
 
     def __init__(self, limits: EgressLimits, now: float) -> None:
+        self.attempts = Rate(limits.attempts, limits.attempts_per_s, now)
+        self.trail = Trail(limits.scans)
         self.silent = Rate(limits.datagrams.unanswered, limits.datagrams.unanswered_per_s, now)
 
 

@@ -15,9 +15,10 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Final
 
 from core.errors import FlowError, Reason
+from exits.descriptors import check_reserve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from core.tasks import Tasks
     from exits.addresses import Address
@@ -43,6 +44,7 @@ _TELLING: Final = (
     Reason.TIMED_OUT,
     Reason.HOST_UNREACHABLE,
     Reason.NETWORK_UNREACHABLE,
+    Reason.NOT_ALLOWED,
 )
 """Which reason tells the client most if several addresses failed, first to last."""
 
@@ -60,7 +62,14 @@ def reason_for(error: OSError) -> Reason:
     return _REASONS.get(error.errno or 0, Reason.HOST_UNREACHABLE)
 
 
-async def dial(addresses: Sequence[Address], port: int, source: Address | None, tasks: Tasks) -> socket.socket:
+async def dial(
+    addresses: Sequence[Address],
+    port: int,
+    source: Address | None,
+    tasks: Tasks,
+    *,
+    allowed: Callable[[Address], bool] = lambda _: True,
+) -> socket.socket:
     """Connect to whichever address answers first. Attempts start one after the other, `STAGGER_S` apart.
 
     Cancelling ends all attempts; no socket stays open but the one returned.
@@ -70,6 +79,7 @@ async def dial(addresses: Sequence[Address], port: int, source: Address | None, 
         port: 1 to 65535.
         source: local address to connect from, for destinations of its family.
         tasks: keeper of the attempts.
+        allowed: asked for each address at the moment of trying it.
 
     Returns:
         A connected, non-blocking TCP socket that sends small pieces at once.
@@ -78,14 +88,14 @@ async def dial(addresses: Sequence[Address], port: int, source: Address | None, 
         FlowError: with the most telling reason, when every address failed.
     """
     if len(addresses) == 1:
-        return _winner([await _attempt(addresses[0], port, source)])
+        return _winner([await _attempt(addresses[0], port, source, allowed)])
     waiting = deque(addresses)
     running: set[asyncio.Task[socket.socket | Reason]] = set()
     failed: list[socket.socket | Reason] = []
     try:
         while waiting or running:
             if waiting:
-                running.add(tasks.spawn(_attempt(waiting.popleft(), port, source), "connection attempt"))
+                running.add(tasks.spawn(_attempt(waiting.popleft(), port, source, allowed), "connection attempt"))
             done, _ = await asyncio.wait(
                 running, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -102,8 +112,12 @@ async def dial(addresses: Sequence[Address], port: int, source: Address | None, 
             task.add_done_callback(_close_loser)
 
 
-async def _attempt(address: Address, port: int, source: Address | None) -> socket.socket | Reason:
+async def _attempt(
+    address: Address, port: int, source: Address | None, allowed: Callable[[Address], bool]
+) -> socket.socket | Reason:
     """Connect to one address; a failure is returned, since another address may do better."""
+    if not allowed(address):
+        return Reason.NOT_ALLOWED
     try:
         sock = _open_socket(address, source)
     except OSError as error:
@@ -147,6 +161,7 @@ def _open_socket(address: Address, source: Address | None) -> socket.socket:
     """
     sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
     try:
+        check_reserve(sock)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source is not None and source.version == address.version:

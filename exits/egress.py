@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections import Counter
 from functools import partial
 from ipaddress import ip_address
@@ -18,12 +19,15 @@ from core.errors import ConfigError, FlowError, Reason
 from core.tasks import Tasks
 from exits.accounts import Accounts
 from exits.addresses import normalise
+from exits.destinations import Attempt, Destinations
 from exits.dial import dial, interleave, reason_for
 from exits.limits import EgressLimits
 from exits.names import parse_destination
 from exits.outlet import EgressPump, FirstBytes
+from exits.scans import KEY_BYTES
 from exits.shares import Shares
 from exits.udp import Association
+from tunnel.rate import Rate
 
 if TYPE_CHECKING:
     import socket
@@ -32,11 +36,15 @@ if TYPE_CHECKING:
     from core.flow import IncomingDatagrams, IncomingFlow
     from exits.accounts import Account
     from exits.addresses import Address, AddressFilter
+    from exits.destinations import Place
     from exits.policy import Policy
     from exits.resolver import Resolver
 
 _STOP_LIMIT_S: Final = 2.0
 """How long `Egress.stop` waits for aborted connections to be gone, in seconds."""
+
+_WATCH_S: Final = 30.0
+"""Between two looks for idle connections, in seconds, or a quarter of the time limits, if that is less."""
 
 
 class Egress:
@@ -76,10 +84,17 @@ class Egress:
         self._allow_special_names = allow_special_names
         self._admits = admits
         self._passes = passes
+        self._clock = asyncio.get_running_loop().time
         self._accounts = Accounts(self._limits)
+        self._attempts = Rate(self._limits.all_attempts, self._limits.all_attempts_per_s, self._clock())
+        self._watch_s = min(_WATCH_S, self._limits.idle_s / 4, self._limits.half_closed_s / 4)
+        self._watch: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self._connecting: set[asyncio.Task[None]] = set()
-        self._pumps: set[EgressPump] = set()
+        self._destinations = Destinations(self._limits.destination, self._limits.scans, secrets.token_bytes(KEY_BYTES))
+        self._connecting: dict[asyncio.Task[None], Account] = {}
+        self._connecting_shares = Shares(self._limits.connecting)
+        self._pumps: dict[EgressPump, tuple[Account, Place]] = {}
+        self._flow_shares = Shares(self._limits.flows)
         self._associations: dict[Association, Account] = {}
         self._association_shares = Shares(self._limits.datagrams.associations)
         self._all_gone = asyncio.Event()
@@ -99,14 +114,19 @@ class Egress:
             host: what the client sent, unchecked.
             port: what the client sent, unchecked.
         """
+        now = self._clock()
+        account = self._accounts.of(flow.circuit, now)
         try:
-            self._check_limits()
+            self._check_open()
+            self._check_room(account, now)
             destination = self.check_request(host, port)
         except FlowError as error:
             self._refuse(flow, error.reason)
             return
-        task = self._tasks.spawn(self._serve(flow, destination, port), "egress")
-        self._connecting.add(task)
+        task = self._tasks.spawn(self._serve(flow, account, destination, port), "egress")
+        self._connecting[task] = account
+        self._connecting_shares.take(account)
+        self._flow_shares.take(account)
         task.add_done_callback(partial(self._served, flow))
 
     @property
@@ -120,7 +140,7 @@ class Egress:
         Args:
             flow: an association that nobody is attached to.
         """
-        account = self._accounts.of(flow.circuit, asyncio.get_running_loop().time())
+        account = self._accounts.of(flow.circuit, self._clock())
         try:
             self._check_open()
             if not self._association_shares.may_take(account):
@@ -152,6 +172,8 @@ class Egress:
     async def stop(self) -> None:
         """Refuse new flows, reset those that run, and wait until their sockets are closed."""
         self._stopped = True
+        if self._watch is not None:
+            self._watch.cancel()
         await self._tasks.cancel()
         for association in list(self._associations):
             association.end(Reason.CLOSED)
@@ -170,9 +192,13 @@ class Egress:
         if (refused := self._admits()) is not None:
             raise FlowError(refused)
 
-    def _check_limits(self) -> None:
-        self._check_open()
-        if self.open_flows >= self._limits.flows or len(self._connecting) >= self._limits.connecting:
+    def _check_room(self, account: Account, now: float) -> None:
+        if not (
+            self._flow_shares.may_take(account)
+            and self._connecting_shares.may_take(account)
+            and account.attempts.take(now)
+            and self._attempts.take(now)
+        ):
             raise FlowError(Reason.BUSY)
 
     def check_request(self, host: str, port: int) -> Address | str:
@@ -201,18 +227,21 @@ class Egress:
         """See `exits.udp.Rules`."""
         return self._filter.allows(address, port) and self._policy.allows(address, port, name)
 
-    async def _serve(self, flow: IncomingFlow, destination: Address | str, port: int) -> None:
+    async def _serve(self, flow: IncomingFlow, account: Account, destination: Address | str, port: int) -> None:
         """Resolve, check, dial and join."""
+        attempt = Attempt(self._destinations, account, port, self._clock)
         try:
             async with asyncio.timeout(self._limits.setup_s):
                 addresses = await self.find(flow.circuit, destination, port)
-                sock = await dial(addresses, port, self._source, self._tasks)
+                sock = await dial(addresses, port, self._source, self._tasks, allowed=attempt.may_begin)
         except TimeoutError:
-            self._refuse(flow, Reason.TIMED_OUT)
+            self._refuse(flow, attempt.failed(Reason.TIMED_OUT))
         except FlowError as error:
-            self._refuse(flow, error.reason)
+            self._refuse(flow, attempt.failed(error.reason))
         else:
-            await self._join(flow, sock)
+            await self._join(flow, sock, account, attempt.won(sock))
+        finally:
+            attempt.end()
 
     async def find(self, circuit: object, destination: Address | str, port: int) -> list[Address]:
         """See `exits.udp.Rules`; a literal is checked already."""
@@ -221,11 +250,19 @@ class Egress:
         return self._choose(await self._resolver.resolve(destination), port, destination)
 
     def _served(self, flow: IncomingFlow, task: asyncio.Task[None]) -> None:
-        self._connecting.discard(task)
+        if (account := self._connected(task)) is not None:
+            self._flow_shares.give(account)
         if task.cancelled():
             self._refuse(flow, Reason.CLOSED)
         elif task.exception() is not None:  # a defect, which `Tasks` reports
             self._refuse(flow, Reason.HOST_UNREACHABLE)
+
+    def _connected(self, task: asyncio.Task[None] | None) -> Account | None:
+        """Give the place of a connection that is being made back; returns whose it was, None if it was before."""
+        account = None if task is None else self._connecting.pop(task, None)
+        if account is not None:
+            self._connecting_shares.give(account)
+        return account
 
     def _refuse(self, flow: IncomingFlow, reason: Reason) -> None:
         self.counters[reason.word] += 1
@@ -233,29 +270,42 @@ class Egress:
 
     # -- the connection
 
-    async def _join(self, flow: IncomingFlow, sock: socket.socket) -> None:
+    async def _join(self, flow: IncomingFlow, sock: socket.socket, account: Account, place: Place) -> None:
         """Make the connected socket and the flow one pump."""
         try:
             transport, first = await asyncio.get_running_loop().create_connection(FirstBytes, sock=sock)
         except BaseException:
+            place.leave()
             with contextlib.suppress(OSError):  # the event loop may have closed it already
                 sock.close()
             raise
-        if (task := asyncio.current_task()) is not None:
-            self._connecting.discard(task)
         if first.lost:
+            place.leave()
             self._refuse(flow, Reason.RESET)
             return
+        self._connected(asyncio.current_task())
         pump = EgressPump(flow, self._count, self._gone, self._limits.linger_s)
-        self._pumps.add(pump)
+        self._pumps[pump] = account, place
         flow.accept()
         pump.join(transport, bytes(first.data), first.eof)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(self._watch_s, self._check_idle)
+
+    def _check_idle(self) -> None:
+        now = self._clock()
+        for pump in list(self._pumps):
+            pump.check_idle(now, self._limits.idle_s, self._limits.half_closed_s)
+        self._watch = None
+        if self._pumps:
+            self._watch = asyncio.get_running_loop().call_later(self._watch_s, self._check_idle)
 
     def _count(self, reason: Reason, sent_bytes: int, received_bytes: int) -> None:
         self.counters[reason.word] += 1
 
     def _gone(self, pump: EgressPump) -> None:
-        self._pumps.discard(pump)
+        account, place = self._pumps.pop(pump)
+        self._flow_shares.give(account)
+        place.leave()
         if not self._pumps:
             self._all_gone.set()
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import termios
+from array import array
 from typing import TYPE_CHECKING
 
+from core.errors import Reason
 from core.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.errors import Reason
     from core.flow import Flow
 
 
@@ -65,6 +69,36 @@ class EgressPump(Pump):
         self._on_gone = on_gone
         self._linger_s = linger_s
         self._linger: asyncio.TimerHandle | None = None
+        self._client_finished = False
+        self._moved = -1
+        self._moved_at = 0.0
+
+    def check_idle(self, now: float, idle_s: float, half_closed_s: float) -> None:
+        """End the connection if no byte has moved for too long. Call this again and again.
+
+        Args:
+            now: loop time.
+            idle_s: how long is too long, in seconds, while both sides may send.
+            half_closed_s: the same once one side has finished.
+        """
+        moved = self.sent_bytes + self.received_bytes - self._unsent_bytes()
+        if moved != self._moved:
+            self._moved, self._moved_at = moved, now
+        elif now - self._moved_at >= (half_closed_s if self._finished or self._client_finished else idle_s):
+            self.end(Reason.TIMED_OUT)
+
+    def _unsent_bytes(self) -> int:
+        """What the destination has not taken out of the system's hands yet; it may take longer than the client."""
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        waiting = array("i", [0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, waiting)
+        return waiting[0]
+
+    def flow_eof(self) -> None:
+        self._client_finished = True
+        super().flow_eof()
 
     def end(self, reason: Reason) -> None:
         """Close both sides now."""
