@@ -18,6 +18,7 @@ from tunnel.rate import Rate
 
 if TYPE_CHECKING:
     import socket
+    from collections import Counter
     from collections.abc import Callable
 
     from exits.accounts import Account
@@ -56,12 +57,13 @@ class Destinations:
         limits: the exit's.
         scans: the exit's limits of searches.
         key: random bytes, see `Scans`.
+        counters: likewise.
     """
 
-    def __init__(self, limits: DestinationLimits, scans: ScanLimits, key: bytes) -> None:
+    def __init__(self, limits: DestinationLimits, scans: ScanLimits, key: bytes, counters: Counter[str]) -> None:
         self._limits = limits
         self._destinations: dict[bytes, Destination] = {}
-        self.scans = Scans(scans, key)
+        self.scans = Scans(scans, key, counters)
 
     def __len__(self) -> int:
         return len(self._destinations)

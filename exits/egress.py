@@ -84,13 +84,16 @@ class Egress:
         self._allow_special_names = allow_special_names
         self._admits = admits
         self._passes = passes
+        self.counters: Counter[str] = Counter()
         self._clock = asyncio.get_running_loop().time
         self._accounts = Accounts(self._limits)
         self._attempts = Rate(self._limits.all_attempts, self._limits.all_attempts_per_s, self._clock())
         self._watch_s = min(_WATCH_S, self._limits.idle_s / 4, self._limits.half_closed_s / 4)
         self._watch: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
-        self._destinations = Destinations(self._limits.destination, self._limits.scans, secrets.token_bytes(KEY_BYTES))
+        self._destinations = Destinations(
+            self._limits.destination, self._limits.scans, secrets.token_bytes(KEY_BYTES), self.counters
+        )
         self._connecting: dict[asyncio.Task[None], Account] = {}
         self._connecting_shares = Shares(self._limits.connecting)
         self._pumps: dict[EgressPump, tuple[Account, Place]] = {}
@@ -99,7 +102,6 @@ class Egress:
         self._association_shares = Shares(self._limits.datagrams.associations)
         self._all_gone = asyncio.Event()
         self._stopped = False
-        self.counters: Counter[str] = Counter()
 
     @property
     def open_flows(self) -> int:
@@ -128,6 +130,11 @@ class Egress:
         self._connecting_shares.take(account)
         self._flow_shares.take(account)
         task.add_done_callback(partial(self._served, flow))
+
+    @property
+    def circuits(self) -> int:
+        """Circuits of which something is counted."""
+        return len(self._accounts)
 
     @property
     def open_associations(self) -> int:

@@ -88,13 +88,13 @@ class EgressPump(Pump):
             self.end(Reason.TIMED_OUT)
 
     def _unsent_bytes(self) -> int:
-        """What the destination has not taken out of the system's hands yet; it may take longer than the client."""
+        """What still lies on this machine for the destination; that may move when nothing comes from the client."""
         if self._transport is None or self._transport.is_closing():
             return 0
         waiting = array("i", [0])
         with contextlib.suppress(OSError):
             fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, waiting)
-        return waiting[0]
+        return waiting[0] + len(self._held) + self._transport.get_write_buffer_size()
 
     def flow_eof(self) -> None:
         self._client_finished = True

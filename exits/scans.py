@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 KEY_BYTES: Final = 16
 _MARK_BYTES: Final = 8
 
-_SITE_BITS: Final = {4: 24, 6: 48}
-"""Prefix of what counts as one network: the smallest that is routed by itself (IPv4), a site (RFC 6177, section 2)."""
+_SITE_BYTES: Final = {4: 3, 6: 6}
+"""Bytes at the beginning of an address that name its network: the smallest that is routed by itself (IPv4), or a site
+(RFC 6177, section 2)."""
 
 
 class Probe(NamedTuple):
@@ -63,10 +64,8 @@ class _Failures:
 
     def count(self, now: float) -> int:
         """Tell how many there are."""
-        for mark, at in list(self._at.items()):
-            if now - at < self._window_s:
-                break
-            del self._at[mark]
+        while self._at and now - self._at[eldest := next(iter(self._at))] >= self._window_s:
+            del self._at[eldest]
         return len(self._at)
 
     def add(self, mark: bytes, now: float, closed_s: float) -> bool:
@@ -133,22 +132,19 @@ class Scans:
     Args:
         limits: the exit's.
         key: `KEY_BYTES` random bytes, the same as long as the exit runs.
-
-    Attributes:
-        found: how often a circuit or a network was closed.
+        counters: where it is counted as `search` that a circuit or a network was closed.
     """
 
-    def __init__(self, limits: ScanLimits, key: bytes) -> None:
+    def __init__(self, limits: ScanLimits, key: bytes, counters: Counter[str]) -> None:
         self._limits = limits
         self._key = key
         self._networks: dict[bytes, _Failures] = {}
-        self.found = 0
+        self._counters = counters
 
     def probe(self, address: Address, port: int) -> Probe:
         """Make of a destination what is remembered of it."""
-        number, bits = int(address), address.max_prefixlen - _SITE_BITS[address.version]
-        site = b"%d %x" % (address.version, number >> bits)
-        return Probe(self._hash(b"%x %d" % (number, port)), self._hash(site))
+        packed = address.packed
+        return Probe(self._hash(b"%b %d" % (packed, port)), self._hash(packed[: _SITE_BYTES[address.version]]))
 
     def _hash(self, data: bytes) -> bytes:
         return blake2b(data, digest_size=_MARK_BYTES, key=self._key).digest()
@@ -186,11 +182,11 @@ class Scans:
             return
         trail.failed_in(probe.network, now)
         if whole:
-            self.found += trail.failures.add(probe.mark, now, self._limits.closed_s)
+            self._counters["search"] += trail.failures.add(probe.mark, now, self._limits.closed_s)
         network = self._networks.pop(probe.network, None)
         if network is None:
             network = _Failures(self._limits.failed_in_network, self._limits.window_s)
         self._networks[probe.network] = network
-        self.found += network.add(probe.mark, now, self._limits.closed_s)
+        self._counters["search"] += network.add(probe.mark, now, self._limits.closed_s)
         if len(self._networks) > self._limits.networks:
             del self._networks[next(iter(self._networks))]

@@ -333,6 +333,8 @@ class RunningNode:
             "relay": tunnel.relay.counters,
             "holding": self._holding.counters,
         }
+        if self._egress is not None:
+            kept["egress"] = self._egress.counters
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
     def _address(self) -> str:

@@ -198,6 +198,10 @@ class Origin:
         self.clients: list[str] = []
         self.port = 0
 
+    @property
+    def open_connections(self) -> int:
+        return len(self._work)
+
     async def wait_clients(self, count: int) -> list[str]:
         """Wait until so many connections have come, and tell the addresses they came from."""
         while len(self.clients) < count:
