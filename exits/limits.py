@@ -49,8 +49,9 @@ class ScanLimits:
     """What counts as a search for hosts and ports, see `exits.scans`.
 
     Args:
-        failed: different destinations of one circuit that failed within `window_s`. So many may be tried at once as
-            well, less those that failed.
+        failed: different destinations of one circuit that failed within `window_s`.
+        trying: different destinations of one circuit that are being tried, and have not answered it yet: twice what
+            Chromium asks for at once on a page of 150 hosts.
         failed_in_network: different destinations of one network, over all circuits, likewise.
         window_s: for so long a failure counts.
         closed_s: for so long new destinations are refused.
@@ -59,6 +60,7 @@ class ScanLimits:
     """
 
     failed: int = 100
+    trying: int = 300
     failed_in_network: int = 32
     window_s: float = 60.0
     closed_s: float = 120.0

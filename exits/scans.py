@@ -59,20 +59,13 @@ class _Failures:
         self._at: dict[bytes, float] = {}
         self.closed_until = float("-inf")
 
-    def __contains__(self, mark: bytes) -> bool:
-        return mark in self._at
-
-    def count(self, now: float) -> int:
-        """Tell how many there are."""
-        while self._at and now - self._at[eldest := next(iter(self._at))] >= self._window_s:
-            del self._at[eldest]
-        return len(self._at)
-
     def add(self, mark: bytes, now: float, closed_s: float) -> bool:
         """Count a failure; returns whether this is a search from now on."""
         self._at.pop(mark, None)
         self._at[mark] = now
-        if self.count(now) < self._most:
+        while now - self._at[eldest := next(iter(self._at))] >= self._window_s:
+            del self._at[eldest]
+        if len(self._at) < self._most:
             return False
         self._at.clear()
         self.closed_until = now + closed_s
@@ -159,11 +152,9 @@ class Scans:
             return None
         if now < trail.failures.closed_until or self._is_closed(trail, probe.network, now):
             return Reason.NOT_ALLOWED
-        if probe.mark in trail.failures or probe.mark in trail.pending:
+        if probe.mark in trail.pending:
             return None
-        if trail.failures.count(now) + len(trail.pending) >= self._limits.failed:
-            return Reason.BUSY
-        return None
+        return Reason.BUSY if len(trail.pending) >= self._limits.trying else None
 
     def _is_closed(self, trail: Trail, network: bytes, now: float) -> bool:
         found = self._networks.get(network)

@@ -144,7 +144,7 @@ def test_who_does_not_wait_for_answers_tries_no_more() -> None:
             begun += 1
         else:
             assert watched.scans.refusal(trail, probe, watched.now) is Reason.BUSY
-    assert begun == LIMITS.failed
+    assert begun == LIMITS.trying
 
 
 def test_hours_of_browsing_are_no_search() -> None:
