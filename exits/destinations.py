@@ -148,8 +148,9 @@ class Attempt:
             What to `leave` when the connection is closed.
         """
         address = next(reversed(self._begun))
-        with contextlib.suppress(OSError):
-            address = ip_address(sock.getpeername()[0])
+        if len(self._begun) > 1:
+            with contextlib.suppress(OSError):
+                address = ip_address(sock.getpeername()[0])
         probe, place = self._begun.pop(address)
         self._account.trail.ended(probe)
         self._account.trail.learn(probe)
