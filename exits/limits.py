@@ -64,7 +64,7 @@ class ScanLimits:
     failed_in_network: int = 32
     window_s: float = 60.0
     closed_s: float = 120.0
-    known: int = 1024
+    known: int = 512
     networks: int = 4096
 
 

@@ -5,6 +5,9 @@ address-dependent: datagrams come in only from addresses that the client has sen
 let everybody send to a port of the operator's line, and the client pay for it; only programs that wait for strangers
 would gain by it. ICMP errors end nothing: whoever can forge them could end associations.
 
+An exit cannot be made to flood somebody with answers, since it sends from its own address alone. A client could turn
+answers against the exit's own line, so ports of services that answer with far more than they are asked are closed.
+
 Source: RFC 4787, sections 4.1 (REQ-1), 4.3 (REQ-5, REQ-6), 5 (REQ-8) and 10 (REQ-12).
 """
 
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
     from exits.addresses import Address
     from exits.limits import DatagramLimits
     from tunnel.rate import Rate
+
+AMPLIFIERS: Final = frozenset({17, 19, 69, 111, 161, 389, 520, 1900, 3702, 5353, 11211})
+"""Ports to which nothing is sent, whatever the policy: quote of the day, chargen, TFTP, portmap, SNMP, CLDAP, RIP,
+SSDP, WS-Discovery, mDNS, memcached. DNS and NTP stay open: they are used, and most servers answer with little.
+Source: US-CERT, alert TA14-017A (UDP-based amplification attacks)."""
 
 _READS: Final = 64
 """Datagrams read from a socket before others have their turn."""
@@ -178,6 +186,8 @@ class Association:
 
     def _look_up(self, destination: Destination, host: str, port: int) -> None:
         try:
+            if port in AMPLIFIERS:
+                raise FlowError(Reason.NOT_ALLOWED)
             found = self._rules.check_request(host, port)
         except FlowError as error:
             destination.refused = error.reason
@@ -193,21 +203,26 @@ class Association:
             task.add_done_callback(self._lookups.discard)
 
     async def _resolve(self, destination: Destination, name: str, port: int) -> None:
+        refused = Reason.HOST_UNREACHABLE  # unless it ends in a way that is known
+        addresses: list[Address] = []
         try:
             addresses = await self._rules.find(self._flow.circuit, name, port)
         except FlowError as error:
-            destination.refused = error.reason
-        else:
-            self._found(destination, addresses, port)
-        destination.checked_at = self._loop.time()
+            refused = error.reason
+        finally:
+            if not self._over:
+                destination.refused = None if addresses else refused
+                destination.checked_at = self._loop.time()
+                if addresses:
+                    self._found(destination, addresses, port)
+                self._send_waiting(destination)
+
+    def _send_waiting(self, destination: Destination) -> None:
         waiting, destination.waiting = destination.waiting, []
         for data in waiting:
             self._waiting -= 1
             self._waiting_bytes -= len(data)
-            if destination.where is not None:
-                self._send(destination, data)
-            else:
-                self._drop(destination.refused or Reason.NO_NAME)
+            self._send(destination, data)
 
     def _look_again(self, destination: Destination, host: str, port: int, data: Buffer, now: float) -> None:
         """Deal with a destination that is not known, refused, or has not been checked for a while."""
@@ -218,10 +233,8 @@ class Association:
         elif destination.refused is not None and now - destination.checked_at >= self._limits.refused_s:
             destination.refused, destination.checked_at = None, now
             self._look_up(destination, host, port)
-        if destination.where is not None:
+        if destination.where is not None or destination.refused is not None:
             self._send(destination, data)
-        elif destination.refused is not None:
-            self._drop(destination.refused)
         elif self._waiting >= self._limits.waiting or self._waiting_bytes + len(data) > self._limits.waiting_bytes:
             self._drop(Reason.BUSY)
         else:
@@ -271,7 +284,8 @@ class Association:
     # -- the sockets
 
     def _send(self, destination: Destination, data: Buffer) -> None:
-        if not self._passes(self._flow.circuit, len(data)):
+        """Send a datagram to a destination that is known, or drop it if that was refused."""
+        if destination.where is not None and not self._passes(self._flow.circuit, len(data)):
             self._drop(Reason.LIMIT)
             return
         while destination.where is not None:
@@ -284,6 +298,7 @@ class Association:
                     continue  # the last one stays, in case a route comes back
                 self._drop(_reason_for(error))
             return
+        self._drop(destination.refused or Reason.NOT_ALLOWED)
 
     def _open(self, version: int) -> socket.socket:
         """Open the socket of a family.

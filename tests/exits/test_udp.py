@@ -224,6 +224,23 @@ async def test_lookups_at_once_are_bounded_and_end_with_the_association(make_egr
     gc.collect()
 
 
+async def test_a_defect_of_the_resolver_refuses_the_destination(
+    make_egress: MakeEgress, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        async def resolve(self, name: str) -> list[Address]:
+            raise RuntimeError(name)
+
+    egress = make_egress(resolver=Broken())
+    flow = associate(egress)
+    flow.to(NAME, 9, b"x")
+    await until(lambda: drops(egress, Reason.HOST_UNREACHABLE) == 1)
+    flow.to(NAME, 9, b"x")
+    assert drops(egress, Reason.HOST_UNREACHABLE) == 2
+    await until(lambda: "RuntimeError" in caplog.text)
+    assert NAME not in caplog.text
+
+
 async def test_without_a_route_the_next_address_is_taken(
     make_egress: MakeEgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +302,17 @@ async def test_policy_and_ports(make_egress: MakeEgress) -> None:
         assert drops(egress, Reason.PROTOCOL) == 1
         flow.to("good.example.org", target.port, b"x")
         await flow.wait_received(1)
+
+
+async def test_ports_that_amplify_are_closed(make_egress: MakeEgress) -> None:
+    egress = make_egress()
+    flow = associate(egress)
+    for port in (19, 161, 1900, 11211):
+        flow.to("127.0.0.1", port, b"x")
+    assert drops(egress, Reason.NOT_ALLOWED) == 4
+    for port in (53, 123, 443):
+        flow.to("127.0.0.1", port, b"x")
+    assert drops(egress, Reason.NOT_ALLOWED) == 4
 
 
 async def test_a_destination_is_checked_again_after_a_while(make_egress: MakeEgress) -> None:

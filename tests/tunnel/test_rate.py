@@ -22,3 +22,13 @@ def test_never_more_than_the_burst_and_what_time_allows(burst: int, per_s: float
         now += gap
         taken += rate.take(now)
         assert taken <= burst + now * per_s + 1e-6
+
+
+def test_what_is_given_back_can_be_taken_again_but_never_more_than_fits() -> None:
+    rate = Rate(2, 0.0, 0.0)
+    assert [rate.take(0.0) for _ in range(3)] == [True, True, False]
+    rate.give_back()
+    assert [rate.take(0.0) for _ in range(2)] == [True, False]
+    for _ in range(5):
+        rate.give_back()
+    assert [rate.take(0.0) for _ in range(3)] == [True, True, False]
