@@ -145,6 +145,18 @@ def test_who_does_not_wait_for_answers_tries_no_more() -> None:
         else:
             assert watched.scans.refusal(trail, probe, watched.now) is Reason.BUSY
     assert begun == LIMITS.trying
+    assert watched.refusal(trail, far_apart(1)[0]) is None  # is being tried already
+
+
+def test_who_answers_in_the_end_did_not_fail() -> None:
+    watched = Watched()
+    trail = watched.trail()
+    for host in far_apart(LIMITS.failed - 1):
+        watched.ask(trail, host, answers=False)
+        watched.ask(trail, host, answers=True)
+    for host in far_apart(2 * LIMITS.failed)[LIMITS.failed :]:
+        assert watched.ask(trail, host, answers=False)
+    assert watched.counters["search"] == 1
 
 
 def test_hours_of_browsing_are_no_search() -> None:

@@ -126,6 +126,23 @@ async def test_only_who_was_sent_to_can_answer(make_egress: MakeEgress) -> None:
         await flow.wait_received(3)
 
 
+async def test_who_was_not_sent_to_for_a_while_cannot_answer_any_more(make_egress: MakeEgress) -> None:
+    egress = make_egress(limits=limited(idle_s=0.3))
+    async with Target() as target, await Target().start("127.22.0.9") as former:
+        flow = associate(egress)
+        flow.to("127.22.0.9", former.port, b"x")
+        await flow.wait_received(1)
+        own = former.received[0][1]
+
+        def keep_open() -> bool:
+            flow.to("127.0.0.1", target.port, b"x")
+            former.send(b"late", own)
+            return drops(egress, Reason.NOT_ALLOWED) > 0
+
+        await until(keep_open)
+        assert flow.reason is None
+
+
 async def test_what_is_too_large_to_travel_is_dropped(make_egress: MakeEgress) -> None:
     egress = make_egress()
     async with Target() as target:
@@ -218,8 +235,7 @@ async def test_lookups_at_once_are_bounded_and_end_with_the_association(make_egr
     await until(lambda: resolver.asked == 3)
     assert drops(egress, Reason.BUSY) == 2
     flow.client_close()
-    resolver.go_on.set()
-    await turns()
+    await until(lambda: not len(egress._tasks))
     assert egress.open_associations == 0
     gc.collect()
 
