@@ -10,6 +10,8 @@ from core.errors import Reason
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core.flow import Buffer, DatagramListener
     from exits.egress import Egress
 
@@ -111,6 +113,16 @@ class Target:
     async def wait_received(self, count: int) -> list[tuple[bytes, tuple[str, int]]]:
         await until(lambda: len(self.received) >= count, LIMIT_S)
         return self.received
+
+
+async def again(action: Callable[[], None], condition: Callable[[], object]) -> None:
+    """Do something again and again until a condition holds."""
+
+    def step() -> object:
+        action()
+        return condition()
+
+    await until(step, LIMIT_S)
 
 
 def associate(egress: Egress, circuit: object = None) -> FakeDatagrams:

@@ -17,7 +17,7 @@ from core.flow import MAX_DATAGRAM_BYTES
 from exits.addresses import AddressFilter
 from exits.limits import DatagramLimits, EgressLimits
 from exits.policy import Policy
-from tests.exits.datagrams import FakeDatagrams, Target, associate, refused
+from tests.exits.datagrams import FakeDatagrams, Target, again, associate, refused
 from tests.exits.fakes import FixedResolver
 from tests.exits.stage import NAME
 from tests.harness.waiting import turns, until
@@ -219,10 +219,7 @@ async def test_a_name_that_is_not_found_is_asked_again_after_a_while(make_egress
         await until(lambda: drops(egress, Reason.NO_NAME) == 1)
         flow.to(NAME, target.port, b"x")
         assert resolver.asked == 1
-        async with asyncio.timeout(5):
-            while not flow.received:
-                flow.to(NAME, target.port, b"x")
-                await asyncio.sleep(0.01)
+        await again(lambda: flow.to(NAME, target.port, b"x"), lambda: flow.received)
     assert resolver.asked == 2
 
 
@@ -345,10 +342,7 @@ async def test_a_destination_is_checked_again_after_a_while(make_egress: MakeEgr
         flow.to(NAME, target.port, b"x")
         await target.wait_received(1)
         changing.opened = False
-        async with asyncio.timeout(5):
-            while not drops(egress, Reason.NOT_ALLOWED):
-                flow.to(NAME, target.port, b"x")
-                await asyncio.sleep(0.01)
+        await again(lambda: flow.to(NAME, target.port, b"x"), lambda: drops(egress, Reason.NOT_ALLOWED))
         await turns()
         before = len(target.received)
         flow.to(NAME, target.port, b"x")
@@ -383,12 +377,9 @@ async def test_destinations_of_an_association(make_egress: MakeEgress) -> None:
         flow.to("127.0.0.1", 4, b"one too many")
         assert drops(egress, Reason.BUSY) == 1
         await flow.wait_received(1)
-        async with asyncio.timeout(5):
-            while drops(egress, Reason.BUSY) == 1:  # while what is in use is kept, and the others are forgotten
-                flow.to("127.0.0.1", target.port, b"x")
-                await asyncio.sleep(0.02)
-                if len(flow.received) > 15:
-                    break
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 0.3  # by then the others are forgotten; what is in use is kept
+        await again(lambda: flow.to("127.0.0.1", target.port, b"x"), lambda: loop.time() > end)
         flow.to("127.0.0.1", 5, b"x")
         flow.to("127.0.0.1", 6, b"x")
         assert drops(egress, Reason.BUSY) == 1
@@ -421,16 +412,12 @@ async def test_only_what_the_client_sends_keeps_an_association_open(make_egress:
     egress = make_egress(limits=limited(idle_s=0.3))
     loop = asyncio.get_running_loop()
     async with Target() as target:
-        flow, started = associate(egress), loop.time()
-        while loop.time() < started + 0.6:
-            flow.to("127.0.0.1", target.port, b"x")
-            await asyncio.sleep(0.01)
+        flow, end = associate(egress), loop.time() + 0.6
+        await again(lambda: flow.to("127.0.0.1", target.port, b"x"), lambda: loop.time() > end)
         assert flow.reason is None
         own, last = target.received[0][1], loop.time()
-        while flow.reason is None:
-            target.send(b"still here", own)
-            await asyncio.sleep(0.01)
-        assert 0.25 < loop.time() - last < 2
+        await again(lambda: target.send(b"still here", own), lambda: flow.reason)
+        assert loop.time() - last > 0.25
     assert flow.reason is Reason.TIMED_OUT
     assert egress.counters["timed_out"] == 1
     assert egress.open_associations == 0
