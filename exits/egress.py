@@ -1,6 +1,6 @@
 """Connect each flow that a client asks for to its destination, if this exit allows it.
 
-A request is read, checked against the policy, resolved, checked again address by address, dialled and joined. Until
+A request is read, checked against the policy, resolved, dialled with a check of each address, and joined. Until
 then nobody listens to the flow, so a client that sends early fills no more than its credit; a client that resets it
 early is noticed when the flow is joined, and the one time limit for all steps bounds that.
 """
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, FlowError, Reason
 from core.tasks import Tasks
-from exits.addresses import normalise
-from exits.dial import dial, interleave
+from exits.dial import dial
+from exits.families import Families
 from exits.names import parse_destination
 from exits.outlet import EgressPump, FirstBytes
 
@@ -86,6 +86,7 @@ class Egress:
         self._limits = limits or EgressLimits()
         self._allow_special_names = allow_special_names
         self._admits = admits
+        self._families = Families()
         self._tasks = Tasks()
         self._connecting: set[asyncio.Task[None]] = set()
         self._pumps: set[EgressPump] = set()
@@ -148,32 +149,26 @@ class Egress:
             raise FlowError(Reason.PROTOCOL)
         destination = parse_destination(host, allow_special=self._allow_special_names)
         if not isinstance(destination, str):
-            self._choose([destination], port, None)
+            if not self._allows(destination, port, None):
+                raise FlowError(Reason.NOT_ALLOWED)
         elif not self._policy.may_allow(destination, port):
             raise FlowError(Reason.NOT_ALLOWED)
         return destination
 
-    def _choose(self, found: list[Address], port: int, name: str | None) -> list[Address]:
-        """Keep the addresses that may be dialled, in the order of dialling.
-
-        Raises:
-            FlowError: `NOT_ALLOWED` if none may.
-        """
-        allowed = [
-            address
-            for address in dict.fromkeys(map(normalise, found))
-            if self._filter.allows(address, port) and self._policy.allows(address, port, name)
-        ]
-        if not allowed:
-            raise FlowError(Reason.NOT_ALLOWED)
-        return interleave(allowed)
+    def _allows(self, address: Address, port: int, name: str | None) -> bool:
+        return self._filter.allows(address, port) and self._policy.allows(address, port, name)
 
     async def _serve(self, flow: IncomingFlow, destination: Address | str, port: int) -> None:
         """Resolve, check, dial and join."""
         try:
             async with asyncio.timeout(self._limits.setup_s):
-                addresses = await self._find(destination, port)
-                sock = await dial(addresses, port, self._source, self._tasks)
+                late: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+                addresses = await self._find(flow, destination, late)
+                name = destination if isinstance(destination, str) else None
+                allowed = partial(self._allows, port=port, name=name)
+                sock = await dial(
+                    addresses, port, self._source, self._tasks, allowed=allowed, late=late, families=self._families
+                )
         except TimeoutError:
             self._refuse(flow, Reason.TIMED_OUT)
         except FlowError as error:
@@ -181,11 +176,14 @@ class Egress:
         else:
             await self._join(flow, sock)
 
-    async def _find(self, destination: Address | str, port: int) -> list[Address]:
-        """List the addresses of a destination that may be dialled; a literal is checked already."""
-        if not isinstance(destination, str):
-            return [destination]
-        return self._choose(await self._resolver.resolve(destination), port, destination)
+    async def _find(
+        self, flow: IncomingFlow, destination: Address | str, late: asyncio.Future[list[Address]]
+    ) -> list[Address]:
+        """List the addresses of a destination, unchecked; those of a name may come `late` in part."""
+        if isinstance(destination, str):
+            return await self._resolver.resolve(destination, flow.circuit, late)
+        late.set_result([])
+        return [destination]
 
     def _served(self, flow: IncomingFlow, task: asyncio.Task[None]) -> None:
         self._connecting.discard(task)

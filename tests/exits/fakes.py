@@ -284,9 +284,15 @@ class FixedResolver:
     def __init__(self, *addresses: str) -> None:
         self._addresses = [ip_address(address) for address in addresses]
         self.names: list[str] = []
+        self.circuits: list[object] = []
 
-    async def resolve(self, name: str) -> list[Address]:
+    async def resolve(
+        self, name: str, circuit: object = None, late: asyncio.Future[list[Address]] | None = None
+    ) -> list[Address]:
         self.names.append(name)
+        self.circuits.append(circuit)
+        if late is not None:
+            late.set_result([])
         return list(self._addresses)
 
 
