@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.errors import FlowError, Reason
 from core.tasks import Tasks
+from exits.dns_encrypted import EncryptedTransport
 from exits.dns_query import UdpTransport
-from exits.dns_tls import TlsTransport
 from exits.lookup import Lookup
 from exits.name_cache import NameCache
 from exits.sources import MAX_LOOKUPS, ServerSource, SystemSource
@@ -20,7 +20,7 @@ from exits.sources import MAX_LOOKUPS, ServerSource, SystemSource
 if TYPE_CHECKING:
     from exits.addresses import Address
     from exits.name_server import NameServer
-    from exits.sources import Source, Transport
+    from exits.sources import Source
 
 
 class Resolver(Protocol):
@@ -120,12 +120,4 @@ def open_resolver(server: NameServer | None, trust: ssl.SSLContext | None = None
         return SystemResolver()
     if server.scheme == "udp":
         return UdpResolver(server.host, server.port)
-    return NameResolver(ServerSource(_encrypted(server, trust or ssl.create_default_context())))
-
-
-def _encrypted(server: NameServer, trust: ssl.SSLContext) -> Transport:
-    if server.scheme == "tls":
-        return TlsTransport(server, trust)
-    from exits.dns_https import HttpsTransport  # the HTTP library takes time to load, and few need it
-
-    return HttpsTransport(server, trust)
+    return NameResolver(ServerSource(EncryptedTransport(server, trust or ssl.create_default_context())))

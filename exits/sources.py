@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import dns.exception
 import dns.rdatatype
 
-from core.errors import Reason
+from core.errors import FlowError, Reason
 from exits.dns_message import Answer
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Transport(Protocol):
         """Ask until an answer comes. The caller sets the limit of time, and may give up at any moment.
 
         Raises:
+            FlowError: `BUSY` if too much is being asked.
             OSError: the server cannot be reached, or is another.
             DNSException: its answer cannot be used.
         """
@@ -130,6 +131,8 @@ class ServerSource:
                 return await self._transport.ask(name, kind)
         except TimeoutError:
             return Answer(reason=Reason.TIMED_OUT)
+        except FlowError as error:
+            return Answer(reason=error.reason)
         except (dns.exception.DNSException, OSError):
             return Answer(reason=Reason.NO_NAME)
 

@@ -351,18 +351,18 @@ class DnsServer(asyncio.DatagramProtocol):
         self.over_udp += 1
         self.client_ports.append(addr[1])
         assert self._transport is not None
-        for reply in self._answers(data):
+        for reply in self.answers(data):
             self._transport.sendto(reply, addr)
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.over_tcp += 1
         length = int.from_bytes(await reader.readexactly(2), "big")
-        for reply in self._answers(await reader.readexactly(length)):
+        for reply in self.answers(await reader.readexactly(length)):
             writer.write(len(reply).to_bytes(2, "big") + reply)
         await writer.drain()
         writer.close()
 
-    def _answers(self, data: bytes) -> list[bytes]:
+    def answers(self, data: bytes) -> list[bytes]:
         query = dns.message.from_wire(data)
         self.ids.append(query.id)
         reply = self._next_reply(query)

@@ -150,9 +150,9 @@ async def test_source_address_of_another_machine() -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_cancelling_leaves_nothing(count: int) -> None:
-    with SilentListener(str(HERE)) as silent:
+    with SilentListener("0.0.0.0") as silent:
         tasks = Tasks()
-        addresses = [HERE] * count
+        addresses = [HERE, SECOND, THIRD][:count]
         dialling = asyncio.create_task(dial(addresses, silent.port, None, tasks))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(dialling), STAGGER_S * 1.5)

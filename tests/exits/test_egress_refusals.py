@@ -198,7 +198,7 @@ async def test_a_defect_of_the_resolver_refuses_the_flow(
     make_egress: MakeEgress, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
-        async def resolve(self, name: str) -> Any:
+        async def resolve(self, name: str, *_: object) -> Any:
             raise RuntimeError(name)
 
     egress = make_egress(resolver=Broken())

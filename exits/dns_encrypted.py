@@ -1,27 +1,28 @@
-"""Ask a DNS server over TLS: one connection, kept, with many questions on it at once.
+"""Ask a DNS server over encrypted connections, which are kept, each with many questions on it at once.
 
 There is no way back to plain DNS: a server that cannot be reached, or that cannot prove its name, answers nothing.
 
-Source: RFC 7858 (DNS over TLS); RFC 7766, section 6.2.1 (many questions at once, answered in any order).
+Source: RFC 7858, section 3; RFC 7766, section 6.2 (many questions at once, connections kept).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import dns.exception
 import dns.message
 import dns.rdatatype
 
+from core.errors import DecodeError, FlowError, Reason
 from core.tasks import Tasks
-from exits.dns_message import Answer, make_query, read_answer, read_response
+from exits.dns_framing import HttpFraming, LengthFraming
+from exits.dns_message import Answer, read_answer, read_response
 
 if TYPE_CHECKING:
-    import ssl
-
+    from exits.dns_framing import Framing
     from exits.name_server import NameServer
 
 IDLE_S: Final = 30.0
@@ -30,25 +31,27 @@ IDLE_S: Final = 30.0
 SUSPECT_S: Final = 2.0
 """A kept connection that stays silent for so many seconds after a question is taken for dead, and replaced."""
 
-MAX_QUESTIONS: Final = 1024
-"""Questions on one connection at once."""
+MAX_CONNECTIONS: Final = 4
+"""Connections at once. One does, unless names that are slow to look up fill it."""
 
-_CLOSE_S: Final = 0.5
+_READ_BYTES: Final = 65536
 
 
-class TlsTransport:
-    """DNS over TLS.
+class EncryptedTransport:
+    """DNS over TLS or HTTPS.
 
     Args:
         server: where it is, and what its certificate must say.
-        context: whom to trust.
+        context: whom to trust; it becomes this transport's own.
     """
 
     def __init__(self, server: NameServer, context: ssl.SSLContext) -> None:
-        context.set_alpn_protocols(["dot"])
+        self._alpn = "dot" if server.scheme == "tls" else "h2"
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols([self._alpn])
         self._server = server
         self._context = context
-        self._connection: _Connection | None = None
+        self._connections: list[_Connection] = []
         self._connecting = asyncio.Lock()
         self._tasks = Tasks()
 
@@ -62,42 +65,58 @@ class TlsTransport:
         return await connection.ask(name, kind, None)
 
     async def close(self) -> None:
-        """End the connection; what is being asked fails."""
-        if self._connection is not None:
-            self._connection.abort()
+        """End the connections; what is being asked fails."""
+        for connection in self._connections:
+            connection.abort()
         await self._tasks.cancel()
 
     async def _connected(self) -> tuple[_Connection, bool]:
-        """Give the connection, and whether it was made just now.
+        """Give a connection with room, and whether it was made just now.
 
         Raises:
+            FlowError: `BUSY` if all are full.
             OSError: the server cannot be reached, or is another.
         """
         async with self._connecting:
-            if self._connection is not None and self._connection.is_usable:
-                return self._connection, False
-            server = self._server
-            reader, writer = await asyncio.open_connection(
-                server.host, server.port, ssl=self._context, server_hostname=server.name, ssl_shutdown_timeout=_CLOSE_S
-            )
-            connection = _Connection(writer)
-            self._connection = connection
-            self._tasks.spawn(connection.read(reader), "name server")
+            self._connections = [connection for connection in self._connections if not connection.is_over]
+            for connection in self._connections:
+                if connection.framing.has_room:
+                    return connection, False
+            if len(self._connections) >= MAX_CONNECTIONS:
+                raise FlowError(Reason.BUSY)
+            connection = await self._connect()
+            self._connections.append(connection)
             return connection, True
+
+    async def _connect(self) -> _Connection:
+        server = self._server
+        reader, writer = await asyncio.open_connection(
+            server.host, server.port, ssl=self._context, server_hostname=server.name
+        )
+        chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+        if chosen != self._alpn and (chosen is not None or server.scheme == "https"):
+            writer.transport.abort()
+            raise ConnectionRefusedError
+        connection = _Connection(writer, LengthFraming() if server.scheme == "tls" else HttpFraming(server))
+        self._tasks.spawn(connection.read(reader), "name server")
+        return connection
 
 
 class _Connection:
-    """One connection and the questions that wait on it, by their ids."""
+    """One connection, and the questions that wait on it."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, framing: Framing) -> None:
+        self.framing = framing
         self._writer = writer
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._heard = 0
         self._idle: asyncio.TimerHandle | None = None
+        writer.write(framing.begin())
 
     @property
-    def is_usable(self) -> bool:
-        return not self._writer.is_closing()
+    def is_over(self) -> bool:
+        """Nothing can be asked here any more."""
+        return self._writer.is_closing()
 
     async def ask(self, name: str, kind: dns.rdatatype.RdataType, suspect_s: float | None) -> Answer:
         """Ask, and wait for the answer.
@@ -111,16 +130,17 @@ class _Connection:
             ConnectionError: the connection broke, or was given up.
             DNSException: the answer cannot be read, or answers something else.
         """
-        if not self.is_usable or len(self._waiting) >= MAX_QUESTIONS:
-            raise ConnectionResetError
-        number = self._free_number()
-        query = make_query(name, kind, number, padded=True)
+        try:
+            number, query = self.framing.ask(name, kind)
+        except DecodeError:
+            self.abort()
+            raise ConnectionResetError from None
         answered: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answered
         heard = self._heard
         self._stop_idling()
         try:
-            self._writer.write(query.to_wire(prepend_length=True))
+            self._send()
             await asyncio.wait({answered}, timeout=suspect_s)
             if not answered.done() and self._heard == heard:
                 self.abort()
@@ -129,23 +149,21 @@ class _Connection:
             response = None
         finally:
             del self._waiting[number]
-            if not self._waiting and self.is_usable:
-                self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.abort)
+            self._forget(number)
         if response is None:
             raise dns.exception.FormError
         return read_answer(response)
 
     async def read(self, reader: asyncio.StreamReader) -> None:
-        """Hand each message to the question it answers, until the connection ends."""
+        """Hand each answer to its question, until the connection ends."""
         try:
-            while True:
-                length = int.from_bytes(await reader.readexactly(2), "big")
-                message = await reader.readexactly(length)
+            while data := await reader.read(_READ_BYTES):
                 self._heard += 1
-                answered = self._waiting.get(int.from_bytes(message[:2], "big"))
-                if answered is not None and not answered.done():
-                    answered.set_result(message)
-        except (OSError, asyncio.IncompleteReadError):
+                for number, answer in self.framing.receive(data):
+                    if (answered := self._waiting.get(number)) is not None and not answered.done():
+                        answered.set_result(answer)
+                self._send()
+        except (OSError, DecodeError):
             pass
         finally:
             self.abort()
@@ -158,12 +176,19 @@ class _Connection:
             if not answered.done():
                 answered.set_exception(ConnectionResetError())
 
+    def _forget(self, number: int) -> None:
+        if self.is_over:
+            return
+        self.framing.forget(number)
+        self._send()
+        if not self._waiting:
+            self._idle = asyncio.get_running_loop().call_later(IDLE_S, self.abort)
+
+    def _send(self) -> None:
+        if data := self.framing.data_to_send():
+            self._writer.write(data)
+
     def _stop_idling(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-
-    def _free_number(self) -> int:
-        while (number := secrets.randbelow(1 << 16)) in self._waiting:
-            pass
-        return number
