@@ -55,9 +55,9 @@ class NameResolver:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._cache = NameCache()
+        self.cache = NameCache()
         self._running: set[Lookup] = set()
-        self._tasks = Tasks()
+        self.tasks = Tasks()
 
     async def resolve(
         self, name: str, circuit: object = None, late: asyncio.Future[list[Address]] | None = None
@@ -68,24 +68,24 @@ class NameResolver:
 
     async def close(self) -> None:
         """End the look-ups that are running."""
-        await self._tasks.cancel()
+        await self.tasks.cancel()
         await self._source.close()
 
     def _lookup_for(self, circuit: object, name: str) -> Lookup:
         now = asyncio.get_running_loop().time()
-        if (known := self._cache.get(circuit, name, now)) is not None:
+        if (known := self.cache.get(circuit, name, now)) is not None:
             return known
-        has_room = self._cache.make_room(circuit, now)
+        has_room = self.cache.make_room(circuit, now)
         lookup = self._lookup(name)
         if has_room:
-            self._cache.put(circuit, name, lookup)
+            self.cache.put(circuit, name, lookup)
         return lookup
 
     def _lookup(self, name: str) -> Lookup:
         self._running = {lookup for lookup in self._running if not lookup.is_done}
         if len(self._running) >= MAX_LOOKUPS:
             raise FlowError(Reason.BUSY)
-        lookup = Lookup(self._source.questions(name), self._tasks)
+        lookup = Lookup(self._source.questions(name), self.tasks)
         self._running.add(lookup)
         return lookup
 

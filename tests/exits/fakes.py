@@ -249,11 +249,12 @@ class SilentListener:
     """An address that never answers a connection: a listening socket whose queue is full."""
 
     def __init__(self, host: str, port: int = 0) -> None:
-        self._socket = socket.socket()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family)
         self._socket.bind((host, port))
         self._socket.listen(0)
         self.port: int = self._socket.getsockname()[1]
-        self._fillers = [socket.socket() for _ in range(4)]
+        self._fillers = [socket.socket(family) for _ in range(4)]
         for filler in self._fillers:
             filler.setblocking(False)
             filler.connect_ex((host, self.port))
@@ -314,9 +315,10 @@ class DnsServer(asyncio.DatagramProtocol):
         script: the replies for each (name, type), one a query, the last one again and again: addresses, a code,
             `SILENCE`, `TRUNCATED` (over TCP the reply after it is given), `FORGED` or `ALIAS` (the reply after it is
             given, behind forged ones or under another name). What is not in it has no data.
+        port: where; 0 for any free port.
     """
 
-    def __init__(self, script: dict[tuple[str, str], list[Reply]]) -> None:
+    def __init__(self, script: dict[tuple[str, str], list[Reply]], port: int = 0) -> None:
         self._script = script
         self._asked: Counter[tuple[str, str]] = Counter()
         self._transport: asyncio.DatagramTransport | None = None
@@ -326,11 +328,12 @@ class DnsServer(asyncio.DatagramProtocol):
         self.forged = 0
         self.ids: list[int] = []
         self.client_ports: list[int] = []
-        self.port = 0
+        self.names: list[str] = []
+        self.port = port
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._tcp, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._tcp, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", self.port))
         self._transport = transport
@@ -365,6 +368,7 @@ class DnsServer(asyncio.DatagramProtocol):
     def answers(self, data: bytes) -> list[bytes]:
         query = dns.message.from_wire(data)
         self.ids.append(query.id)
+        self.names.append(query.question[0].name.to_text())
         reply = self._next_reply(query)
         if reply == SILENCE:
             return []
