@@ -11,6 +11,7 @@
 | `engines` | what each QUIC engine moves over one connection, alone and against the other |
 | `simulation` | paths chosen among thousands of peers that are mere figures: delay, load, where attackers stand |
 | `eclipse` | paths of a client whose guards tell of friends alone and call all others dead, by defence |
+| `names` | look-ups per second of each kind of resolver, against a DNS server on this machine |
 | `padding` | what the padding of each mode adds to what crosses a client's link |
 
 MB = 10^6 bytes, GB = 10^9 bytes. Shared machines are noisy: read ratios, and figures of one run beside each other.

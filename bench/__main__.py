@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "engines",
     "simulation",
     "eclipse",
+    "names",
 )
 DEFAULT: Final = "speed"
 
