@@ -18,7 +18,7 @@ MAX_NAMES: Final = 128
 """Names that are kept for one circuit. A page asks for some tens."""
 
 MAX_ALL_NAMES: Final = 8192
-"""Names that are kept in all. One with 16 addresses takes about 4 KB (`python -m bench names`), so all take 32 MB."""
+"""Names that are kept in all. One with 16 addresses takes 2.8 KB (`python -m bench names`), so all take up to 23 MB."""
 
 MAX_CIRCUIT_LOOKUPS: Final = 64
 """Look-ups that run for one circuit at once."""

@@ -70,6 +70,9 @@ SANS_IO: Final = (
     "exits/addresses.py",
     "exits/policy.py",
     "exits/names.py",
+    "exits/name_server.py",
+    "exits/dns_message.py",
+    "exits/name_cache.py",
     "proxy/early.py",
 )
 """Modules that are bytes in, events out: time and randomness come in as arguments."""
