@@ -272,7 +272,7 @@ async def test_late_addresses_are_checked_too() -> None:
     late = late_addresses()
     late.set_result([ip_address("::ffff:127.22.0.2")])
     async with await Origin().start(str(SECOND)) as origin:
-        dialling = dial([HERE], origin.port, None, Tasks(), late=late, allowed=lambda address: address == HERE)
+        dialling = dial([HERE], origin.port, None, Tasks(), late=late, allowed=lambda address: address != SECOND)
         assert await reason_of(dialling) is Reason.REFUSED
         assert origin.clients == []
 
