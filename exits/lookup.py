@@ -44,9 +44,9 @@ class Lookup:
 
     def __init__(self, questions: Iterable[Coroutine[Any, Any, Answer]], tasks: Tasks) -> None:
         self._asked = [tasks.spawn(question, "look-up") for question in questions]
-        self._done_at = inf
         self._waiters = 0
-        self._given_up = False
+        self.expires_at = inf
+        """When the answer is no longer true, in seconds of the event loop's clock; infinite while there is none."""
         for task in self._asked:
             task.add_done_callback(self._answered)
 
@@ -54,13 +54,6 @@ class Lookup:
     def is_done(self) -> bool:
         """Every question is answered, or was given up."""
         return all(task.done() for task in self._asked)
-
-    @property
-    def expires_at(self) -> float:
-        """When the answer is no longer true, in seconds of the event loop's clock; infinite while there is none."""
-        if self._given_up:
-            return -inf
-        return self._done_at + self._ttl_s() if self.is_done else inf
 
     async def addresses(self, late: asyncio.Future[list[Address]] | None) -> list[Address]:
         """Wait for the first answer worth dialling (RFC 8305, section 3).
@@ -78,7 +71,7 @@ class Lookup:
             await self._wait()
         except asyncio.CancelledError:
             if self._waiters == 1 and not self.is_done:
-                self._given_up = True
+                self.expires_at = -inf
                 for task in self._asked:
                     task.cancel()
             raise
@@ -119,8 +112,8 @@ class Lookup:
         return [task.result() for task in self._asked if task.done() and not task.cancelled()]
 
     def _answered(self, _: asyncio.Task[Answer]) -> None:
-        if self.is_done:
-            self._done_at = asyncio.get_running_loop().time()
+        if self.is_done and self.expires_at == inf:
+            self.expires_at = asyncio.get_running_loop().time() + self._ttl_s()
 
     def _ttl_s(self) -> float:
         """How long all of it is kept, in seconds: as long as the answer that is true for the shortest time."""

@@ -7,6 +7,7 @@ circuit's look-ups shorten, or push out, those of another one. When a circuit is
 from __future__ import annotations
 
 import weakref
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from core.errors import FlowError, Reason
@@ -24,12 +25,17 @@ MAX_CIRCUIT_LOOKUPS: Final = 64
 """Look-ups that run for one circuit at once."""
 
 
+SWEEP_S: Final = 1.0
+"""While all names are taken, what has expired is looked for so often, in seconds; that takes a millisecond."""
+
+
 class NameCache:
     """Look-ups by circuit and name. A circuit is held weakly."""
 
     def __init__(self) -> None:
         self._circuits: dict[weakref.ref[object], dict[str, Lookup]] = {}
         self._count = 0
+        self._swept_at = -inf
 
     def __len__(self) -> int:
         """Count the names of all circuits."""
@@ -53,7 +59,11 @@ class NameCache:
         names = self._circuits.get(weakref.ref(circuit), {})
         if sum(not lookup.is_done for lookup in names.values()) >= MAX_CIRCUIT_LOOKUPS:
             raise FlowError(Reason.BUSY)
-        self._forget(names, [name for name, lookup in names.items() if lookup.expires_at <= now])
+        self._forget_expired(names, now)
+        if self._count >= MAX_ALL_NAMES and now >= self._swept_at + SWEEP_S:
+            self._swept_at = now
+            for kept in self._circuits.values():
+                self._forget_expired(kept, now)
         if len(names) >= MAX_NAMES or self._count >= MAX_ALL_NAMES:
             self._forget(names, [name for name, lookup in names.items() if lookup.is_done][:1])
         return len(names) < MAX_NAMES and self._count < MAX_ALL_NAMES
@@ -64,6 +74,9 @@ class NameCache:
         self._forget(names, [name] if name in names else [])
         names[name] = lookup
         self._count += 1
+
+    def _forget_expired(self, names: dict[str, Lookup], now: float) -> None:
+        self._forget(names, [name for name, lookup in names.items() if lookup.expires_at <= now])
 
     def _forget(self, names: dict[str, Lookup], chosen: list[str]) -> None:
         for name in chosen:

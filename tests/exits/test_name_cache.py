@@ -188,15 +188,31 @@ async def test_how_long(made: list[NameResolver], answers: list[Answer], kept_s:
     assert len(cache) == 0
 
 
-async def test_failure_is_not_asked_again_at_once(made: list[NameResolver], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kept_s", "asked"), [(60.0, 1), (0.0, 3)])
+async def test_failure_is_not_asked_again_at_once(
+    made: list[NameResolver], monkeypatch: pytest.MonkeyPatch, kept_s: float, asked: int
+) -> None:
+    monkeypatch.setattr(lookup_module, "FAILED_S", kept_s)
     source, circuit = Script(TIMED_OUT, FAILED), Circuit()
     made.append(resolver := NameResolver(source))
     for _ in range(3):
         assert await reason_of(resolver, "a.org", circuit) is Reason.TIMED_OUT
-    assert len(source.asked) == 1
-    monkeypatch.setattr(lookup_module, "FAILED_S", 0.0)
-    assert await reason_of(resolver, "a.org", circuit) is Reason.TIMED_OUT
-    assert len(source.asked) == 2
+    assert len(source.asked) == asked
+
+
+async def test_what_has_expired_makes_room_for_all(made: list[NameResolver], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(name_cache, "MAX_ALL_NAMES", 2)
+    made.append(resolver := NameResolver(Script()))
+    cache, mine, other, now = NameCache(), Circuit(), Circuit(), asyncio.get_running_loop().time()
+    for name, ttl_s in (("a.org", 20), ("b.org", 40)):
+        lookup = Lookup(Script(Answer((V4,), ttl_s)).questions(name), resolver.tasks)
+        await lookup.addresses(None)
+        cache.put(other, name, lookup)
+    assert not cache.make_room(mine, now)
+    assert not cache.make_room(mine, now + 19)
+    assert cache.make_room(mine, now + 21)
+    assert len(cache) == 1
+    assert cache.get(other, "b.org", now + 21) is not None
 
 
 async def test_names_of_a_circuit_are_bounded(made: list[NameResolver]) -> None:
