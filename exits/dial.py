@@ -191,7 +191,8 @@ class _Race:
         if address.version == 6:
             self._families.v6_won()
         elif self._v6_at is not None and now >= self._v6_at + STAGGER_S:
-            self._families.v6_lost(now)
+            if any(other.version == 6 for other in self._begun.values()):  # silent: one that was refused works
+                self._families.v6_lost(now)
 
 
 async def _attempt(address: Address, port: int, source: Address | None) -> socket.socket | Reason:

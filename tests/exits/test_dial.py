@@ -302,3 +302,19 @@ async def test_ipv6_that_is_silent_costs_a_stagger_a_few_times_only() -> None:
             assert all(time_s >= STAGGER_S * 0.9 for time_s in took[:LOST_RACES])
             assert all(time_s < STAGGER_S for time_s in took[LOST_RACES:])
             await tasks.cancel()
+
+
+async def test_ipv6_that_refuses_has_not_lost() -> None:
+    """It works, whatever time IPv4 takes after it."""
+
+    class Watched(Families):
+        lost = 0
+
+        def v6_lost(self, now: float) -> None:
+            self.lost += 1
+
+    families, late = Watched(), late_addresses()
+    async with Origin() as origin:
+        asyncio.get_running_loop().call_later(STAGGER_S * 1.2, late.set_result, [ip_address("127.0.0.1")])
+        with await dial([ip_address("::1")], origin.port, None, Tasks(), late=late, families=families):
+            assert families.lost == 0
