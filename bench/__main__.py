@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "simulation",
     "eclipse",
     "egress",
+    "names",
 )
 DEFAULT: Final = "speed"
 

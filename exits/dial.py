@@ -1,6 +1,6 @@
 """Connect to the first of several addresses that answers.
 
-Source: RFC 8305, sections 4 and 5, without the memory of earlier attempts.
+Source: RFC 8305, sections 4 and 5.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ import errno
 import os
 import socket
 from collections import deque
-from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import FlowError, Reason
+from exits.addresses import normalise
 from exits.descriptors import check_reserve
+from exits.families import Families, interleave
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from core.tasks import Tasks
     from exits.addresses import Address
 
 STAGGER_S: Final = 0.25
-"""How long an attempt is alone before the next address is tried as well, in seconds."""
+"""How long an attempt is alone before the next address is tried as well, in seconds (RFC 8305, section 8)."""
+
+LATE_S: Final = 1.0
+"""How long late addresses are waited for once all others have failed, in seconds."""
 
 _REASONS: Final = {
     errno.ECONNREFUSED: Reason.REFUSED,
@@ -49,14 +53,6 @@ _TELLING: Final = (
 """Which reason tells the client most if several addresses failed, first to last."""
 
 
-def interleave(addresses: Sequence[Address]) -> list[Address]:
-    """Order addresses for dialling: the families in turn, IPv6 first, each in the order given."""
-    v6 = [address for address in addresses if address.version == 6]
-    v4 = [address for address in addresses if address.version == 4]
-    pairs = zip_longest(v6, v4)
-    return [address for address in chain.from_iterable(pairs) if address is not None]
-
-
 def reason_for(error: OSError) -> Reason:
     """Say in a reason why the system could not connect."""
     return _REASONS.get(error.errno or 0, Reason.HOST_UNREACHABLE)
@@ -69,17 +65,21 @@ async def dial(
     tasks: Tasks,
     *,
     allowed: Callable[[Address], bool] = lambda _: True,
+    late: asyncio.Future[list[Address]] | None = None,
+    families: Families | None = None,
 ) -> socket.socket:
     """Connect to whichever address answers first. Attempts start one after the other, `STAGGER_S` apart.
 
     Cancelling ends all attempts; no socket stays open but the one returned.
 
     Args:
-        addresses: at least one, in order of preference.
+        addresses: at least one, in order of preference within its family.
         port: 1 to 65535.
         source: local address to connect from, for destinations of its family.
         tasks: keeper of the attempts.
         allowed: asked for each address at the moment of trying it.
+        late: addresses that are still being looked up; they join the attempts (RFC 8305, section 5).
+        families: what is known of the families, and learns from this.
 
     Returns:
         A connected, non-blocking TCP socket that sends small pieces at once.
@@ -87,37 +87,118 @@ async def dial(
     Raises:
         FlowError: with the most telling reason, when every address failed.
     """
-    if len(addresses) == 1:
-        return _winner([await _attempt(addresses[0], port, source, allowed)])
-    waiting = deque(addresses)
-    running: set[asyncio.Task[socket.socket | Reason]] = set()
-    failed: list[socket.socket | Reason] = []
+    race = _Race(port, source, tasks, allowed, families or Families())
     try:
-        while waiting or running:
-            if waiting:
-                running.add(tasks.spawn(_attempt(waiting.popleft(), port, source, allowed), "connection attempt"))
-            done, _ = await asyncio.wait(
-                running, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in done:
-                running.discard(task)
-                if isinstance(task.result(), socket.socket):
-                    running |= done - {task}
-                    return _winner([task.result()])
-                failed.append(task.result())
-        return _winner(failed)
+        return await race.run(addresses, late)
     finally:
-        for task in running:
+        race.end()
+
+
+class _Race:
+    """The attempts for one connection."""
+
+    def __init__(
+        self,
+        port: int,
+        source: Address | None,
+        tasks: Tasks,
+        allowed: Callable[[Address], bool],
+        families: Families,
+    ) -> None:
+        self._port = port
+        self._source = source
+        self._tasks = tasks
+        self._allowed = allowed
+        self._families = families
+        self._waiting: deque[Address] = deque()
+        self._begun: dict[asyncio.Task[socket.socket | Reason], Address] = {}
+        self._last: asyncio.Task[socket.socket | Reason] | None = None
+        self._last_at = 0.0
+        self._v6_at: float | None = None
+        self._failed: list[Reason] = []
+
+    async def run(self, addresses: Iterable[Address], late: asyncio.Future[list[Address]] | None) -> socket.socket:
+        """See `dial`."""
+        loop = asyncio.get_running_loop()
+        tried: set[Address] = set()
+        self._waiting.extend(self._families.order(map(normalise, addresses), loop.time()))
+        while True:
+            if late is not None and late.done():
+                self._join(late.result(), tried)
+                late = None
+            if self._waiting and self._is_time(loop.time()):
+                address = self._waiting.popleft()
+                if address not in tried:
+                    tried.add(address)
+                    self._begin(address, loop.time())
+                continue
+            if not self._begun:
+                if late is None:
+                    raise FlowError(min(self._failed, key=_TELLING.index))
+                await asyncio.wait({late}, timeout=LATE_S)
+                late = late if late.done() else None
+                continue
+            if (sock := await self._next(late, loop)) is not None:
+                return sock
+
+    def end(self) -> None:
+        """End the attempts that still run."""
+        for task in self._begun:
             task.cancel()
             task.add_done_callback(_close_loser)
 
+    def _is_time(self, now: float) -> bool:
+        """The next attempt begins when the last one failed, or has been alone for long enough."""
+        return self._last not in self._begun or now >= self._last_at + STAGGER_S
 
-async def _attempt(
-    address: Address, port: int, source: Address | None, allowed: Callable[[Address], bool]
-) -> socket.socket | Reason:
+    def _begin(self, address: Address, now: float) -> None:
+        if not self._allowed(address):
+            self._failed.append(Reason.NOT_ALLOWED)
+            return
+        self._last = self._tasks.spawn(_attempt(address, self._port, self._source), "connection attempt")
+        self._last_at = now
+        self._begun[self._last] = address
+        if address.version == 6 and self._v6_at is None:
+            self._v6_at = now
+
+    async def _next(
+        self, late: asyncio.Future[list[Address]] | None, loop: asyncio.AbstractEventLoop
+    ) -> socket.socket | None:
+        """Wait until an attempt ends, late addresses come, or it is time for the next attempt."""
+        awaited: set[asyncio.Future[Any]] = {*self._begun} if late is None else {*self._begun, late}
+        timeout = max(self._last_at + STAGGER_S - loop.time(), 0.0) if self._waiting else None
+        done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task, address in [(task, address) for task, address in self._begun.items() if task in done]:
+            result = task.result()
+            if isinstance(result, socket.socket):
+                del self._begun[task]
+                self._won(address, loop.time())
+                return result
+            del self._begun[task]
+            self._failed.append(result)
+        return None
+
+    def _join(self, found: Sequence[Address], tried: set[Address]) -> None:
+        """Take in late addresses: the family that was not tried last goes on."""
+        now = asyncio.get_running_loop().time()
+        waiting = [*self._waiting, *(address for address in map(normalise, found) if address not in tried)]
+        last = self._begun.get(self._last) if self._last is not None else None
+        if last is None:
+            self._waiting = deque(self._families.order(waiting, now))
+        else:
+            self._waiting = deque(interleave(waiting, 4 if last.version == 6 else 6))
+
+    def _won(self, address: Address, now: float) -> None:
+        if address.version == 6:
+            self._families.v6_won()
+            return
+        had_its_time = self._v6_at is not None and now >= self._v6_at + STAGGER_S
+        if had_its_time and any(other.version == 6 for other in self._begun.values()):  # silent: a refusal works
+            self._families.v6_lost(now)
+
+
+async def _attempt(address: Address, port: int, source: Address | None) -> socket.socket | Reason:
     """Connect to one address; a failure is returned, since another address may do better."""
-    if not allowed(address):
-        return Reason.NOT_ALLOWED
     try:
         sock = _open_socket(address, source)
     except OSError as error:
@@ -178,15 +259,6 @@ def _bind(sock: socket.socket, source: Address) -> None:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_IP, option, 1)
     sock.bind((str(source), 0))
-
-
-def _winner(results: Sequence[socket.socket | Reason]) -> socket.socket:
-    """Take the socket out of the results, or say why there is none."""
-    reasons = [result for result in results if isinstance(result, Reason)]
-    for result in results:
-        if not isinstance(result, Reason):
-            return result
-    raise FlowError(min(reasons, key=_TELLING.index))
 
 
 def _close_loser(task: asyncio.Task[socket.socket | Reason]) -> None:

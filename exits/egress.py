@@ -1,6 +1,6 @@
 """Connect each flow that a client asks for to its destination, if this exit allows it.
 
-A request is read, checked against the policy, resolved, checked again address by address, dialled and joined. Until
+A request is read, checked against the policy, resolved, dialled with a check of each address, and joined. Until
 then nobody listens to the flow, so a client that sends early fills no more than its credit; a client that resets it
 early is noticed when the flow is joined, and the one time limit for all steps bounds that.
 """
@@ -20,7 +20,8 @@ from core.tasks import Tasks
 from exits.accounts import Accounts
 from exits.addresses import normalise
 from exits.destinations import Attempt, Destinations
-from exits.dial import dial, interleave, reason_for
+from exits.dial import dial, reason_for
+from exits.families import Families, interleave
 from exits.limits import EgressLimits
 from exits.names import parse_destination
 from exits.outlet import EgressPump, FirstBytes
@@ -90,6 +91,7 @@ class Egress:
         self._attempts = Rate(self._limits.all_attempts, self._limits.all_attempts_per_s, self._clock())
         self._watch_s = min(_WATCH_S, self._limits.idle_s / 4, self._limits.half_closed_s / 4)
         self._watch: asyncio.TimerHandle | None = None
+        self._families = Families()
         self._tasks = Tasks()
         self._destinations = Destinations(
             self._limits.destination, self._limits.scans, secrets.token_bytes(KEY_BYTES), self.counters
@@ -214,21 +216,11 @@ class Egress:
             raise FlowError(Reason.PROTOCOL)
         destination = parse_destination(host, allow_special=self._allow_special_names)
         if not isinstance(destination, str):
-            self._choose([destination], port, None)
+            if not self.may_dial(destination, port, None):
+                raise FlowError(Reason.NOT_ALLOWED)
         elif not self._policy.may_allow(destination, port):
             raise FlowError(Reason.NOT_ALLOWED)
         return destination
-
-    def _choose(self, found: list[Address], port: int, name: str | None) -> list[Address]:
-        """Keep the addresses that may be dialled, in the order of dialling.
-
-        Raises:
-            FlowError: `NOT_ALLOWED` if none may.
-        """
-        allowed = [address for address in dict.fromkeys(map(normalise, found)) if self.may_dial(address, port, name)]
-        if not allowed:
-            raise FlowError(Reason.NOT_ALLOWED)
-        return interleave(allowed)
 
     def may_dial(self, address: Address, port: int, name: str | None) -> bool:
         """See `exits.udp.Rules`."""
@@ -239,8 +231,17 @@ class Egress:
         attempt = Attempt(self._destinations, account, port, self._clock)
         try:
             async with asyncio.timeout(self._limits.setup_s):
-                addresses = await self.find(flow.circuit, destination, port)
-                sock = await dial(addresses, port, self._source, self._tasks, allowed=attempt.may_begin)
+                late: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+                addresses = await self._find(flow.circuit, destination, late)
+                sock = await dial(
+                    addresses,
+                    port,
+                    self._source,
+                    self._tasks,
+                    allowed=partial(self._may_begin, attempt, port, destination),
+                    late=late,
+                    families=self._families,
+                )
         except TimeoutError:
             self._refuse(flow, attempt.failed(Reason.TIMED_OUT))
         except FlowError as error:
@@ -250,11 +251,22 @@ class Egress:
         finally:
             attempt.end()
 
-    async def find(self, circuit: object, destination: Address | str, port: int) -> list[Address]:
-        """See `exits.udp.Rules`; a literal is checked already."""
-        if not isinstance(destination, str):
-            return [destination]
-        return self._choose(await self._resolver.resolve(destination), port, destination)
+    def _may_begin(self, attempt: Attempt, port: int, destination: Address | str, address: Address) -> bool:
+        name = destination if isinstance(destination, str) else None
+        return self.may_dial(address, port, name) and attempt.may_begin(address)
+
+    async def _find(
+        self, circuit: object, destination: Address | str, late: asyncio.Future[list[Address]]
+    ) -> list[Address]:
+        """List the addresses of a destination, unchecked; those of a name may come `late` in part."""
+        if isinstance(destination, str):
+            return await self._resolver.resolve(destination, circuit, late)
+        late.set_result([])
+        return [destination]
+
+    async def find(self, circuit: object, name: str) -> list[Address]:
+        """See `exits.udp.Rules`."""
+        return interleave(list(dict.fromkeys(map(normalise, await self._resolver.resolve(name, circuit)))))
 
     def _served(self, flow: IncomingFlow, task: asyncio.Task[None]) -> None:
         if (account := self._connected(task)) is not None:

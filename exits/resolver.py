@@ -1,158 +1,123 @@
-"""Turn a name into addresses, at the exit: through the system, or through one DNS server.
+"""Turn a name into addresses, at the exit, and remember them for the circuit that asked.
 
-Nothing is remembered between two look-ups. What comes back is unchecked: the caller filters it.
+What comes back is unchecked, and what is remembered is too: the caller filters it at each use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from concurrent.futures import ThreadPoolExecutor
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final, Protocol
+import ssl
+from typing import TYPE_CHECKING, Protocol
 
-import dns.rdatatype
-
-from core.errors import ConfigError, FlowError, Reason
+from core.errors import FlowError, Reason
 from core.tasks import Tasks
-from exits.dns_query import query_addresses
+from exits.dns_encrypted import EncryptedTransport
+from exits.dns_query import UdpTransport
+from exits.lookup import Lookup
+from exits.name_cache import NameCache
+from exits.sources import MAX_LOOKUPS, ServerSource, SystemSource
 
 if TYPE_CHECKING:
     from exits.addresses import Address
-
-MAX_ADDRESSES: Final = 16
-"""Most addresses that one look-up returns; a DNS server's are cut to half of it for each family."""
-
-MAX_LOOKUPS: Final = 256
-"""Most look-ups of one resolver at once."""
-
-LOOKUP_LIMIT_S: Final = 5.0
-"""Longest look-up, in seconds."""
-
-_SECOND_FAMILY_S: Final = 0.05
-"""How long the other family's answer is waited for after the first one (RFC 8305, section 3)."""
-
-_LOOKUP_THREADS: Final = 64
+    from exits.name_server import NameServer
+    from exits.sources import Source
 
 
 class Resolver(Protocol):
     """Whoever looks names up."""
 
-    async def resolve(self, name: str) -> list[Address]:
+    async def resolve(
+        self, name: str, circuit: object = None, late: asyncio.Future[list[Address]] | None = None
+    ) -> list[Address]:
         """Look a name up.
 
         Args:
             name: an ASCII name without a trailing dot, as `names.parse_destination` returns it.
+            circuit: for whom, hashable and weakly referenced; what was looked up for it is remembered and used for it
+                alone. None to remember nothing.
+            late: is set to the addresses that come too late to be returned, also to none. None to go without them.
 
         Returns:
-            1 to `MAX_ADDRESSES` addresses, unchecked.
+            1 to 16 addresses, unchecked.
 
         Raises:
-            FlowError: `NO_NAME` if there is no such name or it has no address, `TIMED_OUT` after `LOOKUP_LIMIT_S`,
-                `BUSY` if too many look-ups are running.
+            FlowError: `NO_NAME` if there is no such name or it has no address, `TIMED_OUT` after
+                `sources.LOOKUP_LIMIT_S`, `BUSY` if too many look-ups are running.
         """
 
 
-class SystemResolver:
-    """The system's own resolver, asked in threads of its own, without its search domains."""
+class NameResolver:
+    """Looks names up at a source, the same one once for each circuit.
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="resolver")
-        self._running = 0
+    Args:
+        source: who is asked; closed with this.
+    """
 
-    async def resolve(self, name: str) -> list[Address]:
-        """See `Resolver.resolve`. A look-up that took too long counts as running until its thread is free."""
-        if self._running >= MAX_LOOKUPS:
-            raise FlowError(Reason.BUSY)
-        self._running += 1
-        lookup = asyncio.get_running_loop().run_in_executor(self._pool, _look_up, name)
-        lookup.add_done_callback(self._ended)
-        done, _ = await asyncio.wait({lookup}, timeout=LOOKUP_LIMIT_S)
-        if not done:
-            raise FlowError(Reason.TIMED_OUT)
-        try:
-            return lookup.result()
-        except OSError:  # socket.gaierror is one; its text holds no name, but nobody needs it
-            raise FlowError(Reason.NO_NAME) from None
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.cache = NameCache()
+        self._running: set[Lookup] = set()
+        self.tasks = Tasks()
 
-    def _ended(self, lookup: asyncio.Future[list[Address]]) -> None:
-        self._running -= 1
-        if not lookup.cancelled():
-            lookup.exception()  # seen, also if nobody waits any more
+    async def resolve(
+        self, name: str, circuit: object = None, late: asyncio.Future[list[Address]] | None = None
+    ) -> list[Address]:
+        """See `Resolver.resolve`."""
+        lookup = self._lookup(name) if circuit is None else self._lookup_for(circuit, name)
+        return await lookup.addresses(late)
 
     async def close(self) -> None:
-        """Take no more work. Threads in the middle of a look-up end when the system answers them."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """End the look-ups that are running."""
+        await self.tasks.cancel()
+        await self._source.close()
+
+    def _lookup_for(self, circuit: object, name: str) -> Lookup:
+        now = asyncio.get_running_loop().time()
+        if (known := self.cache.get(circuit, name, now)) is not None:
+            return known
+        has_room = self.cache.make_room(circuit, now)
+        lookup = self._lookup(name)
+        if has_room:
+            self.cache.put(circuit, name, lookup)
+        return lookup
+
+    def _lookup(self, name: str) -> Lookup:
+        self._running = {lookup for lookup in self._running if not lookup.is_done}
+        if len(self._running) >= MAX_LOOKUPS:
+            raise FlowError(Reason.BUSY)
+        lookup = Lookup(self._source.questions(name), self.tasks)
+        self._running.add(lookup)
+        return lookup
 
 
-class UdpResolver:
-    """One recursive DNS server, asked for both families at once; over TCP when an answer does not fit.
+class SystemResolver(NameResolver):
+    """The system's own resolver."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemSource())
+
+
+class UdpResolver(NameResolver):
+    """A DNS server, asked in the clear.
 
     Args:
         host: the server's IP address.
         port: its port, 1 to 65535.
-
-    Raises:
-        ConfigError: `host` is no IP address.
     """
 
     def __init__(self, host: str, port: int = 53) -> None:
-        try:
-            self._host = str(ip_address(host))
-        except ValueError:
-            raise ConfigError("resolver", "give the DNS server's IP address and port") from None
-        self._port = port
-        self._tasks = Tasks()
-        self._running = 0
-
-    async def resolve(self, name: str) -> list[Address]:
-        """See `Resolver.resolve`."""
-        if self._running >= MAX_LOOKUPS:
-            raise FlowError(Reason.BUSY)
-        self._running += 1
-        try:
-            return await self._ask_both(name)
-        finally:
-            self._running -= 1
-
-    async def close(self) -> None:
-        """End the look-ups that are running."""
-        await self._tasks.cancel()
-
-    async def _ask_both(self, name: str) -> list[Address]:
-        asked = [
-            self._tasks.spawn(query_addresses(self._host, self._port, name, kind, LOOKUP_LIMIT_S), "look-up")
-            for kind in (dns.rdatatype.AAAA, dns.rdatatype.A)
-        ]
-        try:
-            done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
-            if waiting:
-                found_some = any(isinstance(task.result(), list) for task in done)
-                await asyncio.wait(waiting, timeout=_SECOND_FAMILY_S if found_some else None)
-            results = [task.result() for task in asked if task.done()]
-        finally:
-            for task in asked:
-                task.cancel()
-        answers = [result[: MAX_ADDRESSES // 2] for result in results if isinstance(result, list)]
-        addresses = [address for answer in answers for address in answer]
-        if not addresses:
-            raise FlowError(Reason.TIMED_OUT if Reason.TIMED_OUT in results else Reason.NO_NAME)
-        return addresses
+        super().__init__(ServerSource(UdpTransport(host, port)))
 
 
-def _look_up(name: str) -> list[Address]:
-    """Ask the system, in a thread.
+def open_resolver(server: NameServer | None, trust: ssl.SSLContext | None = None) -> NameResolver:
+    """Make the resolver that an operator chose. Nothing is connected before the first look-up.
 
-    Raises:
-        OSError: there is no such name, or the system cannot tell.
+    Args:
+        server: None for the system's.
+        trust: whose certificates to believe; the system's list by default. It becomes the resolver's own.
     """
-    found = socket.getaddrinfo(f"{name}.", None, socket.AF_UNSPEC, socket.SOCK_STREAM)
-    addresses = dict.fromkeys(_read_address(str(entry[4][0])) for entry in found)
-    return list(addresses)[:MAX_ADDRESSES]
-
-
-def _read_address(text: str) -> Address:
-    try:
-        return IPv4Address(text)
-    except AddressValueError:
-        return IPv6Address(text)
+    if server is None:
+        return SystemResolver()
+    if server.scheme == "udp":
+        return UdpResolver(server.host, server.port)
+    return NameResolver(ServerSource(EncryptedTransport(server, trust or ssl.create_default_context())))

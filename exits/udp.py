@@ -60,8 +60,8 @@ class Rules(Protocol):
             FlowError: with the reason.
         """
 
-    async def find(self, circuit: object, destination: Address | str, port: int) -> list[Address]:
-        """List the addresses of a destination that may be sent to, at least one.
+    async def find(self, circuit: object, name: str) -> list[Address]:
+        """List the addresses of a name, unchecked, the preferred first.
 
         Raises:
             FlowError: with the reason.
@@ -206,7 +206,7 @@ class Association:
         refused = Reason.HOST_UNREACHABLE  # unless it ends in a way that is known
         addresses: list[Address] = []
         try:
-            addresses = await self._rules.find(self._flow.circuit, name, port)
+            addresses = await self._rules.find(self._flow.circuit, name)
         except FlowError as error:
             refused = error.reason
         finally:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from core.errors import ConfigError, Reason
 from exits.addresses import AddressFilter
 from exits.egress import Egress
+from exits.name_server import NameServer
 from exits.policy import Policy
-from exits.resolver import SystemResolver, UdpResolver
+from exits.resolver import NameResolver, open_resolver
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
@@ -122,7 +123,7 @@ class RunningNode:
         self._sharing = Sharing()
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
-        self._resolver: SystemResolver | UdpResolver | None = None
+        self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
         self._front: Front | None = None
@@ -207,7 +208,7 @@ class RunningNode:
 
     def _make_egress(self) -> Egress:
         chosen = self._settings.exit
-        self._resolver = UdpResolver(*split_endpoint(chosen.resolver)) if chosen.resolver else SystemResolver()
+        self._resolver = open_resolver(NameServer.parse(chosen.resolver) if chosen.resolver else None)
         own = self._own_control()
         return Egress(
             resolver=self._resolver,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from core.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -156,6 +158,15 @@ def _are_rules(lines: tuple[str, ...]) -> bool:
     return Policy.parse("\n".join(lines)) is not None
 
 
+def _is_name_server(text: str) -> bool:
+    from exits.name_server import NameServer
+
+    try:
+        return NameServer.parse(text) is not None
+    except ConfigError:
+        return False
+
+
 def _is_peer_id(text: str) -> bool:
     return re.fullmatch("[1-9A-HJ-NP-Za-km-z]{40,64}", text) is not None
 
@@ -186,7 +197,9 @@ _DHT_LISTEN: Final = Rule('an IP address and a UDP port, such as "192.0.2.7:6881
 _DHT_NODES: Final = Rule('a list of hosts and ports, such as ["router.bittorrent.com:6881"]', _each(_is_host_and_port))
 _SWITCH: Final = Rule("true or false")
 _RESOLVER: Final = Rule(
-    'the IP address and port of a name server, such as "9.9.9.9:53", or "" for the system\'s', _optional(_is_endpoint)
+    'the IP address and port of a name server, such as "9.9.9.9:53", "tls://9.9.9.9:853#dns.quad9.net" or '
+    '"https://9.9.9.9/dns-query#dns.quad9.net", or "" for the system\'s',
+    _optional(_is_name_server),
 )
 _NOTICE: Final = Rule('an IP address and a port of this machine, such as "0.0.0.0:80", or ""', _optional(_is_endpoint))
 _METRICS: Final = Rule(

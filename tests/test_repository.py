@@ -73,6 +73,9 @@ SANS_IO: Final = (
     "exits/limits.py",
     "exits/scans.py",
     "exits/shares.py",
+    "exits/name_server.py",
+    "exits/dns_message.py",
+    "exits/name_cache.py",
     "proxy/early.py",
 )
 """Modules that are bytes in, events out: time and randomness come in as arguments."""

@@ -253,11 +253,12 @@ class SilentListener:
     """An address that never answers a connection: a listening socket whose queue is full."""
 
     def __init__(self, host: str, port: int = 0) -> None:
-        self._socket = socket.socket()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family)
         self._socket.bind((host, port))
         self._socket.listen(0)
         self.port: int = self._socket.getsockname()[1]
-        self._fillers = [socket.socket() for _ in range(4)]
+        self._fillers = [socket.socket(family) for _ in range(4)]
         for filler in self._fillers:
             filler.setblocking(False)
             filler.connect_ex((host, self.port))
@@ -288,9 +289,15 @@ class FixedResolver:
     def __init__(self, *addresses: str) -> None:
         self._addresses = [ip_address(address) for address in addresses]
         self.names: list[str] = []
+        self.circuits: list[object] = []
 
-    async def resolve(self, name: str) -> list[Address]:
+    async def resolve(
+        self, name: str, circuit: object = None, late: asyncio.Future[list[Address]] | None = None
+    ) -> list[Address]:
         self.names.append(name)
+        self.circuits.append(circuit)
+        if late is not None:
+            late.set_result([])
         return list(self._addresses)
 
 
@@ -312,9 +319,10 @@ class DnsServer(asyncio.DatagramProtocol):
         script: the replies for each (name, type), one a query, the last one again and again: addresses, a code,
             `SILENCE`, `TRUNCATED` (over TCP the reply after it is given), `FORGED` or `ALIAS` (the reply after it is
             given, behind forged ones or under another name). What is not in it has no data.
+        port: where; 0 for any free port.
     """
 
-    def __init__(self, script: dict[tuple[str, str], list[Reply]]) -> None:
+    def __init__(self, script: dict[tuple[str, str], list[Reply]], port: int = 0) -> None:
         self._script = script
         self._asked: Counter[tuple[str, str]] = Counter()
         self._transport: asyncio.DatagramTransport | None = None
@@ -324,11 +332,12 @@ class DnsServer(asyncio.DatagramProtocol):
         self.forged = 0
         self.ids: list[int] = []
         self.client_ports: list[int] = []
-        self.port = 0
+        self.names: list[str] = []
+        self.port = port
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._tcp, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._tcp, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", self.port))
         self._transport = transport
@@ -349,20 +358,21 @@ class DnsServer(asyncio.DatagramProtocol):
         self.over_udp += 1
         self.client_ports.append(addr[1])
         assert self._transport is not None
-        for reply in self._answers(data):
+        for reply in self.answers(data):
             self._transport.sendto(reply, addr)
 
     async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.over_tcp += 1
         length = int.from_bytes(await reader.readexactly(2), "big")
-        for reply in self._answers(await reader.readexactly(length)):
+        for reply in self.answers(await reader.readexactly(length)):
             writer.write(len(reply).to_bytes(2, "big") + reply)
         await writer.drain()
         writer.close()
 
-    def _answers(self, data: bytes) -> list[bytes]:
+    def answers(self, data: bytes) -> list[bytes]:
         query = dns.message.from_wire(data)
         self.ids.append(query.id)
+        self.names.append(query.question[0].name.to_text())
         reply = self._next_reply(query)
         if reply == SILENCE:
             return []

@@ -208,9 +208,9 @@ async def test_search_by_names_that_lead_to_an_open_address_too(make_egress: Mak
     class Changing:
         number = 0
 
-        async def resolve(self, name: str) -> Any:
+        async def resolve(self, name: str, *_: Any) -> Any:
             self.number += 1
-            return await FixedResolver(f"127.{self.number}.7.1", "127.0.0.1").resolve(name)
+            return await FixedResolver(f"127.{self.number}.7.1", "127.0.0.1").resolve(name, *_)
 
     egress, searching = make_egress(resolver=Changing(), limits=EgressLimits(scans=ScanLimits(failed=20))), Circuit()
     async with Origin() as origin:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.exits.fakes import (
     NXDOMAIN,
     SILENCE,
     DnsServer,
+    FakeFlow,
     FixedResolver,
     Origin,
     SilentListener,
@@ -24,6 +26,7 @@ from tests.exits.fakes import (
 from tests.exits.stage import NAME, connect, outcome, wait_idle
 
 if TYPE_CHECKING:
+    from exits.addresses import Address
     from tests.exits.stage import MakeEgress
 
 
@@ -108,6 +111,52 @@ async def test_rebinding_never_connects(make_egress: MakeEgress) -> None:
         assert inside.clients == []
         await egress.stop()
         await resolver.close()
+
+
+async def test_what_a_circuit_remembers_is_checked_at_each_connection(make_egress: MakeEgress) -> None:
+    class Changing(AddressFilter):
+        open = True
+
+        def allows(self, address: Address, port: int | None = None) -> bool:
+            return self.open and super().allows(address, port)
+
+    changing = Changing(allow=[ip_network("127.0.0.0/8")])
+    async with DnsServer({(NAME, "A"): [["127.0.0.1"]]}) as server, Origin() as origin:
+        resolver = UdpResolver("127.0.0.1", server.port)
+        egress = make_egress(resolver=resolver, address_filter=changing)
+        circuit = FakeFlow()
+        for queries in (2, 2, 4):
+            flow = FakeFlow(circuit if queries == 2 else None)
+            egress.flow_requested(flow, NAME, origin.port)
+            await flow.wait_accepted()
+            assert server.queries == queries
+        changing.open = False
+        flow = FakeFlow(circuit)
+        egress.flow_requested(flow, NAME, origin.port)
+        assert await flow.wait_closed() is Reason.NOT_ALLOWED
+        assert server.queries == 4
+        assert len(origin.clients) == 3
+        await egress.stop()
+        await resolver.close()
+
+
+async def test_public_address_behind_one_inside(make_egress: MakeEgress) -> None:
+    """One family leads inside and is there first; the other one is taken all the same."""
+
+    class Late(FixedResolver):
+        async def resolve(
+            self, name: str, circuit: object = None, late: asyncio.Future[list[Address]] | None = None
+        ) -> list[Address]:
+            assert late is not None
+            asyncio.get_running_loop().call_later(0.05, late.set_result, await super().resolve(name, circuit))
+            return [ip_address("::1")]
+
+    async with Origin() as origin:
+        egress = make_egress(
+            resolver=Late("127.0.0.1"), address_filter=AddressFilter(allow=[ip_network("127.0.0.0/8")])
+        )
+        flow = await connect(egress, NAME, origin.port)
+        flow.client_reset()
 
 
 async def test_dns_reasons(make_egress: MakeEgress) -> None:
@@ -198,7 +247,7 @@ async def test_a_defect_of_the_resolver_refuses_the_flow(
     make_egress: MakeEgress, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
-        async def resolve(self, name: str) -> Any:
+        async def resolve(self, name: str, *_: object) -> Any:
             raise RuntimeError(name)
 
     egress = make_egress(resolver=Broken())

@@ -44,7 +44,7 @@ class GatedResolver:
         self.asked = 0
         self._answers = answers
 
-    async def resolve(self, name: str) -> list[Address]:
+    async def resolve(self, name: str, *_: object) -> list[Address]:
         answer = self._answers[min(self.asked, len(self._answers) - 1)]
         self.asked += 1
         await self.go_on.wait()
@@ -241,7 +241,7 @@ async def test_a_defect_of_the_resolver_refuses_the_destination(
     make_egress: MakeEgress, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
-        async def resolve(self, name: str) -> list[Address]:
+        async def resolve(self, name: str, *_: object) -> list[Address]:
             raise RuntimeError(name)
 
     egress = make_egress(resolver=Broken())

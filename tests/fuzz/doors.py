@@ -6,12 +6,13 @@ import asyncio
 from functools import cache
 from typing import TYPE_CHECKING
 
+import dns.exception
 import dns.message
 import dns.rdatatype
 import dns.rrset
 
 from core.errors import ConfigError, FlowError
-from exits import dns_query
+from exits import dns_message
 from exits.names import parse_destination
 from exits.policy import Policy
 from pac.hosts import read_host
@@ -93,12 +94,11 @@ def _query() -> dns.message.QueryMessage:
 def read_dns(data: bytes) -> None:
     """An answer of the server, read as the exit reads it."""
     try:
-        response = dns_query._read(data, _query())
-    except dns.message.Truncated:
+        response = dns_message.read_response(data, _query())
+        addresses = dns_message.read_answer(response).addresses if response is not None else ()
+    except dns.exception.DNSException:
         return
-    if response is not None:
-        records = response.resolve_chaining().answer or ()
-        assert all(record.address for record in records)
+    assert len(addresses) <= dns_message.MAX_FAMILY_ADDRESSES
 
 
 def _dns_answers() -> tuple[bytes, ...]:

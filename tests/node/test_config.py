@@ -118,6 +118,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ('[peers]\nbootstrap = ["/ip4/1.2.3.4/udp/1/quic-v1"]\n', "config.toml, line 2: peers.bootstrap must be"),
         ('[peers]\ndiversity = "yes"\n', "config.toml, line 2: peers.diversity must be true or false."),
         ('[exit]\nresolver = "dns.example:53"\n', "config.toml, line 2: exit.resolver must be the IP address and port"),
+        (
+            '[exit]\nresolver = "tls://dns.example"\n',
+            "config.toml, line 2: exit.resolver must be the IP address and port",
+        ),
         ('[bypass]\npresets = ["x"]\n', "config.toml, line 2: bypass.presets must be a list of presets"),
         ('[bypass]\nrules = ["a b"]\n', "config.toml, line 2: bypass.rules must be a list of rules"),
         ("[node]\nengine = \n", "config.toml, line 2: this is not TOML: Invalid value."),
