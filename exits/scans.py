@@ -172,12 +172,13 @@ class Scans:
         if probe.mark in trail.known:
             return
         trail.failed_in(probe.network, now)
-        if whole:
-            self._counters["search"] += trail.failures.add(probe.mark, now, self._limits.closed_s)
+        if whole and trail.failures.add(probe.mark, now, self._limits.closed_s):
+            self._counters["search"] += 1
         network = self._networks.pop(probe.network, None)
         if network is None:
             network = _Failures(self._limits.failed_in_network, self._limits.window_s)
         self._networks[probe.network] = network
-        self._counters["search"] += network.add(probe.mark, now, self._limits.closed_s)
+        if network.add(probe.mark, now, self._limits.closed_s):
+            self._counters["search"] += 1
         if len(self._networks) > self._limits.networks:
             del self._networks[next(iter(self._networks))]
