@@ -188,11 +188,11 @@ class _Race:
             self._waiting = deque(interleave(waiting, 4 if last.version == 6 else 6))
 
     def _won(self, address: Address, now: float) -> None:
+        v6_is_silent = any(other.version == 6 for other in self._begun.values())  # one that refuses works
         if address.version == 6:
             self._families.v6_won()
-        elif self._v6_at is not None and now >= self._v6_at + STAGGER_S:
-            if any(other.version == 6 for other in self._begun.values()):  # silent: one that was refused works
-                self._families.v6_lost(now)
+        elif v6_is_silent and self._v6_at is not None and now >= self._v6_at + STAGGER_S:
+            self._families.v6_lost(now)
 
 
 async def _attempt(address: Address, port: int, source: Address | None) -> socket.socket | Reason:
