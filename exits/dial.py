@@ -189,11 +189,10 @@ class _Race:
             self._waiting = deque(interleave(waiting, 4 if last.version == 6 else 6))
 
     def _won(self, address: Address, now: float) -> None:
+        v6_is_silent = any(other.version == 6 for other in self._begun.values())  # one that refuses works
         if address.version == 6:
             self._families.v6_won()
-            return
-        had_its_time = self._v6_at is not None and now >= self._v6_at + STAGGER_S
-        if had_its_time and any(other.version == 6 for other in self._begun.values()):  # silent: a refusal works
+        elif v6_is_silent and self._v6_at is not None and now >= self._v6_at + STAGGER_S:
             self._families.v6_lost(now)
 
 
