@@ -231,6 +231,33 @@ async def test_an_association_goes_on_over_another_circuit() -> None:
         assert heard.reason is None
 
 
+async def test_an_association_begins_on_another_circuit_if_the_first_one_ends_meanwhile() -> None:
+    async with three_hops(Board().engine) as (_, client, echo):
+        dialling = asyncio.ensure_future(client.pool.dial_datagrams())
+        await asyncio.sleep(0)
+        (circuit,) = [circuit for circuit in client.pool.circuits if circuit.flows]
+        circuit.close(Reason.CLOSED)
+        heard = Came(await dialling)
+        assert heard.flow.send(*WHERE, b"x")
+        await until(lambda: len(heard.datagrams) == 1)
+        assert echo.associations[-1].datagrams == heard.datagrams
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8:1111:2222:3333:4444:5555:6666"])
+async def test_the_largest_payload_that_goes_as_a_datagram(host: str) -> None:
+    """As `docs/protocol.md` says of three hops."""
+    largest = 1269 - len(host)
+    async with three_hops(Board().engine) as (network, client, _):
+        flow, heard = await association(client)
+        for size, passed in ((largest, 6), (largest + 1, 4)):
+            before = sum(len(link.datagrams) for node in network.nodes for link in wires(node))
+            heard.datagrams.clear()
+            flow.send(host, 53, bytes(size))
+            await until(lambda: bool(heard.datagrams))
+            after = sum(len(link.datagrams) for node in network.nodes for link in wires(node))
+            assert after - before == passed, "of six links, there and back, the client's own are the narrowest"
+
+
 async def test_a_relay_that_is_no_exit_refuses() -> None:
     network = Network(Board().engine)
     try:
