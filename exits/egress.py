@@ -10,46 +10,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, FlowError, Reason
 from core.tasks import Tasks
+from exits.accounts import Accounts
 from exits.addresses import normalise
-from exits.dial import dial, interleave
+from exits.dial import dial, interleave, reason_for
+from exits.limits import EgressLimits
 from exits.names import parse_destination
 from exits.outlet import EgressPump, FirstBytes
+from exits.shares import Shares
+from exits.udp import Association
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from core.flow import IncomingDatagrams, IncomingFlow
+    from exits.accounts import Account
     from exits.addresses import Address, AddressFilter
     from exits.policy import Policy
     from exits.resolver import Resolver
 
 _STOP_LIMIT_S: Final = 2.0
 """How long `Egress.stop` waits for aborted connections to be gone, in seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class EgressLimits:
-    """What an exit takes on at once.
-
-    Args:
-        flows: connections at once, with those being made.
-        connecting: connections being made at once, with their look-ups.
-        setup_s: time for look-up and connecting together, in seconds.
-        linger_s: time that a destination has to take the last bytes of a flow that has ended, in seconds.
-    """
-
-    flows: int = 4096
-    connecting: int = 512
-    setup_s: float = 10.0
-    linger_s: float = 60.0
 
 
 class Egress:
@@ -63,6 +50,7 @@ class Egress:
         limits: how much at once.
         allow_special_names: see `parse_destination`.
         admits: why no flow is taken now; None when one is.
+        passes: whether a circuit may have so many bytes of datagrams carried now; otherwise they are dropped.
 
     Raises:
         ConfigError: `source_address` is no IP address.
@@ -78,6 +66,7 @@ class Egress:
         limits: EgressLimits | None = None,
         allow_special_names: bool = False,
         admits: Callable[[], Reason | None] = lambda: None,
+        passes: Callable[[object, int], bool] = lambda circuit, count: True,
     ) -> None:
         self._resolver = resolver
         self._filter = address_filter
@@ -86,9 +75,13 @@ class Egress:
         self._limits = limits or EgressLimits()
         self._allow_special_names = allow_special_names
         self._admits = admits
+        self._passes = passes
+        self._accounts = Accounts(self._limits)
         self._tasks = Tasks()
         self._connecting: set[asyncio.Task[None]] = set()
         self._pumps: set[EgressPump] = set()
+        self._associations: dict[Association, Account] = {}
+        self._association_shares = Shares(self._limits.datagrams.associations)
         self._all_gone = asyncio.Event()
         self._stopped = False
         self.counters: Counter[str] = Counter()
@@ -108,7 +101,7 @@ class Egress:
         """
         try:
             self._check_limits()
-            destination = self._check_request(host, port)
+            destination = self.check_request(host, port)
         except FlowError as error:
             self._refuse(flow, error.reason)
             return
@@ -116,15 +109,52 @@ class Egress:
         self._connecting.add(task)
         task.add_done_callback(partial(self._served, flow))
 
+    @property
+    def open_associations(self) -> int:
+        """UDP associations."""
+        return len(self._associations)
+
     def datagrams_requested(self, flow: IncomingDatagrams) -> None:
-        """Refuse a UDP association: this exit connects TCP only."""
-        self.counters[Reason.NOT_ALLOWED.word] += 1
-        flow.close(Reason.NOT_ALLOWED)
+        """Serve a UDP association: it is accepted once it has a socket, or closed with the reason.
+
+        Args:
+            flow: an association that nobody is attached to.
+        """
+        account = self._accounts.of(flow.circuit, asyncio.get_running_loop().time())
+        try:
+            self._check_open()
+            if not self._association_shares.may_take(account):
+                raise FlowError(Reason.BUSY)
+            association = Association(
+                flow,
+                self,
+                self._limits.datagrams,
+                account.silent,
+                self._source,
+                self._tasks,
+                self.counters,
+                self._passes,
+                self._association_ended,
+            )
+        except (FlowError, OSError) as error:
+            reason = error.reason if isinstance(error, FlowError) else reason_for(error)
+            self.counters[reason.word] += 1
+            flow.close(reason)
+            return
+        self._association_shares.take(account)
+        self._associations[association] = account
+        association.start()
+
+    def _association_ended(self, association: Association, reason: Reason) -> None:
+        self.counters[reason.word] += 1
+        self._association_shares.give(self._associations.pop(association))
 
     async def stop(self) -> None:
         """Refuse new flows, reset those that run, and wait until their sockets are closed."""
         self._stopped = True
         await self._tasks.cancel()
+        for association in list(self._associations):
+            association.end(Reason.CLOSED)
         for pump in list(self._pumps):
             pump.end(Reason.CLOSED)
         if self._pumps:
@@ -134,16 +164,19 @@ class Egress:
 
     # -- before the connection
 
-    def _check_limits(self) -> None:
+    def _check_open(self) -> None:
         if self._stopped:
             raise FlowError(Reason.CLOSED)
         if (refused := self._admits()) is not None:
             raise FlowError(refused)
+
+    def _check_limits(self) -> None:
+        self._check_open()
         if self.open_flows >= self._limits.flows or len(self._connecting) >= self._limits.connecting:
             raise FlowError(Reason.BUSY)
 
-    def _check_request(self, host: str, port: int) -> Address | str:
-        """Refuse what can be refused without asking anybody."""
+    def check_request(self, host: str, port: int) -> Address | str:
+        """Refuse what can be refused without asking anybody. See `exits.udp.Rules`."""
         if not 1 <= port <= 65535:
             raise FlowError(Reason.PROTOCOL)
         destination = parse_destination(host, allow_special=self._allow_special_names)
@@ -159,20 +192,20 @@ class Egress:
         Raises:
             FlowError: `NOT_ALLOWED` if none may.
         """
-        allowed = [
-            address
-            for address in dict.fromkeys(map(normalise, found))
-            if self._filter.allows(address, port) and self._policy.allows(address, port, name)
-        ]
+        allowed = [address for address in dict.fromkeys(map(normalise, found)) if self.may_dial(address, port, name)]
         if not allowed:
             raise FlowError(Reason.NOT_ALLOWED)
         return interleave(allowed)
+
+    def may_dial(self, address: Address, port: int, name: str | None) -> bool:
+        """See `exits.udp.Rules`."""
+        return self._filter.allows(address, port) and self._policy.allows(address, port, name)
 
     async def _serve(self, flow: IncomingFlow, destination: Address | str, port: int) -> None:
         """Resolve, check, dial and join."""
         try:
             async with asyncio.timeout(self._limits.setup_s):
-                addresses = await self._find(destination, port)
+                addresses = await self.find(flow.circuit, destination, port)
                 sock = await dial(addresses, port, self._source, self._tasks)
         except TimeoutError:
             self._refuse(flow, Reason.TIMED_OUT)
@@ -181,8 +214,8 @@ class Egress:
         else:
             await self._join(flow, sock)
 
-    async def _find(self, destination: Address | str, port: int) -> list[Address]:
-        """List the addresses of a destination that may be dialled; a literal is checked already."""
+    async def find(self, circuit: object, destination: Address | str, port: int) -> list[Address]:
+        """See `exits.udp.Rules`; a literal is checked already."""
         if not isinstance(destination, str):
             return [destination]
         return self._choose(await self._resolver.resolve(destination), port, destination)

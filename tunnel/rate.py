@@ -28,3 +28,7 @@ class Rate:
             return False
         self._left -= 1
         return True
+
+    def give_back(self) -> None:
+        """Return a permit that was taken and turned out not to be needed."""
+        self._left = min(self._burst, self._left + 1)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from core.errors import ConfigError, Reason
-from exits.egress import EgressLimits
+from exits.limits import EgressLimits
 from tests.exits.fakes import (
     WINDOW_BYTES,
     FakeFlow,

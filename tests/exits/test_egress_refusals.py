@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import Reason
 from exits.addresses import AddressFilter
-from exits.egress import EgressLimits
+from exits.limits import EgressLimits
 from exits.policy import Policy
 from exits.resolver import UdpResolver
 from tests.exits.fakes import (
