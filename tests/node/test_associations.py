@@ -16,6 +16,7 @@ from tests.harness.waiting import until
 from tests.harness.wire import Board
 from tests.proxy.harness import Client, connect
 from tests.proxy.programs import V4, Program, ask
+from tunnel.padding import Shape
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,8 +48,13 @@ class Scene:
 
 
 @pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    async with chain(3, Board().engine) as (network, tunnel, echo):
+def shape() -> Shape:
+    return Shape.STEPS
+
+
+@pytest.fixture
+async def scene(shape: Shape) -> AsyncIterator[Scene]:
+    async with chain(3, Board().engine, shape) as (network, tunnel, echo):
         sites = SiteIsolation(tunnel.pool, 2, bytes(SECRET_BYTES), PublicSuffixList().privatesuffix)
         front = Front(sites)
         await front.start("127.0.0.1", 0)
@@ -58,6 +64,7 @@ async def scene() -> AsyncIterator[Scene]:
             await front.stop()
 
 
+@pytest.mark.parametrize("shape", Shape)
 async def test_datagrams_come_back(scene: Scene) -> None:
     async with scene.program() as (_, program):
         for payload in (b"", b"one", bytes(1200), bytes(16 * 1024)):

@@ -14,6 +14,7 @@ from core.flow import MAX_DATAGRAM_BYTES
 from pac.rules import Rule, RuleSet
 from proxy import udp as udp_module
 from proxy.front import Front, FrontLimits
+from proxy.intake import Intake
 from tests.proxy.harness import (
     Client,
     DatagramDialer,
@@ -266,6 +267,43 @@ async def test_the_nodes_own_ports_are_refused(stage: Stage, program: Program, h
     await until(lambda: bool(flow.sent))
     assert flow.sent == [("other.example", front.address[1], b"x")]
     assert front.counters == {"datagram_not_allowed": 1}
+
+
+async def test_a_client_on_another_machine_gets_no_bypass(
+    stage: Stage, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Intake, "is_from_this_machine", lambda intake: False)
+    dialer = DatagramDialer()
+    front = await stage.front(dialer, RuleSet([Rule.parse("direct.example")]))
+    _, flow = await associated(stage, front, dialer, program)
+    program.send(named("direct.example", 53))
+    await until(lambda: flow.sent == [("direct.example", 53, b"x")])
+
+
+async def test_a_password_is_asked_for_and_the_address_that_was_reached_is_named(program: Program) -> None:
+    dialer = DatagramDialer()
+    front = Front(dialer, password="secret")
+    await front.start("0.0.0.0", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.3", front.address[1], local_addr=("127.0.0.1", 0))
+    try:
+        client = Client(reader, writer)
+        client.send(b"\5\1\2\1\1u\6secret\5\3\0" + ANY)
+        assert await client.read(4) == b"\5\2\1\0"
+        assert await client.read(8) == b"\5\0\0\1\x7f\0\0\3"
+        program.relay = "127.0.0.3", int.from_bytes(await client.read(2), "big")
+        program.send(V4)
+        await until(lambda: len(dialer.flows[0].sent) == 1)
+    finally:
+        writer.close()
+        await front.stop()
+
+
+async def test_without_the_password_there_is_none(stage: Stage) -> None:
+    dialer = DatagramDialer()
+    front = await stage.front(dialer, password="secret")
+    client = await stage.client(front)
+    assert await client.asks(b"\5\1\0\5\3\0" + ANY) == b"\5\xff"
+    assert not dialer.flows
 
 
 # -- its beginning and its end
