@@ -370,6 +370,7 @@ async def test_the_connection_ends_with_it(stage: Stage, program: Program, reaso
     flow.heard.flow_closed(reason)
     assert await client.read_all() == b""
     assert front.counters == {reason.word: 1}
+    await until(lambda: not len(front._tasks))
 
 
 async def test_no_more_than_the_limit_at_once(stage: Stage, program: Program) -> None:

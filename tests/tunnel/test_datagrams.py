@@ -20,8 +20,8 @@ from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireConnection, WireEngine
 from tunnel.datagram_tags import DatagramTags
 from tunnel.frames import Frame, decode_datagram, encode_datagram, frame, split
-from tunnel.layers import Layers, is_datagram
-from tunnel.limits import MAX_DATAGRAM
+from tunnel.layers import MAX_FLOW_NUMBER, Layers, is_datagram
+from tunnel.limits import MAX_DATAGRAM, PING_IDLE_S
 from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
@@ -241,6 +241,34 @@ async def test_an_association_begins_on_another_circuit_if_the_first_one_ends_me
         assert heard.flow.send(*WHERE, b"x")
         await until(lambda: len(heard.datagrams) == 1)
         assert echo.associations[-1].datagrams == heard.datagrams
+
+
+async def test_an_association_begins_on_another_circuit_if_one_has_no_number_left() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        for circuit in client.pool.circuits:
+            circuit._numbers = [MAX_FLOW_NUMBER + 1] * 3
+        flow, heard = await association(client)
+        flow.send(*WHERE, b"x")
+        await until(lambda: len(heard.datagrams) == 1)
+
+
+async def test_an_idle_circuit_is_watched_as_soon_as_it_has_an_association() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        loop, pulses = asyncio.get_running_loop(), [circuit.pulse for circuit in client.pool.circuits]
+        await until(lambda: all(pulse._timer_at > loop.time() + PING_IDLE_S / 2 for pulse in pulses))
+        await association(client)
+        (circuit,) = [circuit for circuit in client.pool.circuits if circuit.flows]
+        before = circuit.pulse._answered_at
+        await until(lambda: circuit.pulse._answered_at > before, PING_IDLE_S / 2)
+
+
+async def test_nothing_stays_of_one_that_nobody_waits_for_any_more() -> None:
+    async with three_hops(Board().engine) as (_, client, echo):
+        dialling = asyncio.ensure_future(client.pool.dial_datagrams())
+        await until(lambda: any(circuit.flows for circuit in client.pool.circuits))
+        dialling.cancel()
+        await until(lambda: bool(echo.associations) and echo.associations[0].reason is Reason.LOCAL)
+        assert not any(circuit.flows for circuit in client.pool.circuits)
 
 
 @pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8:1111:2222:3333:4444:5555:6666"])
