@@ -17,7 +17,7 @@ from tests.harness.joined import ONE, TWO
 from tests.harness.linked import Linked, Receiver
 from tests.harness.network import Came, Network, chain, real_engine, three_hops
 from tests.harness.waiting import turns, until
-from tests.harness.wire import Board, WireConnection, WireEngine
+from tests.harness.wire import HELD_DATAGRAMS, Board, WireConnection, WireEngine
 from tunnel.datagram_tags import DatagramTags
 from tunnel.frames import Frame, decode_datagram, encode_datagram, frame, split
 from tunnel.layers import MAX_FLOW_NUMBER, Layers, is_datagram
@@ -154,6 +154,16 @@ async def test_what_fits_no_datagram_goes_on_the_stream() -> None:
     await turns()
     assert linked.far_events.opened[0].datagrams == [message]
     assert linked.near_wire.datagrams == []
+
+
+async def test_what_fits_and_finds_no_room_is_dropped() -> None:
+    linked = await Linked.up()
+    stream = linked.near.open_stream(Receiver())
+    linked.near_wire.stalled = True
+    for _ in range(HELD_DATAGRAMS + 5):
+        stream.send_datagram(b"\4" + bytes(14) + b"\x80" + bytes(1200))
+    assert stream.queued == 0
+    assert linked.near.counters["datagram dropped"] == 5
 
 
 async def test_a_full_stream_drops_datagrams() -> None:
