@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "profile",
     "padding",
     "engines",
+    "datagrams",
     "simulation",
     "eclipse",
     "egress",

@@ -123,7 +123,7 @@ class DatagramFlow(Protocol):
         Args:
             host: 1 to 255 bytes of ASCII.
             port: 1 to 65535.
-            data: at most `MAX_DATAGRAM_BYTES` bytes.
+            data: at most `MAX_DATAGRAM_BYTES` bytes; the buffer may be reused at once.
 
         Returns:
             False when it was dropped here: too large, the path is being changed, or too much waits.

@@ -20,11 +20,15 @@ from pac.hosts import read_host
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.flow import Flow, FlowRequest
+    from core.flow import DatagramFlow, Flow, FlowRequest
     from proxy.dialer import Dialer
 
 type Registrable = Callable[[str], str | None]
 """Gives a lower-case name's registrable domain; None for a name that is a public suffix itself."""
+
+DATAGRAMS_KEY: Final = "datagrams"
+"""The key of UDP associations without a user name. Their datagrams go to many sites, but must leave at one exit, as
+programs tell one host under which address another sees them. So they share no circuit with any site's connections."""
 
 SECRET_BYTES: Final = 16
 _DIGEST_BYTES: Final = 8
@@ -70,13 +74,25 @@ class SiteIsolation:
         """
         return await self._dialer.dial(replace(request, isolation=self.key(request)), early=early)
 
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        """Open a UDP association, as `proxy.dialer.Dialer` says: under the user name's key, or else that of all.
+
+        Raises:
+            core.errors.FlowError: it could not be opened, with the reason.
+        """
+        return await self._dialer.dial_datagrams(_user_key(isolation) if isolation else DATAGRAMS_KEY)
+
     def key(self, request: FlowRequest) -> str:
         """Name the key of a flow: the user name's own, or else its site's. No user name gives the key of a site."""
         if request.isolation:
-            return f"user {request.isolation}"
+            return _user_key(request.isolation)
         site = site_of(request.host, self._registrable).encode("utf-8", "surrogatepass")
         digest = blake2b(site, digest_size=_DIGEST_BYTES, key=self._secret).digest()
         return f"site {int.from_bytes(digest) % self._count}"
+
+
+def _user_key(name: str) -> str:
+    return f"user {name}"
 
 
 async def isolate_sites(dialer: Dialer, count: int) -> SiteIsolation:

@@ -70,6 +70,18 @@ _EXTRA: Final = {
 }
 
 
+def socks_granted(host: str, port: int) -> bytes:
+    """Build the SOCKS5 reply that names where an association's datagrams shall be sent.
+
+    Args:
+        host: an address of this machine.
+        port: 1 to 65535.
+
+    Source: RFC 1928, sections 6 and 7.
+    """
+    return encode_reply(Rep.SUCCEEDED, host.partition("%")[0], port)
+
+
 def socks_refusal(reason: Reason, place: Place = Place.TUNNEL) -> bytes:
     """Build a SOCKS5 reply for a flow that was not opened; the place has no word in SOCKS5.
 

@@ -55,6 +55,19 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Associate:
+    """A UDP association that a client wants.
+
+    Args:
+        isolation: as in a `FlowRequest`.
+        port: from which the client says it will send; 0 when it does not know yet.
+    """
+
+    isolation: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Answer:
     """Last words to a client that gets no flow.
 

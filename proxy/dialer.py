@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from core.flow import Flow, FlowRequest
+    from core.flow import DatagramFlow, Flow, FlowRequest
 
 
 class Dialer(Protocol):
-    """Open flows through the tunnel."""
+    """Open flows and UDP associations through the tunnel."""
 
     async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         """Open a flow, and wait until the exit has connected it to its destination.
@@ -24,4 +24,14 @@ class Dialer(Protocol):
 
         Raises:
             core.errors.FlowError: the flow could not be opened, with the reason.
+        """
+
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        """Open a UDP association, and wait until the exit has one. When the call is cancelled, none stays behind.
+
+        Args:
+            isolation: as in a `FlowRequest`.
+
+        Raises:
+            core.errors.FlowError: it could not be opened, with the reason.
         """

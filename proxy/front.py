@@ -17,20 +17,21 @@ from pac.hosts import read_host
 from pac.pac import build_pac
 from pac.rules import Action, RuleSet
 from proxy import http, socks
-from proxy.answers import http_complaint
-from proxy.ask import Answer, Ask, Place, Wrapped
+from proxy.answers import http_complaint, socks_granted, socks_refusal
+from proxy.ask import Answer, Ask, Associate, Place, Wrapped
 from proxy.client_pump import ClientPump
 from proxy.direct import connect_direct, reaches_this_machine
 from proxy.early import Earliness, EarlyMode
 from proxy.intake import Intake
 from proxy.pac_server import PacSite
 from proxy.target import is_localhost
+from proxy.udp import Association, open_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Address, IPv6Address
 
-    from core.flow import Flow, FlowRequest
+    from core.flow import DatagramFlow, Flow, FlowRequest
     from proxy.dialer import Dialer
 
 BACKLOG: Final = 1024
@@ -52,21 +53,25 @@ class FrontLimits:
         handshake_s: until a connection has said what it wants.
         head_bytes: the longest head of an HTTP request.
         dial_s: until a flow is open, whatever the dialer does.
+        associations: for UDP, at once. Browsers hold none, and other programs few; each is a socket more here, and a
+            port at an exit.
     """
 
     connections: int = 4096
     handshake_s: float = 10.0
     head_bytes: int = 1 << 14
     dial_s: float = 60.0
+    associations: int = 64
 
 
 @dataclass(slots=True, repr=False)
 class _State:
-    """The connections, each in one of three places."""
+    """The connections, each in one of three places, and how many are there for an association's sake."""
 
     intakes: dict[Intake, None] = field(default_factory=dict)
     flows: dict[asyncio.Transport, None] = field(default_factory=dict)
     flushing: dict[asyncio.Transport, asyncio.TimerHandle] = field(default_factory=dict)
+    associations: int = 0
 
 
 class Front:
@@ -83,7 +88,8 @@ class Front:
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `full`, `slow`,
-            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found` and `pac` for what never became one.
+            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found` and `pac` for what never became one. Beside
+            them how many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
     """
 
@@ -209,8 +215,13 @@ class Front:
     async def _serve(self, intake: Intake) -> None:
         try:
             wish = await self._hear(intake)
-            intake.heard = isinstance(wish, Ask)
-            answer = await self._open(intake, wish) if isinstance(wish, Ask) else wish
+            intake.heard = not isinstance(wish, Answer)
+            if isinstance(wish, Ask):
+                answer = await self._open(intake, wish)
+            elif isinstance(wish, Associate):
+                answer = await self._associate(intake, wish)
+            else:
+                answer = wish
             if answer is not None:
                 self.counters[answer.word] += 1
                 intake.heard = False
@@ -219,7 +230,7 @@ class Front:
             intake.transport.abort()
             raise
 
-    async def _hear(self, intake: Intake) -> Ask | Answer:
+    async def _hear(self, intake: Intake) -> socks.Heard:
         """Find out what a client wants: SOCKS5 begins with its version, HTTP with the letters of a method."""
         reader, first = intake.reader, b""
         try:
@@ -239,7 +250,7 @@ class Front:
 
     async def _open(self, intake: Intake, ask: Ask) -> Answer | None:
         """Open a flow and hand the connection over to it; or return the words of the refusal."""
-        place = self._place(intake, ask)
+        place = self._place(intake, ask.request.host, ask.request.port, ask.scheme)
         try:
             flow = await self._connect(ask, place)
         except FlowError as error:
@@ -278,16 +289,15 @@ class Front:
             self._early.opened(request)
         return flow
 
-    def _place(self, intake: Intake, ask: Ask) -> Place:
+    def _place(self, intake: Intake, host: str, port: int, scheme: str | None) -> Place:
         """Decide which way a request goes. Clients on other machines get no bypass: it would lend them this one."""
-        host, port = ask.request.host, ask.request.port
         address = read_host(host)
         if port in self.own_ports:
             if isinstance(address, str) and is_localhost(address):
                 return Place.NODE
             if address is not None and not isinstance(address, str) and reaches_this_machine(address):
                 return Place.NODE
-        bypass = self.rules.decide(host, port, ask.scheme) is Action.BYPASS and intake.is_from_this_machine()
+        bypass = self.rules.decide(host, port, scheme) is Action.BYPASS and intake.is_from_this_machine()
         return Place.DIRECT if bypass else Place.TUNNEL
 
     async def _join(self, intake: Intake, ask: Ask, flow: Flow) -> None:
@@ -326,6 +336,54 @@ class Front:
         self._state.flushing.pop(transport, None)
         if transport.get_write_buffer_size():  # else it is closed already, and may be gone
             transport.abort()
+
+    # -- from request to association
+
+    async def _associate(self, intake: Intake, wish: Associate) -> Answer:
+        """Open a UDP association and keep it until it, or the client's connection, is over.
+
+        Returns:
+            What is said last: the words of a refusal, or nothing.
+        """
+        state = self._state
+        state.associations += 1
+        try:
+            if state.associations > self._limits.associations:
+                raise FlowError(Reason.BUSY)
+            async with asyncio.timeout(self._limits.dial_s):
+                flow = await self._dialer.dial_datagrams(wish.isolation)
+            return Answer(b"", (await self._keep(intake, wish, flow)).word)
+        except TimeoutError:
+            return Answer(socks_refusal(Reason.TIMED_OUT), Reason.TIMED_OUT.word)
+        except FlowError as error:
+            return Answer(socks_refusal(error.reason), error.reason.word)
+        finally:
+            state.associations -= 1
+
+    async def _keep(self, intake: Intake, wish: Associate, flow: DatagramFlow) -> Reason:
+        """Tell the client where to send its datagrams, and wait for the end.
+
+        Raises:
+            FlowError: this machine has no socket left, or the client is gone.
+        """
+        try:
+            sock = open_socket(intake.transport)
+        except OSError as error:
+            flow.close(Reason.LOCAL)
+            raise FlowError(Reason.BUSY) from error
+
+        def allows(host: str, port: int) -> bool:
+            return self._place(intake, host, port, None) is Place.TUNNEL
+
+        association = Association(sock, flow, (intake.client_host, wish.port), allows, self.counters)
+        hanging_up = self._tasks.spawn(intake.reader.read(1), "association")
+        try:
+            intake.write(socks_granted(*sock.getsockname()[:2]))
+            await asyncio.wait([hanging_up, association.over], return_when=asyncio.FIRST_COMPLETED)
+            return association.over.result() if association.over.done() else Reason.LOCAL
+        finally:
+            hanging_up.cancel()
+            association.close()
 
 
 def _listening(address: IPv4Address | IPv6Address, port: int) -> socket.socket:

@@ -86,10 +86,16 @@ class Intake(asyncio.BufferedProtocol):
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
+    @property
+    def client_host(self) -> str:
+        """The client's own address; empty when the connection was gone at once."""
+        name = self.transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
+
     def is_from_this_machine(self) -> bool:
         """Tell whether the client's own address is loopback."""
-        name = self.transport.get_extra_info("peername")
-        return bool(name) and ip_address(name[0].partition("%")[0]).is_loopback
+        host = self.client_host.partition("%")[0]
+        return bool(host) and ip_address(host).is_loopback
 
     async def take_rest(self) -> bytes:
         """Stop reading, and get what was read beyond the handshake. The transport may then get another protocol."""

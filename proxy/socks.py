@@ -21,7 +21,7 @@ from asyncio_socks_server.core.types import AuthMethod, Cmd, Rep
 from core.errors import DecodeError
 from core.flow import FlowRequest
 from proxy.answers import SOCKS_GRANTED, socks_refusal
-from proxy.ask import Answer, Ask
+from proxy.ask import Answer, Ask, Associate
 from proxy.target import check_host
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 VERSION: Final = 5
 
 
-async def hear(reader: asyncio.StreamReader, write: Callable[[bytes], None], password: str | None) -> Ask | Answer:
+type Heard = Ask | Associate | Answer
+
+
+async def hear(reader: asyncio.StreamReader, write: Callable[[bytes], None], password: str | None) -> Heard:
     """Read a SOCKS5 client's words up to its request, and answer its choice of method and its password.
 
     Args:
@@ -51,10 +54,12 @@ async def hear(reader: asyncio.StreamReader, write: Callable[[bytes], None], pas
     version, command, _ = await reader.readexactly(3)
     if version != VERSION:
         return _refuse(Rep.GENERAL_FAILURE)
-    if command != Cmd.CONNECT:
+    if command not in (Cmd.CONNECT, Cmd.UDP_ASSOCIATE):
         return _refuse(Rep.COMMAND_NOT_SUPPORTED)
     try:
         address = await decode_address(reader)
+        if command == Cmd.UDP_ASSOCIATE:
+            return Associate(isolation, address.port)  # clients behind other proxies or NAT name all sorts of hosts
         host = check_host(address.host)
     except (UnicodeDecodeError, DecodeError):
         return _refuse(Rep.HOST_UNREACHABLE)

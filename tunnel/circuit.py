@@ -263,6 +263,7 @@ class Circuit:
         flow.start(self._carrier_for(flow))
         datagrams = Datagrams(flow)
         flow.ask_datagrams()
+        self.pulse.attend()
         return datagrams
 
     def adopt(self, flow: ClientFlow) -> None:

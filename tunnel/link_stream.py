@@ -16,7 +16,7 @@ from core.fault import place
 from tunnel.assembler import PREFIX_BYTES, Assembler
 from tunnel.datagram_tags import DATAGRAM_BYTES
 from tunnel.layers import RECORD_BYTES, is_datagram
-from tunnel.limits import DATAGRAM_QUEUE, MAX_DATAGRAM, MAX_MESSAGE
+from tunnel.limits import DATAGRAM_QUEUE, MAX_MESSAGE
 from tunnel.wireguard.constants import TAG_BYTES
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class LinkStream:
         return self._link.connection.write(self.id, bytes(record), last)
 
     def send_datagram(self, message: Buffer) -> bool:
-        """Send a message of kind datagram: as a QUIC datagram, or on the stream where it does not fit into one.
+        """Send a message of kind datagram: as a QUIC datagram, or on the stream where none so large fits the path.
 
         Returns:
             False when it waits on the stream, until `StreamReceiver.writable`. If too much waits there it is dropped.
@@ -104,8 +104,9 @@ class LinkStream:
         link = self._link
         if self.cut or link.closed:
             return True
-        fits = len(message) + DATAGRAM_BYTES <= MAX_DATAGRAM
-        if fits and link.connection.send_datagram(link.datagram_tags.seal(self.id, message)):
+        if len(message) + DATAGRAM_BYTES <= link.connection.datagram_room:
+            if not link.connection.send_datagram(link.datagram_tags.seal(self.id, message)):
+                link.counters["datagram dropped"] += 1  # late on the stream it would be worth less than none
             return True
         if self.queued > DATAGRAM_QUEUE:
             link.counters["datagram dropped"] += 1

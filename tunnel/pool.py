@@ -149,15 +149,19 @@ class CircuitPool:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + PATH_S
-        circuit = self._pick(isolation) or await self._next_circuit(isolation, deadline)
-        datagrams = circuit.open_datagrams()
-        self._report(datagrams.flow, circuit)
-        try:
-            await self._opened(datagrams.flow, circuit, deadline)
-        except asyncio.CancelledError:
-            datagrams.close(Reason.LOCAL)
-            raise
-        return datagrams
+        while True:
+            circuit = self._pick(isolation) or await self._next_circuit(isolation, deadline)
+            try:
+                datagrams = circuit.open_datagrams()
+                self._report(datagrams.flow, circuit)
+                if await self._opened(datagrams.flow, circuit, deadline):
+                    return datagrams
+            except FlowError as error:
+                if error.reason is not Reason.CLOSED or loop.time() >= deadline:
+                    raise
+            except asyncio.CancelledError:
+                datagrams.close(Reason.LOCAL)
+                raise
 
     def _report(self, flow: ClientFlow, circuit: Circuit) -> None:
         """Tell the witness whether a flow was opened, as soon as that is known."""

@@ -18,7 +18,8 @@ from exits.policy import Policy
 from pac.hosts import read_host
 from pac.rules import Rule
 from proxy import http, socks
-from proxy.ask import Answer, Ask
+from proxy.ask import Answer, Associate
+from proxy.datagrams import read_datagram, write_header
 from proxy.pac_server import PacSite
 from proxy.target import check_host, read_authority
 from tests.fuzz.target import Target, in_loop
@@ -26,12 +27,14 @@ from tests.fuzz.target import Target, in_loop
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from proxy.socks import Heard
+
 _HEAD_BYTES = 1024
 _SITE = PacSite(8080, "/secret.pac", lambda: "function FindProxyForURL() {}")
 
 
-def _hears(hear: Callable[[asyncio.StreamReader], Awaitable[Ask | Answer]], data: bytes) -> None:
-    async def run() -> Ask | Answer:
+def _hears(hear: Callable[[asyncio.StreamReader], Awaitable[Heard]], data: bytes) -> None:
+    async def run() -> Heard:
         reader = asyncio.StreamReader()
         reader.feed_data(data)
         reader.feed_eof()
@@ -40,6 +43,9 @@ def _hears(hear: Callable[[asyncio.StreamReader], Awaitable[Ask | Answer]], data
     heard = in_loop(run())
     if isinstance(heard, Answer):
         assert isinstance(heard.data, bytes)
+        return
+    if isinstance(heard, Associate):
+        assert 0 <= heard.port < 65536
         return
     host, port = heard.request.host, heard.request.port
     assert check_host(host) == host, "a host that the exit would not be asked for"
@@ -50,6 +56,17 @@ def read_socks(data: bytes) -> None:
     """What comes after the version; a password is asked for if the first byte is high."""
     password = "secret" if data[:1] >= b"\x80" else None
     _hears(lambda reader: socks.hear(reader, lambda sent: None, password), data[1:])
+
+
+def read_associated(data: bytes) -> None:
+    """A datagram of an association; one from an address reads as it is written."""
+    host, port, start = read_datagram(data)
+    assert check_host(host) == host, "a host that the exit would not be asked for"
+    assert 0 < port < 65536
+    assert start <= len(data)
+    known = read_host(host)
+    if known is not None and not isinstance(known, str):
+        assert read_datagram(write_header(host, port))[:2] == (str(known), port)
 
 
 def read_http(data: bytes) -> None:
@@ -121,8 +138,18 @@ TARGETS = (
             b"\0\1\0\5\1\0\1\x7f\0\0\1\1\xbb",
             b"\0\1\0\5\1\0\3\x09a.example\0\x50",
             b"\xff\1\2\1\4user\6secret\5\1\0\4" + bytes(15) + b"\1\0\x50",
+            b"\0\1\0\5\3\0\1\x7f\0\0\1\1\xbb",
         ),
         (asyncio.IncompleteReadError,),
+    ),
+    Target(
+        "socks-datagram",
+        read_associated,
+        (
+            b"\0\0\0\1\x7f\0\0\1\0\x35payload",
+            b"\0\0\0\3\x09a.example\0\x35payload",
+            b"\0\0\0\4" + bytes(15) + b"\1\0\x35",
+        ),
     ),
     Target(
         "http",

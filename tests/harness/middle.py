@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.errors import LinkError
 from core.tasks import Tasks
 from tunnel.assembler import PREFIX_BYTES, Assembler
+from tunnel.limits import MAX_DATAGRAM
 
 if TYPE_CHECKING:
     from tunnel.engines.seam import Address, Connection, Engine
@@ -247,6 +248,10 @@ class _Nobody:
 
     def queued(self, stream: int) -> int:
         return 0
+
+    @property
+    def datagram_room(self) -> int:
+        return MAX_DATAGRAM
 
     def send_datagram(self, data: bytes) -> bool:
         return True

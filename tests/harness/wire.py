@@ -77,6 +77,10 @@ class WireConnection:
             self.ended.append(stream)
         self._soon(self.other._received, stream, data, end)
 
+    @property
+    def datagram_room(self) -> int:
+        return MAX_DATAGRAM
+
     def send_datagram(self, data: bytes) -> bool:
         if self.over or len(data) > MAX_DATAGRAM:
             return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from core.flow import Flow
+    from core.flow import DatagramFlow, Flow
     from core.ids import PeerKey
     from proxy.dialer import Dialer
     from tunnel.service import Tunnel
@@ -43,9 +43,14 @@ class Listening:
 
     def __init__(self) -> None:
         self.asked: list[tuple[FlowRequest, bool]] = []
+        self.keys: list[str] = []
 
     async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         self.asked.append((request, early))
+        raise FlowError(Reason.REFUSED)
+
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        self.keys.append(isolation)
         raise FlowError(Reason.REFUSED)
 
 
@@ -145,6 +150,16 @@ def test_a_user_name_comes_first_and_gives_no_sites_key() -> None:
     assert keys != {sites.key(FlowRequest(SITES[0], 443, "bob"))}
     for name in ("site 0", "site 1", "0", "user alice"):
         assert sites.key(FlowRequest(SITES[0], 443, name)) not in {"site 0", "site 1", *keys}
+
+
+async def test_datagrams_share_no_key_with_sites() -> None:
+    listening = Listening()
+    sites = SiteIsolation(listening, 2, bytes(SECRET_BYTES), suffixes().privatesuffix)
+    for name in ("", "alice", "datagrams"):
+        with pytest.raises(FlowError):
+            await sites.dial_datagrams(name)
+    assert listening.keys == ["datagrams", sites.key(FlowRequest(SITES[0], 443, "alice")), "user datagrams"]
+    assert not set(listening.keys) & set(keys_of(SITES, sites))
 
 
 async def test_nothing_else_of_a_request_changes() -> None:

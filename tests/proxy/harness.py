@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from core.errors import FlowError, Reason
+from core.flow import MAX_DATAGRAM_BYTES
 from proxy.direct import DirectFlow
 from proxy.front import Front, FrontLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from core.flow import Buffer, Flow, FlowListener, FlowRequest
+    from core.flow import Buffer, DatagramFlow, DatagramListener, Flow, FlowListener, FlowRequest
     from pac.rules import RuleSet
     from proxy.dialer import Dialer
     from proxy.early import EarlyMode
@@ -58,7 +59,14 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.write_eof()
 
 
-class LoopbackDialer:
+class TcpOnly:
+    """The half of a dialer whose exits refuse UDP associations."""
+
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        raise FlowError(Reason.NOT_ALLOWED)
+
+
+class LoopbackDialer(TcpOnly):
     """Connects every request to one port on loopback, and remembers what was asked."""
 
     def __init__(self, port: int = 0) -> None:
@@ -82,8 +90,11 @@ class FailingDialer:
     async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         raise FlowError(self.reason)
 
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        raise FlowError(self.reason)
 
-class FarDialer:
+
+class FarDialer(TcpOnly):
     """Plays an exit that refuses for a reason, or connects when there is none; who does not wait gets a flow."""
 
     def __init__(self, reason: Reason | None = None) -> None:
@@ -105,12 +116,61 @@ class SilentDialer:
         self.cancelled = asyncio.Event()
 
     async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
+        await self._wait()
+        raise AssertionError
+
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        await self._wait()
+        raise AssertionError
+
+    async def _wait(self) -> None:
         self.dialing += 1
         try:
             await asyncio.Event().wait()
         finally:
             self.cancelled.set()
-        raise AssertionError
+
+
+class DatagramDialer(FailingDialer):
+    """Gives UDP associations without a network, and refuses all else."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.REFUSED)
+        self.isolations: list[str] = []
+        self.flows: list[MemoryDatagrams] = []
+
+    async def dial_datagrams(self, isolation: str) -> DatagramFlow:
+        self.isolations.append(isolation)
+        self.flows.append(MemoryDatagrams())
+        return self.flows[-1]
+
+
+class MemoryDatagrams:
+    """A UDP association without a network: what is sent is kept, what arrives is told by the test."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int, bytes]] = []
+        self.listener: DatagramListener | None = None
+        self.ended: Reason | None = None
+        self.free = True
+
+    def attach(self, listener: DatagramListener) -> None:
+        self.listener = listener
+
+    def send(self, host: str, port: int, data: Buffer) -> bool:
+        if self.free and len(data) <= MAX_DATAGRAM_BYTES:
+            self.sent.append((host, port, bytes(data)))
+            return True
+        return False
+
+    def close(self, reason: Reason) -> None:
+        self.ended = reason
+
+    @property
+    def heard(self) -> DatagramListener:
+        """The listener, for a test to tell something."""
+        assert self.listener is not None
+        return self.listener
 
 
 class MemoryFlow:

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy import socks
-from proxy.ask import Answer, Ask
+from proxy.ask import Answer, Ask, Associate
 from tests.proxy.harness import by_name
 
 NO_AUTH = b"\x01\x00"
 GENERAL, HOST, COMMAND, ADDRESS_TYPE = 1, 4, 7, 8
 
 
-async def hear(data: bytes, password: str | None = None, *, slowly: bool = False) -> tuple[Ask | Answer, bytes]:
+async def hear(data: bytes, password: str | None = None, *, slowly: bool = False) -> tuple[socks.Heard, bytes]:
     """Say all bytes after the version and hang up. Returns what was understood and what was sent meanwhile."""
     reader, sent = asyncio.StreamReader(), bytearray()
 
@@ -35,12 +35,12 @@ async def hear(data: bytes, password: str | None = None, *, slowly: bool = False
     return await socks.hear(reader, sent.extend, password), bytes(sent)
 
 
-def wish(heard: Ask | Answer) -> tuple[str, int, str]:
+def wish(heard: socks.Heard) -> tuple[str, int, str]:
     assert isinstance(heard, Ask)
     return heard.request.host, heard.request.port, heard.request.isolation
 
 
-def reply(heard: Ask | Answer) -> int:
+def reply(heard: socks.Heard) -> int:
     assert isinstance(heard, Answer)
     assert len(heard.data) == 10
     return heard.data[1]
@@ -104,7 +104,8 @@ async def test_malformed_password_words(words: bytes) -> None:
     [
         (b"\x04\x01\x00" + by_name("a", 1), GENERAL),
         (b"\x05\x02\x00" + by_name("a", 1), COMMAND),
-        (b"\x05\x03\x00" + by_name("a", 1), COMMAND),
+        (b"\x05\x03\x00\x02" + bytes(9), ADDRESS_TYPE),
+        (b"\x05\x03\x00\x03\x02\xc3\xa9\x00\x50", HOST),
         (b"\x05\x00\x00" + by_name("a", 1), COMMAND),
         (b"\x05\xff\x00\x09", COMMAND),
         (b"\x05\x01\x00\x02" + bytes(9), ADDRESS_TYPE),
@@ -121,6 +122,24 @@ async def test_malformed_password_words(words: bytes) -> None:
 async def test_refused_request(request_: bytes, code: int) -> None:
     heard, _ = await hear(NO_AUTH + request_)
     assert reply(heard) == code
+
+
+@pytest.mark.parametrize(
+    ("address", "port"),
+    [
+        (b"\x01\x00\x00\x00\x00\x00\x00", 0),
+        (b"\x01\x7f\x00\x00\x01\x00\x09", 9),
+        (b"\x04" + bytes(16) + b"\xff\xff", 65535),
+        (by_name("0", 9), 9),  # PySocks
+        (by_name("not a host", 0), 0),
+        (b"\x03\x00\x00\x00", 0),
+    ],
+)
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_associate(address: bytes, port: int, *, slowly: bool) -> None:
+    words = b"\x01\x02\x01\x01u\x01p\x05\x03\x00" + address
+    heard, _ = await hear(words, slowly=slowly)
+    assert heard == Associate("u", port)
 
 
 async def test_https_is_assumed_on_its_port_alone() -> None:
@@ -146,6 +165,6 @@ def test_any_bytes_end_as_documented(data: bytes, password: str | None) -> None:
             heard, _ = await hear(data, password)
         except asyncio.IncompleteReadError:
             return
-        assert isinstance(heard, Ask | Answer)
+        assert isinstance(heard, Ask | Associate | Answer)
 
     asyncio.run(run())

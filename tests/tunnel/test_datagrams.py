@@ -17,11 +17,11 @@ from tests.harness.joined import ONE, TWO
 from tests.harness.linked import Linked, Receiver
 from tests.harness.network import Came, Network, chain, real_engine, three_hops
 from tests.harness.waiting import turns, until
-from tests.harness.wire import Board, WireConnection, WireEngine
+from tests.harness.wire import HELD_DATAGRAMS, Board, WireConnection, WireEngine
 from tunnel.datagram_tags import DatagramTags
 from tunnel.frames import Frame, decode_datagram, encode_datagram, frame, split
-from tunnel.layers import Layers, is_datagram
-from tunnel.limits import MAX_DATAGRAM
+from tunnel.layers import MAX_FLOW_NUMBER, Layers, is_datagram
+from tunnel.limits import MAX_DATAGRAM, PING_IDLE_S
 from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
@@ -156,6 +156,16 @@ async def test_what_fits_no_datagram_goes_on_the_stream() -> None:
     assert linked.near_wire.datagrams == []
 
 
+async def test_what_fits_and_finds_no_room_is_dropped() -> None:
+    linked = await Linked.up()
+    stream = linked.near.open_stream(Receiver())
+    linked.near_wire.stalled = True
+    for _ in range(HELD_DATAGRAMS + 5):
+        stream.send_datagram(b"\4" + bytes(14) + b"\x80" + bytes(1200))
+    assert stream.queued == 0
+    assert linked.near.counters["datagram dropped"] == 5
+
+
 async def test_a_full_stream_drops_datagrams() -> None:
     linked = await Linked.up()
     stream = linked.near.open_stream(Receiver())
@@ -229,6 +239,61 @@ async def test_an_association_goes_on_over_another_circuit() -> None:
         await asyncio.wait_for(answered(), 5)
         assert len(echo.associations) == 1
         assert heard.reason is None
+
+
+async def test_an_association_begins_on_another_circuit_if_the_first_one_ends_meanwhile() -> None:
+    async with three_hops(Board().engine) as (_, client, echo):
+        dialling = asyncio.ensure_future(client.pool.dial_datagrams())
+        await asyncio.sleep(0)
+        (circuit,) = [circuit for circuit in client.pool.circuits if circuit.flows]
+        circuit.close(Reason.CLOSED)
+        heard = Came(await dialling)
+        assert heard.flow.send(*WHERE, b"x")
+        await until(lambda: len(heard.datagrams) == 1)
+        assert echo.associations[-1].datagrams == heard.datagrams
+
+
+async def test_an_association_begins_on_another_circuit_if_one_has_no_number_left() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        for circuit in client.pool.circuits:
+            circuit._numbers = [MAX_FLOW_NUMBER + 1] * 3
+        flow, heard = await association(client)
+        flow.send(*WHERE, b"x")
+        await until(lambda: len(heard.datagrams) == 1)
+
+
+async def test_an_idle_circuit_is_watched_as_soon_as_it_has_an_association() -> None:
+    async with three_hops(Board().engine) as (_, client, _):
+        loop, pulses = asyncio.get_running_loop(), [circuit.pulse for circuit in client.pool.circuits]
+        await until(lambda: all(pulse._timer_at > loop.time() + PING_IDLE_S / 2 for pulse in pulses))
+        await association(client)
+        (circuit,) = [circuit for circuit in client.pool.circuits if circuit.flows]
+        before = circuit.pulse._answered_at
+        await until(lambda: circuit.pulse._answered_at > before, PING_IDLE_S / 2)
+
+
+async def test_nothing_stays_of_one_that_nobody_waits_for_any_more() -> None:
+    async with three_hops(Board().engine) as (_, client, echo):
+        dialling = asyncio.ensure_future(client.pool.dial_datagrams())
+        await until(lambda: any(circuit.flows for circuit in client.pool.circuits))
+        dialling.cancel()
+        await until(lambda: bool(echo.associations) and echo.associations[0].reason is Reason.LOCAL)
+        assert not any(circuit.flows for circuit in client.pool.circuits)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "2001:db8:1111:2222:3333:4444:5555:6666"])
+async def test_the_largest_payload_that_goes_as_a_datagram(host: str) -> None:
+    """As `docs/protocol.md` says of three hops."""
+    largest = 1269 - len(host)
+    async with three_hops(Board().engine) as (network, client, _):
+        flow, heard = await association(client)
+        for size, passed in ((largest, 6), (largest + 1, 4)):
+            before = sum(len(link.datagrams) for node in network.nodes for link in wires(node))
+            heard.datagrams.clear()
+            flow.send(host, 53, bytes(size))
+            await until(lambda: bool(heard.datagrams))
+            after = sum(len(link.datagrams) for node in network.nodes for link in wires(node))
+            assert after - before == passed, "of six links, there and back, the client's own are the narrowest"
 
 
 async def test_a_relay_that_is_no_exit_refuses() -> None:

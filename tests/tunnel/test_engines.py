@@ -173,6 +173,7 @@ async def test_datagrams_pass_up_to_their_limit_and_an_oversized_one_stops_none(
         connection, _ = await both.dial()
         largest = os.urandom(MAX_DATAGRAM)
         await until(lambda: connection.send_datagram(largest))
+        assert connection.datagram_room == MAX_DATAGRAM
         for size in (MAX_DATAGRAM + 1, 1500, 70_000):
             assert not connection.send_datagram(bytes(size))
         await until(lambda: both.accepted[0].datagrams == [largest])

@@ -105,6 +105,7 @@ async def test_a_path_that_is_too_narrow_for_large_datagrams_carries_small_ones(
     connection.send_datagram(largest)
     await until(lambda: connection.send_datagram(b"small") and b"small" in heard.datagrams, 10)
     assert largest not in heard.datagrams
+    assert connection.datagram_room < len(largest)
     assert not connection.send_datagram(largest)
     stream = connection.open_stream()
     connection.write(stream, bytes(100_000), end=True)

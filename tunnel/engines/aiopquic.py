@@ -28,6 +28,7 @@ import logging
 import socket
 import ssl
 import tempfile
+import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -151,6 +152,10 @@ class AiopquicConnection:
 
     def queued(self, stream: int) -> int:
         return self._queued.get(stream, 0)
+
+    @property
+    def datagram_room(self) -> int:
+        return self._datagrams.room(time.monotonic())
 
     def send_datagram(self, data: bytes) -> bool:
         return not self._over and self._datagrams.send(data)

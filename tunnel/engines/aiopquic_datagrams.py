@@ -34,14 +34,16 @@ class Datagrams:
         self._checked_at = 0.0
         self._seen = (0, 0)
 
+    def room(self, now: float) -> int:
+        """See `tunnel.engines.seam.Connection.datagram_room`."""
+        return SAFE_DATAGRAM if now < self._narrow_until else MAX_DATAGRAM
+
     def send(self, data: bytes) -> bool:
         """See `tunnel.engines.seam.Connection.send_datagram`."""
-        if len(data) > MAX_DATAGRAM:
-            return False
         now = time.monotonic()
         if now - self._checked_at > STUCK_S:
             self._check(now)
-        if len(data) > SAFE_DATAGRAM and now < self._narrow_until:
+        if len(data) > self.room(now):
             return False
         try:
             return bool(self._quic.send_datagram_frame(data))

@@ -129,6 +129,10 @@ class AioquicConnection:
     def queued(self, stream: int) -> int:
         return self._queued.get(stream, 0)
 
+    @property
+    def datagram_room(self) -> int:
+        return self._quic.datagram_room
+
     def send_datagram(self, data: bytes) -> bool:
         if self._over or not self._quic.datagram(data):
             return False

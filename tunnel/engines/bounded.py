@@ -185,12 +185,14 @@ class BoundedQuic(QuicConnection):
 
     def datagram(self, data: bytes) -> bool:
         """Queue one datagram, if it fits into a packet as this path is known, and if there is room."""
-        if len(data) > self._datagram_room() or len(self._datagrams_pending) >= DATAGRAMS_WAITING:
+        if len(data) > self.datagram_room or len(self._datagrams_pending) >= DATAGRAMS_WAITING:
             return False
         self._datagrams_pending.append(data)
         return True
 
-    def _datagram_room(self) -> int:
+    @property
+    def datagram_room(self) -> int:
+        """The largest datagram that fits into a packet as this path is known, in bytes."""
         frame = self._max_datagram_size - _PACKET - len(self._peer_cid.cid)
         return min(MAX_DATAGRAM, min(frame, self._remote_max_datagram_frame_size or 0) - _DATAGRAM_FRAME)
 
@@ -327,7 +329,7 @@ class BoundedQuic(QuicConnection):
         if self._loss._pto_count >= LOST_PROBES and self._max_datagram_size > NARROW:
             self._max_datagram_size = NARROW
             self._probe_at = now + PROBE_LATER_S
-            room = self._datagram_room()
+            room = self.datagram_room
             fitting = [data for data in self._datagrams_pending if len(data) <= room]
             self._datagrams_pending.clear()
             self._datagrams_pending.extend(fitting)

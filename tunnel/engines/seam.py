@@ -65,6 +65,10 @@ class Connection(Protocol):
     def queued_bytes(self) -> int:
         """The same of all streams together. Costs no walk over them."""
 
+    @property
+    def datagram_room(self) -> int:
+        """The largest datagram that the path carries, in bytes, as far as it is known; at most `MAX_DATAGRAM`."""
+
     def send_datagram(self, data: bytes) -> bool:
         """Send bytes that may get lost. Does not raise.
 
