@@ -189,6 +189,7 @@ class RunningNode:
             choose=self._choosing.choose,
             tried=self._choosing.tried,
             rank=self._choosing.rank,
+            offers=self._choosing,
             witness=self._choosing,
             shape=SHAPES[self._settings.tunnel.mode],
             relays=Role.RELAY in self._role,

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError
-from exits.policy import MAX_RULES, MAX_SUMMARY_BYTES, PRESETS, Policy
+from core.ports import MAX_SUMMARY_BYTES
+from exits.policy import MAX_RULES, PRESETS, Policy
 
 WEB = ip_address("93.184.215.14")
 V6 = ip_address("2606:4700::1111")
