@@ -39,7 +39,8 @@ class DemoOptions:
         engine: what carries the links; `mixed`: one engine at every other node, the second at those between.
         port: TCP port of the client's proxy; 0 for any free one.
         resolver: name server of the exits, `HOST:PORT`; empty for the system's.
-        allow_destinations: networks that the exits reach although exits refuse them otherwise.
+        allow_destinations: networks that the exits reach although exits refuse them otherwise, and that the client
+            asks them for.
         bypass: rules of what the client connects to past the tunnel. Nothing else goes past it, loopback included:
             here the destinations are local, and shall be reached through the network.
         exit_regions: what the exits say about their place, by turns; empty for nothing.
@@ -157,6 +158,8 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
     if member.role == "client":
         tables["proxy"] = {"listen": f"127.0.0.1:{options.port}"}
         tables["tunnel"] = {"mode": options.mode, "hops": options.hops}
+        if options.allow_destinations:
+            tables["tunnel"]["allow_destinations"] = list(options.allow_destinations)
         if options.regions:
             tables["tunnel"]["regions"] = list(options.regions)
         tables["bypass"] = {"rules": list(options.bypass), "presets": []}

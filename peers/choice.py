@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
-from core.ports import serves_port
+from core.ports import ServedPorts, serves_port
 from peers.descriptor import Role
 from peers.nearness import from_nowhere, nowhere
 from peers.path_draw import Place
@@ -182,6 +182,11 @@ class Choice:
         """Whether an exit serves a TCP port, as `tunnel.path.ExitOffers` says."""
         found = self.directory.get(last)
         return found is None or serves_port(found.exit_policy, port)
+
+    def offer(self, last: PeerKey) -> str:
+        """Say to a person which ports an exit serves; empty when it is not known."""
+        found = self.directory.get(last)
+        return ServedPorts.of(found.exit_policy).sentence if found is not None else ""
 
     def anyone_serves(self, port: int) -> bool:
         """Whether a path could end at an exit that serves a TCP port, as `tunnel.path.ExitOffers` says."""

@@ -103,7 +103,7 @@ def test_settings_of_members() -> None:
         },
     }
     assert read[1]["proxy"] == {"listen": "127.0.0.1:8"}
-    assert read[1]["tunnel"] == {"mode": "speed", "hops": 1}
+    assert read[1]["tunnel"] == {"mode": "speed", "hops": 1, "allow_destinations": ["127.0.0.0/8"]}
     assert read[1]["bypass"] == {"rules": [".direct.example"], "presets": []}, "loopback goes through the network"
     assert read[1]["peers"]["dht_listen"] == "127.19.0.1:5"
     first = tomllib.loads(settings_text(relay, options, "", relay.dht_endpoint))["peers"]
