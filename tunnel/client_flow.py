@@ -130,9 +130,10 @@ class ClientFlow(FlowEnd):
         self.ask(request)
         self.go_on()
 
-    def fail(self, reason: Reason) -> None:
-        """No exit opens it."""
-        self._fail(reason)
+    def give_up_asking(self, reason: Reason = Reason.CLOSED) -> None:
+        """End, if it is still between exits."""
+        if self.between_exits:
+            self._fail(reason)
 
     # -- going on over another circuit
 

@@ -226,18 +226,15 @@ class Opening:
         self._tell(flow, asked.port, reason)
         if not asked.declined(flow.path[-1].peer, reason, _now()):
             return asked.reason
-        self._tasks.spawn(self._ask_another(request, asked, flow), "another exit")
+        task = self._tasks.spawn(self._ask_another(request, asked, flow), "another exit")
+        task.add_done_callback(lambda _: flow.give_up_asking())  # one that is cancelled may never have begun
         return None
 
     async def _ask_another(self, request: FlowRequest, asked: Asked, flow: ClientFlow) -> None:
         """Find another exit for a flow that somebody uses already, and that knows nothing of it."""
-        reason = Reason.CLOSED
         try:
             circuit = await self._circuit(request.isolation, asked)
             if flow.between_exits:
                 circuit.ask_again(flow, request)
         except FlowError as error:
-            reason = error.reason
-        finally:
-            if flow.between_exits:
-                flow.fail(reason)
+            flow.give_up_asking(error.reason)

@@ -277,7 +277,7 @@ class CircuitPool:
             self._begin(ANY_EXIT)
 
     def _late(self, ends: Collection[PeerKey]) -> Wish:
-        return self._wishes.late(ends, asyncio.get_running_loop().time())
+        return self._wishes.late(ends, asyncio.get_running_loop().time(), self.builder.turned_away)
 
     def _spread(self) -> None:
         """If all circuits that are ready lead to the same exit, or none to one for a port that was lately used, begin

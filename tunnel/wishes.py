@@ -10,7 +10,7 @@ from tunnel.limits import LATE_PORTS, LATE_PORTS_S
 from tunnel.path import ANY_EXIT, Wish
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from core.ids import PeerKey
     from tunnel.path import ExitOffers
@@ -59,10 +59,16 @@ class Wishes:
         """What flows wait for that no circuit to one of these exits will do for."""
         return [wish for wish in self._waiting if not self._met(wish, ends)]
 
-    def late(self, ends: Collection[PeerKey], now: float) -> Wish:
-        """What the next circuit ahead shall do for: of the ports lately used the latest that none of these serves."""
+    def late(self, ends: Collection[PeerKey], now: float, refusing: Callable[[Wish], Collection[PeerKey]]) -> Wish:
+        """What the next circuit ahead shall do for: of the ports lately used the latest that none of these serves.
+
+        Args:
+            ends: exits of circuits that are nobody's.
+            now: the time, in seconds.
+            refusing: names exits that lately refused what is wished for.
+        """
         late = (Wish(port) for port, at in reversed(self._ports.items()) if now - at < LATE_PORTS_S)
-        return next((wish for wish in late if not self._met(wish, ends)), ANY_EXIT)
+        return next((wish for wish in late if not self._met(wish, set(ends) - {*refusing(wish)})), ANY_EXIT)
 
     def _met(self, wish: Wish, ends: Collection[PeerKey]) -> bool:
         return any(self.fit(last, wish) for last in ends)
