@@ -356,6 +356,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--relays", 0, "--exits", 1, "--hops", 1, "--mode", "privacy", "--engine", "mixed", "--port", 4]
     flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
     flags += ["--bypass", ".direct.example", "--exit-region", "NL", "--exit-region", "DE", "--region", "DE"]
+    flags += ["--exit-policy", "web", "--exit-rule", "reject *:9", "--exit-rule", ""]
     text = call("demo", *flags, "--home", tmp_path).stdout
     assert "2 relays" in text
     assert "socks5h://127.0.0.1:4" in text
@@ -363,6 +364,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[1].allow_destinations == ("127.0.0.0/8", "::1/128")
     assert seen[1].bypass == (".direct.example",)
     assert (seen[1].exit_regions, seen[1].regions) == (("NL", "DE"), ("DE",))
+    assert (seen[1].exit_policies, seen[1].exit_rules) == (("web",), ("reject *:9", ""))
     assert (seen[0].engine, seen[1].engine) == ("auto", "mixed")
 
 

@@ -52,6 +52,16 @@ def test_regions_of_exits_and_of_the_client() -> None:
     read = [tomllib.loads(settings_text(member, options, "", "")) for member in members]
     assert [settings["node"].get("region", "") for settings in read] == ["", "NL", "DE", "NL", ""]
     assert read[-1]["tunnel"]["regions"] == ["DE", "NL"]
+
+
+def test_what_exits_serve_goes_by_turns(tmp_path: Path) -> None:
+    options = DemoOptions(
+        relays=0, exits=3, hops=1, exit_policies=("web", "default"), exit_rules=("reject *:9", "", "")
+    )
+    members = plan(options, tmp_path, range(1, 8))
+    read = [tomllib.loads(settings_text(member, options, "", "")).get("exit", {}) for member in members]
+    assert [found.get("policy") for found in read] == ["web", "default", "web", None]
+    assert [found.get("rules") for found in read] == [["reject *:9"], None, None, None]
     assert not any(member.region for member in plan(DemoOptions(relays=1, exits=1), Path("/d"), range(1, 6)))
 
 
