@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
     from core.flow import IncomingDatagrams, IncomingFlow
     from core.ids import PeerKey
+    from tunnel.carrier import Carrier
     from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
+    from tunnel.frames import Resume
     from tunnel.service import Tunnel
+    from tunnel.terminal import Terminal
 
 pytestmark = pytest.mark.usefixtures("quick_signs")
 
@@ -316,6 +319,24 @@ async def test_an_exit_that_may_have_passed_bytes_on_is_the_last_one(frames: byt
     second = Echo()
     async with exits(Declining(Reason.BUSY, frames), second) as (_, client):
         _, heard = await ask(client)
+        await until(lambda: heard.reason is not None)
+        assert (heard.reason, second.asked) == (Reason.BUSY, [])
+
+
+async def test_an_exit_that_refuses_to_go_on_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RESUMED would say whether the flow was opened; without it the bytes may have gone on."""
+
+    def refuse(flow: ExitFlow, carrier: Carrier, terminal: Terminal, asked: Resume) -> None:
+        flow.move(carrier)
+        flow._paused = False
+        flow.reset(Reason.BUSY)
+
+    first, second = Holding(), Echo()
+    async with exits(first, second) as (_, client):
+        flow, heard = await ask(client)
+        await until(lambda: first.held)
+        monkeypatch.setattr(ExitFlow, "resume", refuse)
+        circuit_of(client, flow).close(Reason.TIMED_OUT)
         await until(lambda: heard.reason is not None)
         assert (heard.reason, second.asked) == (Reason.BUSY, [])
 
