@@ -91,10 +91,7 @@ class ClientFlow(FlowEnd):
             self._circuit.set_apart(self)
 
     def _frame(self, kind: int, content: memoryview) -> None:
-        if self._between_exits:  # what the last exit said behind its RESET
-            if kind == Frame.DATA:
-                self._credit.came(len(content))
-        elif kind == Frame.OPENED:
+        if kind == Frame.OPENED:
             decode_nothing(content)
             if self.opened.done() or self._awaits_resumed:
                 raise DecodeError("OPENED", "not legal now")
@@ -110,7 +107,8 @@ class ClientFlow(FlowEnd):
 
     def _reset_came(self, reason: Reason) -> None:
         """Nothing was ever received: there is no DATA before OPENED. Of an exit that says it has dealt with some of the
-        bytes, or did not answer RESUME first, it cannot be told what it did."""
+        bytes, or did not answer RESUME first, it cannot be told what it did. A flow that is not opened travels on a
+        lane, which hands it nothing that follows."""
         untouched = not self.opened.done() and not self._awaits_resumed and not self.dealt_with
         final = self.declined(self, reason) if untouched else reason
         if final is not None:
