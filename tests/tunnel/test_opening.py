@@ -11,16 +11,19 @@ import pytest
 
 from core.errors import FlowError, Reason
 from core.flow import FlowRequest
+from core.ids import PeerKey
 from tests.harness.bare import check_alive, circuit_of
 from tests.harness.network import Came, Collect, Echo, Network
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tunnel import builder as builder_module
-from tunnel import client_flow, opening
+from tunnel import opening
 from tunnel.circuit import build
 from tunnel.frames import Frame, encode_credit, encode_reset, frame
-from tunnel.limits import MAX_ASKED, PORT_REFUSALS
+from tunnel.limits import MAX_ASKED, OPEN_S, PORT_REFUSALS
+from tunnel.opening import Asked
 from tunnel.padding import Shape
+from tunnel.path import Wish
 from tunnel.refusals import DECLINES
 from tunnel.terminal import ExitFlow
 
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from core.flow import IncomingDatagrams, IncomingFlow
-    from core.ids import PeerKey
     from tunnel.carrier import Carrier
     from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
@@ -201,16 +203,13 @@ async def test_where_there_is_no_other_exit_the_answer_comes_at_once(early: bool
         assert loop.time() - start < 1.0
 
 
-async def test_all_exits_share_the_time_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (opening, client_flow):
-        monkeypatch.setattr(module, "OPEN_S", 0.3)
-    holding = Holding()
-    async with exits(Declining(), holding) as (_, client):
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        for early in (False, True):
-            assert await refusal(client, early=early) is Reason.TIMED_OUT
-        assert loop.time() - start < 2.0
+def test_all_exits_share_the_time_for_an_answer() -> None:
+    asked, exits = Asked(80, 100.0), [PeerKey(bytes([number]) * 32) for number in range(2)]
+    assert (asked.path_by, asked.answer_by) == (100.0 + opening.PATH_S, 100.0 + OPEN_S)
+    assert asked.declined(exits[0], Reason.LIMIT, asked.answer_by - 0.5)
+    assert asked.path_by == asked.answer_by == 100.0 + OPEN_S, "never beyond"
+    assert asked.wish == Wish(80, frozenset(exits[:1]))
+    assert not asked.declined(exits[1], Reason.LIMIT, asked.answer_by)
 
 
 @BOTH
