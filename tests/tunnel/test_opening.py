@@ -205,7 +205,7 @@ async def test_where_there_is_no_other_exit_the_answer_comes_at_once(early: bool
 
 def test_all_exits_share_the_time_for_an_answer() -> None:
     asked, exits = Asked(80, 100.0), [PeerKey(bytes([number]) * 32) for number in range(2)]
-    assert (asked.path_by, asked.answer_by) == (100.0 + opening.PATH_S, 100.0 + OPEN_S)
+    assert (asked.path_by, asked.answer_by) == (100.0 + 1.5, 100.0 + OPEN_S)
     assert asked.declined(exits[0], Reason.LIMIT, asked.answer_by - 0.5)
     assert asked.path_by == asked.answer_by == 100.0 + OPEN_S, "never beyond"
     assert asked.wish == Wish(80, frozenset(exits[:1]))
