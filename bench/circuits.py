@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from bench.network import Member
     from core.errors import Reason
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
     from tunnel.path import Hop, Path
 
 _FOREVER_S: Final = 3600.0

@@ -85,11 +85,13 @@ def settings(name: str, places: dict[str, Place], hops: int, engine: str, bootst
         "diversity": False,
     }
     tables = {"node": {"roles": [roles.get(name, "relay")], "engine": engine}, "peers": peers}
+    allowed = [f"{places[ORIGIN].address}/32"]
     if name == CLIENT:
-        return tables | {"tunnel": {"hops": hops}, "proxy": {"listen": PROXY}, "bypass": {"presets": []}}
+        tunnel = {"hops": hops, "allow_destinations": allowed}
+        return tables | {"tunnel": tunnel, "proxy": {"listen": PROXY}, "bypass": {"presets": []}}
     peers |= {"port": _PORT, "address": places[name].address}
     if name == EXIT:
-        tables["exit"] = {"allow_destinations": [f"{places[ORIGIN].address}/32"]}
+        tables["exit"] = {"allow_destinations": allowed}
     return tables
 
 

@@ -24,7 +24,7 @@ from core.ids import PeerKey
 from tunnel.engines import load_engine
 from tunnel.link_stream import LinkStream
 from tunnel.padding import SHAPES
-from tunnel.path import Hop
+from tunnel.path import ANY_EXIT, Hop
 from tunnel.service import Tunnel, TunnelParts
 from tunnel.wireguard.primitives import private_key, public_bytes
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from core.flow import Buffer, Flow, IncomingDatagrams, IncomingFlow
     from tunnel.padding import Shape
-    from tunnel.path import Path
+    from tunnel.path import Path, Wish
     from tunnel.terminal import FlowAcceptor
 
 TAKES_DEMO_OPTIONS: Final = False
@@ -125,7 +125,7 @@ async def _network(shape: Shape) -> AsyncIterator[tuple[Tunnel, Tunnel]]:
     hops: dict[PeerKey, Hop] = {}
     nodes = [await _server(hops, _Acceptor() if place == _HOPS - 1 else None) for place in range(_HOPS)]
 
-    def choose(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+    def choose(avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
         return tuple(hops.values())
 
     client = Tunnel(load_engine("auto"), TunnelParts(address_ok=lambda host: True, choose=choose, shape=shape))

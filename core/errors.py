@@ -26,6 +26,8 @@ class Reason(IntEnum):
     LOCAL = 14
     LIMIT = 15
     LEAVING = 16
+    NOT_SERVED = 17
+    INSIDE = 18
 
     @property
     def word(self) -> str:
@@ -64,6 +66,8 @@ _SENTENCES: Final = {
     Reason.LOCAL: "The program on this machine closed the connection.",
     Reason.LIMIT: "A peer on the path has shared as much as its operator allows.",
     Reason.LEAVING: "A peer on the path is about to stop.",
+    Reason.NOT_SERVED: "None of the known exits serves this port, so none was asked.",
+    Reason.INSIDE: "This is no address of the public Internet, so no exit was asked.",
 }
 
 

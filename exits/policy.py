@@ -14,19 +14,15 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, FlowError
+from core.ports import MAX_SUMMARY_BYTES, complement, ports_text
 from exits.addresses import normalise
 from exits.names import parse_destination
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from core.ports import Ports
     from exits.addresses import Address, Network
-
-type Ports = tuple[tuple[int, int], ...]
-"""Ranges of ports, both ends included, each 1 to 65535."""
-
-MAX_SUMMARY_BYTES: Final = 64
-"""Longest summary, in bytes of ASCII: it travels in every descriptor."""
 
 MAX_RULES: Final = 1000
 """Most rules of one policy: each is looked at for each flow."""
@@ -163,12 +159,12 @@ class Policy:
     @cached_property
     def _summary(self) -> str:
         rejected = self._rejected_ports()
-        accepted = _complement(rejected)
-        texts = [sign + _ports_text(ports) for sign, ports in (("+", accepted), ("-", rejected)) if ports]
+        accepted = complement(rejected)
+        texts = [sign + ports_text(ports) for sign, ports in (("+", accepted), ("-", rejected)) if ports]
         shortest = min(texts, key=len)
         while len(shortest) > MAX_SUMMARY_BYTES:
             rejected = _close_smallest_gap(rejected)
-            shortest = "-" + _ports_text(rejected)
+            shortest = "-" + ports_text(rejected)
         return shortest
 
     def _rejected_ports(self) -> Ports:
@@ -245,13 +241,6 @@ def _parse_port(text: str, where: str) -> int:
     raise ConfigError(where, "a port is a number from 1 to 65535")
 
 
-def _complement(ranges: Ports) -> Ports:
-    """Turn ranges, in order and not touching, into the ranges between them."""
-    lows = [1, *(high + 1 for _, high in ranges)]
-    highs = [*(low - 1 for low, _ in ranges), 65535]
-    return tuple((low, high) for low, high in zip(lows, highs, strict=True) if low <= high)
-
-
 def _close_smallest_gap(ranges: Ports) -> Ports:
     """Join the two neighbouring ranges with the fewest ports between them; those around web ports last."""
 
@@ -262,7 +251,3 @@ def _close_smallest_gap(ranges: Ports) -> Ports:
     index = min(range(len(ranges) - 1), key=cost)
     joined = (ranges[index][0], ranges[index + 1][1])
     return (*ranges[:index], joined, *ranges[index + 2 :])
-
-
-def _ports_text(ranges: Ports) -> str:
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)

@@ -36,6 +36,7 @@ def _peer_row(choosing: Choosing, weighing: Weighing, found: Descriptor) -> dict
         "region": choosing.region(found.peer),
         "operator": found.operator.decode("utf-8", "replace"),
         "tariff": found.tariff_step,
+        "serves": choosing.choice.offer(found.peer) if Role.EXIT in found.roles else "",
         "rtt_ms": round(link.value * 1e3, 1) if link is not None and link.evidence(weighing.clock) else None,
         "score": round(weight(figures, choosing.choice.lean), 3),
         "confidence": round(figures.confidence, 2),

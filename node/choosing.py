@@ -17,6 +17,7 @@ from peers.networks import PUBLIC_NAME
 from peers.path_search import PathRules, declared_region
 from peers.paths import path_of
 from peers.scores import LEANS
+from tunnel.path import ANY_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from peers.directory import Directory
     from peers.nearness import SeenFrom
     from tunnel.links import Links
-    from tunnel.path import Path
+    from tunnel.path import Path, Wish
     from tunnel.pool import CircuitPool
 
 _SYSTEMS_REMEMBERED: Final = 1 << 14
 LOOK_EVERY_S: Final = 0.5
-"""So often it is looked whether a region that is preferred has an exit again."""
+"""So often it is looked whether a region that is preferred has an exit again, and whether any serves a port."""
+_PORTS_REMEMBERED: Final = 64
 
 _random = random.SystemRandom()
 
@@ -92,6 +94,7 @@ class Choosing:
         self._pool: CircuitPool | None = None
         self._links: Links | None = None
         self._looked_at = -LOOK_EVERY_S
+        self._served: dict[int, tuple[float, bool]] = {}
         self._on_answer = on_answer
         self.clock = asyncio.get_running_loop().time
         self.pins = self._guards.pins
@@ -111,13 +114,14 @@ class Choosing:
 
     # -- what the tunnel asks
 
-    def choose(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+    def choose(self, avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
         """Name a path, as `tunnel.path.PathChooser` says."""
         moment = Moment(
             now=time.time(),
             clock=self.clock(),
             avoid=avoid,
             last=last,
+            wish=wish,
             out_of_order=self._avoided(),
             in_use=self._in_use(),
         )
@@ -134,6 +138,23 @@ class Choosing:
             self._looked_at = now
             self.choice.look(self._avoided())
         return self.choice.rank(last, before)
+
+    # -- tunnel.path.ExitOffers
+
+    def serves(self, last: PeerKey, port: int) -> bool:
+        return self.choice.serves(last, port)
+
+    def anyone_serves(self, port: int) -> bool:
+        now = self.clock()
+        looked_at, found = self._served.pop(port, (-LOOK_EVERY_S, False))
+        if now - looked_at > LOOK_EVERY_S:
+            looked_at, found = now, self.choice.anyone_serves(port)
+        self._served[port] = looked_at, found
+        if len(self._served) > _PORTS_REMEMBERED:
+            del self._served[next(iter(self._served))]
+        return found
+
+    # -- what the tunnel tells
 
     def tried(self, path: Path, served: int, at_fault: bool) -> None:
         """Hear how a creation went, as `tunnel.path.PathWitness` says."""

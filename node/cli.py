@@ -22,6 +22,7 @@ _DOWN: Final[dict[str, Any]] = {
     "reason": "",
     "exit_region": "",
     "exit_regions": [],
+    "exit_serves": "",
     "hops": 0,
     "flows": 0,
     "peers": 0,
@@ -99,7 +100,8 @@ def _status_text(answer: dict[str, Any]) -> str:
     if answer["proxy"]:
         lines.append(f"proxy     {plain(answer['proxy'])}")
         regions = " and ".join(map(plain, answer["exit_regions"])) or "region unknown"
-        lines.append(f"exit      {regions}, {plain(answer['hops'])} hops")
+        serves = f"; serves {plain(answer['exit_serves'])}" if answer["exit_serves"] else ""
+        lines.append(f"exit      {regions}, {plain(answer['hops'])} hops{serves}")
     if answer["not_hidden"]:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")

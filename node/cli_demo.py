@@ -63,6 +63,20 @@ _MAX_NODES = 200
     help="Where the exits say they are, by turns, such as NL. Repeatable.",
 )
 @click.option(
+    "--exit-policy",
+    "exit_policies",
+    multiple=True,
+    type=SettingType("exit.policy", "POLICY"),
+    help="What the exits serve, by turns: default or web. Repeatable.",
+)
+@click.option(
+    "--exit-rule",
+    "exit_rules",
+    multiple=True,
+    type=SettingType("exit.rules", "RULE", many=True),
+    help='A rule of the exits before that, by turns, such as "reject *:9000"; "" for none. Repeatable.',
+)
+@click.option(
     "--region",
     "regions",
     multiple=True,

@@ -32,6 +32,8 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
             lines.append(
                 f"  {plain(hop['role']):<6} {_region(hop)} {_ms(hop.get('rtt_ms')):>8}  {plain(hop['peer_id'])}"
             )
+            if explain and hop.get("serves"):
+                lines.append(f"         says that it serves {plain(hop['serves'])}")
             lines += _reasons(hop) if explain else ()
     show(as_json, answer, "\n".join(lines) or "There is no circuit now.")
 

@@ -39,10 +39,13 @@ class DemoOptions:
         engine: what carries the links; `mixed`: one engine at every other node, the second at those between.
         port: TCP port of the client's proxy; 0 for any free one.
         resolver: name server of the exits, `HOST:PORT`; empty for the system's.
-        allow_destinations: networks that the exits reach although exits refuse them otherwise.
+        allow_destinations: networks that the exits reach although exits refuse them otherwise, and that the client
+            asks them for.
         bypass: rules of what the client connects to past the tunnel. Nothing else goes past it, loopback included:
             here the destinations are local, and shall be reached through the network.
         exit_regions: what the exits say about their place, by turns; empty for nothing.
+        exit_policies: policies of the exits, by turns; empty for the default.
+        exit_rules: a rule of each exit before its policy, by turns, which may be empty; empty for none.
         regions: where the client wants its exit, the preferred first; empty for anywhere.
         home: folder of the network, kept at the end; None for one that is removed.
         find: how its nodes find each other: `gossip` from a first peer, a `dht` of their own, or `both`.
@@ -58,6 +61,8 @@ class DemoOptions:
     allow_destinations: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
     exit_regions: tuple[str, ...] = ()
+    exit_policies: tuple[str, ...] = ()
+    exit_rules: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     home: Path | None = None
     find: str = "both"
@@ -81,6 +86,8 @@ class Member:
         dht_port: UDP port of its node in the DHT.
         egress: the address that an exit connects from; empty for others.
         region: what it says about its place; may be empty.
+        policy: what it serves; empty for the default.
+        rule: what it decides before that; may be empty.
         engine: what carries its links.
     """
 
@@ -91,6 +98,8 @@ class Member:
     port: int = 0
     egress: str = ""
     region: str = ""
+    policy: str = ""
+    rule: str = ""
     engine: str = "auto"
     dht_port: int = 0
     child: Child | None = None
@@ -116,7 +125,6 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
         folder: the network's folder.
         ports: UDP ports: one for each relay and exit, then one in the DHT for each node.
     """
-    regions = options.exit_regions or ("",)
     nets = [net for net in range(_FIRST_NET, 256) if net != _EGRESS_NET]
     members = []
     for index, port in enumerate(ports[: options.relays + options.exits]):
@@ -124,13 +132,21 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
         number = index + 1 if role == "relay" else index - options.relays + 1
         name = f"{role}-{number}"
         egress = f"127.{_EGRESS_NET}.0.{number}" if role == "exit" else ""
-        region = regions[(number - 1) % len(regions)] if role == "exit" else ""
-        members.append(Member(role, name, folder / name, f"127.{nets[index]}.0.1", port, egress, region))
+        region = _turn(options.exit_regions, number) if role == "exit" else ""
+        member = Member(role, name, folder / name, f"127.{nets[index]}.0.1", port, egress, region)
+        if role == "exit":
+            member.policy = _turn(options.exit_policies, number)
+            member.rule = _turn(options.exit_rules, number)
+        members.append(member)
     members.append(Member("client", "client", folder))
     for index, member in enumerate(members):
         member.engine = _MIXED[index % len(_MIXED)] if options.engine == "mixed" else options.engine
         member.dht_port = ports[options.relays + options.exits + index]
     return members
+
+
+def _turn(values: Sequence[str], number: int) -> str:
+    return values[(number - 1) % len(values)] if values else ""
 
 
 def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: str) -> str:
@@ -157,6 +173,8 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
     if member.role == "client":
         tables["proxy"] = {"listen": f"127.0.0.1:{options.port}"}
         tables["tunnel"] = {"mode": options.mode, "hops": options.hops}
+        if options.allow_destinations:
+            tables["tunnel"]["allow_destinations"] = list(options.allow_destinations)
         if options.regions:
             tables["tunnel"]["regions"] = list(options.regions)
         tables["bypass"] = {"rules": list(options.bypass), "presets": []}
@@ -166,4 +184,6 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
             "resolver": options.resolver,
             "egress_address": member.egress,
         }
+        tables["exit"] |= {"policy": member.policy} if member.policy else {}
+        tables["exit"] |= {"rules": [member.rule]} if member.rule else {}
     return format_file(tables)

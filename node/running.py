@@ -23,6 +23,7 @@ from node.files import KEYS_NAME
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.networks import membership
+from node.outside import OutsideOnly
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
 from node.reach import Facts, reach
@@ -161,8 +162,9 @@ class RunningNode:
 
     async def _start_front(self, tunnel: Tunnel) -> None:
         host, port = self._settings.proxy.endpoint
+        chosen = self._settings.tunnel
         front = Front(
-            await isolate_sites(tunnel.pool, self._settings.tunnel.spread),
+            OutsideOnly(await isolate_sites(tunnel.pool, chosen.spread), chosen.allow_destinations),
             self._rules,
             password=self._settings.proxy.password or None,
             own_ports=[self._own_control()[1]],
@@ -190,6 +192,7 @@ class RunningNode:
             choose=self._choosing.choose,
             tried=self._choosing.tried,
             rank=self._choosing.rank,
+            offers=self._choosing,
             witness=self._choosing,
             shape=SHAPES[self._settings.tunnel.mode],
             relays=Role.RELAY in self._role,
@@ -305,6 +308,7 @@ class RunningNode:
             "private": self._network.is_private,
             "exit_region": next(iter(regions), ""),
             "exit_regions": sorted({region for region in regions if region}),
+            "exit_serves": self._choosing.choice.offer(current.path[-1].peer) if current else "",
             "mode": self._settings.tunnel.mode if self._is_client else "",
             "hops": hops,
             "not_hidden": not_hidden(hops),
@@ -354,7 +358,9 @@ class RunningNode:
             role = "exit" if place == last else "guard" if place == 0 else "relay"
             rtt_ms = round(circuit.rtt_s * 1e3, 1) if place == last and circuit.rtt_s is not None else None
             region = self._choosing.region(hop.peer)
-            hops.append({"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms})
+            serves = self._choosing.choice.offer(hop.peer) if place == last else ""
+            shown = {"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms, "serves": serves}
+            hops.append(shown)
         return {
             "id": f"{circuit.number}",
             "flows": len(circuit.flows),

@@ -265,6 +265,7 @@ class TunnelSettings(_Section, frozen=True):
     switch_back: Annotated[bool, _SWITCH] = True
     max_tariff: Annotated[int, _TARIFF] = 7
     spread: Annotated[int, _SPREAD] = 2
+    allow_destinations: Annotated[tuple[str, ...], _NETWORKS] = ()
 
     @property
     def path_hops(self) -> int:

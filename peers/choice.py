@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
+from core.ports import ServedPorts, serves_port
 from peers.descriptor import Role
 from peers.nearness import from_nowhere, nowhere
 from peers.path_draw import Place
 from peers.paths import choose_path, choose_pinned_path
 from peers.region_order import RegionOrder, is_in
 from peers.scores import weight_to_keep, weights
+from tunnel.path import ANY_EXIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from peers.path_search import PathRules
     from peers.paths import DirectoryView
     from peers.scores import Figures, Lean
+    from tunnel.path import Wish
 
 BESIDE: Final = 1e6
 """Times as likely are exits in the region in which one more is wanted: in practice they come first."""
@@ -78,6 +81,7 @@ class Moment:
         last: the exit that the path shall end at; None for any.
         out_of_order: peers that something is held against.
         in_use: exits that carry flows and have no circuit beside them to another exit of their region.
+        wish: what the exit shall be.
     """
 
     now: float
@@ -86,6 +90,7 @@ class Moment:
     last: PeerKey | None = None
     out_of_order: Collection[PeerKey] = ()
     in_use: Collection[PeerKey] = ()
+    wish: Wish = ANY_EXIT
 
 
 class Choice:
@@ -147,20 +152,24 @@ class Choice:
             last=moment.last,
             weigh=self.weighing(moment.clock, moment.in_use),
         )
-        if moment.last is not None or not self.rules.regions:
-            return choose(rules=self.rules)
+        rules = self.rules
+        if moment.wish != ANY_EXIT:
+            rules = replace(rules, port=moment.wish.port or 0, but=moment.wish.but)
+        if moment.last is not None or not rules.regions:
+            return choose(rules=rules)
         self.look(moment.out_of_order)
         if not self._working:
-            return choose(rules=self.rules)
+            return choose(rules=rules)
         for region in self._working:
-            here = replace(self.rules, regions=(region,))
+            here = replace(rules, regions=(region,))
             try:
                 path = choose(rules=here)
             except CircuitError:
                 if self._possible(here):
                     raise
             else:
-                self._regions.entered(region)
+                if not rules.for_one_flow:
+                    self._regions.entered(region)
                 return path
         raise CircuitError(Reason.NO_PATH)
 
@@ -168,6 +177,29 @@ class Choice:
     def candidates(self) -> DirectoryView:
         """The peers that paths are made of."""
         return self.directory if self._eligible is None else self._eligible
+
+    def serves(self, last: PeerKey, port: int) -> bool:
+        """Whether an exit serves a TCP port, as `tunnel.path.ExitOffers` says."""
+        found = self.directory.get(last)
+        return found is None or serves_port(found.exit_policy, port)
+
+    def offer(self, last: PeerKey) -> str:
+        """Say to a person which ports an exit serves; empty when it is not known."""
+        found = self.directory.get(last)
+        return ServedPorts.of(found.exit_policy).sentence if found is not None else ""
+
+    def anyone_serves(self, port: int) -> bool:
+        """Whether a path could end at an exit that serves a TCP port, as `tunnel.path.ExitOffers` says."""
+        exits = [found for found in self.candidates.peers() if self._may_be_exit(found)]
+        return not exits or any(serves_port(found.exit_policy, port) for found in exits)
+
+    def _may_be_exit(self, found: Descriptor) -> bool:
+        rules = self.rules
+        return (
+            bool(int(found.roles) & int(Role.EXIT))
+            and found.tariff_step <= rules.max_tariff
+            and rules.may_end_at(found)
+        )
 
     def look(self, out_of_order: Collection[PeerKey]) -> None:
         """Find out which of the wanted regions have an exit that works.

@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError
+from core.ports import serves_port
 from peers.addresses import network_of
 from peers.descriptor import MAX_TARIFF_STEP, Role
 from peers.path_draw import Place, in_random_order
@@ -62,6 +63,8 @@ class PathRules:
         regions: where the exit may be; empty for anywhere.
         excluded: where it may not be. With either of the two, an exit without a region is left out.
         max_tariff: the highest tariff step of any hop, 0 to 7.
+        port: a TCP port that the exit must serve, by what it says; 0 for any.
+        but: where the path may not end.
 
     Raises:
         ConfigError: wrong number of hops.
@@ -75,6 +78,8 @@ class PathRules:
     regions: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     max_tariff: int = MAX_TARIFF_STEP
+    port: int = 0
+    but: frozenset[PeerKey] = frozenset()
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= MAX_HOPS:
@@ -85,8 +90,15 @@ class PathRules:
         """Whether peers without an address may be on a path."""
         return (SECRET_PLACES if self.diversity else 0) < self.hops < MAX_HOPS
 
+    @property
+    def for_one_flow(self) -> bool:
+        """Whether they hold for the path of one flow, and others may end elsewhere."""
+        return bool(self.port or self.but)
+
     def may_end_at(self, found: Descriptor) -> bool:
-        """Whether an exit is where one may be."""
+        """Whether an exit is where one may be, and serves what it shall."""
+        if found.peer in self.but or (self.port and not serves_port(found.exit_policy, self.port)):
+            return False
         if not self.regions and not self.excluded:
             return True
         region = self.region_of(found)

@@ -75,7 +75,8 @@ def choose_pinned_path(
     """Draw a path whose first two hops are held on to. Without any to hold on to (one hop), it is `choose_path`.
 
     To avoid a guard or a second hop is no reason to draw another one: as long as there is a path over those that can
-    be used, by whomever it goes, the answer is `NO_PATH`, and the caller must choose whom to forgive.
+    be used, by whomever it goes, the answer is `NO_PATH`, and the caller must choose whom to forgive. What one flow
+    wants of its exit is no reason either: a web page chooses ports, and an exit which it serves.
 
     Args:
         directory_view: as for `choose_path`.
@@ -99,7 +100,7 @@ def choose_pinned_path(
     pins.begin(now)
     _fill(pins, search, rules, now, rng)
     found = _among_kept(pins, search, lambda: searching(()), known, now, rng)
-    if found is None and not pins.waits_for(known, now):
+    if found is None and not rules.for_one_flow and not pins.waits_for(known, now):
         found = _beyond(pins, searching({*avoid, *pins.resting(now)}), *pins.awake(now))
         found = found or _beyond(pins, search, pins.guards.peers, pins.seconds.peers)
     hops = _all_hops(search, found)

@@ -20,11 +20,15 @@ _REPLIES: Final = {
     Reason.NO_NAME: Rep.HOST_UNREACHABLE,
     Reason.NETWORK_UNREACHABLE: Rep.NETWORK_UNREACHABLE,
     Reason.NOT_ALLOWED: Rep.CONNECTION_NOT_ALLOWED,
+    Reason.NOT_SERVED: Rep.CONNECTION_NOT_ALLOWED,
+    Reason.INSIDE: Rep.CONNECTION_NOT_ALLOWED,
     Reason.TIMED_OUT: Rep.TTL_EXPIRED,
 }
 
 _STATUSES: Final = {
     Reason.NOT_ALLOWED: HTTPStatus.FORBIDDEN,
+    Reason.NOT_SERVED: HTTPStatus.FORBIDDEN,
+    Reason.INSIDE: HTTPStatus.FORBIDDEN,
     Reason.TIMED_OUT: HTTPStatus.GATEWAY_TIMEOUT,
     Reason.BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.LIMIT: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -37,6 +41,8 @@ _STATUSES: Final = {
 
 _ADVICE: Final = {
     Reason.NOT_ALLOWED: "Use another exit, or put the site on the bypass list.",
+    Reason.NOT_SERVED: "Allow exits in more regions, or put the site on the bypass list.",
+    Reason.INSIDE: "To open it from this machine, put it on the bypass list.",
     Reason.NO_NAME: "Check the spelling of the address.",
     Reason.TIMED_OUT: "Try again, or change the route with: macrovpn hop",
     Reason.BUSY: "Try again in a moment.",

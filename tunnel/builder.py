@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
@@ -12,7 +14,9 @@ from tunnel.blame import Blame, shares_of_build, shares_of_end, shares_of_silenc
 from tunnel.circuit import build
 from tunnel.circuit_witness import Samples
 from tunnel.limits import BUILD_BURST, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
+from tunnel.path import ANY_EXIT
 from tunnel.rate import Rate
+from tunnel.refusals import Refusals
 from tunnel.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.padding import Shape
-    from tunnel.path import Path, PathChooser
+    from tunnel.path import Path, PathChooser, Wish
 
 DRAWS: Final = 4
 """Paths that are drawn when one is wanted whose peers are known to live."""
@@ -79,41 +83,56 @@ class Builder:
         self._budget: Rate | None = None
         self.blame = Blame()
         self.tolerance = Tolerance()
+        self.refusals = Refusals()
         self.counters: Counter[str] = Counter()
 
     # -- paths
 
-    def path(self, last: PeerKey | None = None, shun: Iterable[PeerKey] = (), draws: int = 1) -> Path:
-        """Choose a path over peers that little is held against.
+    def path(
+        self, last: PeerKey | None = None, shun: Iterable[PeerKey] = (), draws: int = 1, wish: Wish = ANY_EXIT
+    ) -> Path:
+        """Choose a path over peers that little is held against, to an exit that lately refused nothing of the kind.
 
         Args:
             last: the exit, None for any.
             shun: peers that are better left out, although nothing is held against them.
             draws: how many paths to draw, of which the one is taken whose peers are known best to live.
+            wish: what the exit shall be.
 
         Raises:
             CircuitError: there is none.
         """
+        refused = self.turned_away(wish) if last is None else frozenset()
+        if refused - wish.but:
+            with suppress(CircuitError):
+                return self._path(last, shun, draws, replace(wish, but=wish.but | refused))
+        return self._path(last, shun, draws, wish)
+
+    def _path(self, last: PeerKey | None, shun: Iterable[PeerKey], draws: int, wish: Wish) -> Path:
         now = asyncio.get_running_loop().time()
         worst = self.avoided()
         rather = dict.fromkeys(peer for peer in shun if peer not in worst)
         left_out = [peer for peer in [*rather, *dict.fromkeys(worst)] if peer != last]
-        left_out = left_out[self._forgiven(left_out, last) :]
-        drawn = [self._choose(left_out, last) for _ in range(draws)]
+        left_out = left_out[self._forgiven(left_out, last, wish) :]
+        drawn = [self._choose(left_out, last, wish) for _ in range(draws)]
         return min(drawn, key=lambda path: self._doubt(path, now))
 
     def avoided(self) -> list[PeerKey]:
         """Peers that something is held against now: no path goes over them while there is another."""
         now = asyncio.get_running_loop().time()
-        return self.blame.avoided(now) + self.tolerance.exhausted(now)
+        return self.blame.avoided(now) + self.refusals.full(now) + self.tolerance.exhausted(now)
 
-    def _forgiven(self, left_out: Sequence[PeerKey], last: PeerKey | None) -> int:
+    def turned_away(self, wish: Wish) -> frozenset[PeerKey]:
+        """Exits that lately refused what a flow wants."""
+        return self.refusals.of_port(wish.port, asyncio.get_running_loop().time())
+
+    def _forgiven(self, left_out: Sequence[PeerKey], last: PeerKey | None, wish: Wish) -> int:
         """How many of the peers to leave out, the least blamed first, must be let in for a path to exist."""
         low, high = 0, len(left_out)
         while low < high:
             middle = (low + high) // 2 if low else 0
             try:
-                self._choose(left_out[middle:], last)
+                self._choose(left_out[middle:], last, wish)
             except CircuitError:
                 low = middle + 1
             else:

@@ -10,40 +10,29 @@ from typing import TYPE_CHECKING, Protocol
 from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
 from tunnel.apart import ApartCarrier
 from tunnel.carrier import StreamCarrier
+from tunnel.client_flow import ClientFlow
 from tunnel.creation import Creation
 from tunnel.credit import CircuitCredit
 from tunnel.datagrams import Datagrams
-from tunnel.flow import FlowEnd
 from tunnel.frames import (
-    FLOW_ID_BYTES,
     Frame,
-    Resume,
     decode_credit,
-    decode_nothing,
-    decode_resumed,
     decode_token,
-    encode_apart,
-    encode_open,
-    encode_open_datagrams,
-    encode_resume,
     encode_token,
     split,
 )
 from tunnel.lane import LaneCarrier
 from tunnel.lanes import Lanes
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import APART_BYTES, BUILD_S, OPEN_S
+from tunnel.limits import BUILD_S
 from tunnel.padding import Shape
 from tunnel.pulse import Pulse
 from tunnel.terminal import ResumeKey
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from core.flow import FlowRequest
     from tunnel.carrier import Carrier
-    from tunnel.frames import Position
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream
     from tunnel.links import Links
@@ -55,119 +44,6 @@ _FIRST_NUMBERS = 1 << 20
 """Numbers that a hop's first flow may have; drawn without repetition, so that no flow has one number at two hops."""
 
 _random = secrets.SystemRandom()
-
-
-class ClientFlow(FlowEnd):
-    """A flow as the client holds it. `opened` is done when the exit has connected, or fails with FlowError.
-
-    It may be used before: what is written then follows OPEN at once. A flow that is used goes on with the same exit or
-    ends, opened or not; the exit may have passed on what it got.
-
-    Attributes:
-        lost_at: loop time since which it has no path that works; None while it has one.
-        apart: it has a stream of its own, on whatever circuit, unless the circuit's lanes are EVEN.
-    """
-
-    def __init__(self, circuit: Circuit) -> None:
-        super().__init__(circuit.credit)
-        self._circuit = circuit
-        self._loop = asyncio.get_running_loop()
-        self._flow_id = secrets.token_bytes(FLOW_ID_BYTES)
-        self._secret = self._next_secret = circuit.resume_key.secret(self._flow_id)
-        self._epoch = 0
-        self._awaits_resumed = False
-        self.lost_at: float | None = None
-        self.opened: asyncio.Future[None] = self._loop.create_future()
-        self.apart = False
-
-    def ask(self, request: FlowRequest) -> None:
-        """Send OPEN."""
-        self._send(encode_open(self._flow_id, request.host, request.port) + self._first_credit())
-
-    def ask_datagrams(self) -> None:
-        """Send OPEN_DATAGRAMS."""
-        self._send(encode_open_datagrams(self._flow_id))
-
-    def limit_opening(self) -> None:
-        """End the flow when it is not opened in time, for one that nobody waits for."""
-        timer = self._loop.call_later(OPEN_S, self._abort, Reason.TIMED_OUT)
-        self.opened.add_done_callback(lambda _: timer.cancel())
-
-    def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
-        self._circuit.pulse.silence.heard_at = self._loop.time()
-        super().frames(frames)
-        if not self.apart and self.dealt_with >= APART_BYTES:
-            self.apart = True
-            self._circuit.set_apart(self)
-
-    def _frame(self, kind: int, content: memoryview) -> None:
-        if kind == Frame.OPENED:
-            decode_nothing(content)
-            if self.opened.done() or self._awaits_resumed:
-                raise DecodeError("OPENED", "not legal now")
-            self.opened.set_result(None)
-        elif kind == Frame.RESUMED:
-            self._resumed(*decode_resumed(content))
-        elif kind in (Frame.DATA, Frame.FIN) and not self.opened.done():
-            raise DecodeError("frame", "before OPENED")
-        else:
-            super()._frame(kind, content)
-
-    # -- going on over another circuit
-
-    def lose_path(self) -> bool:
-        """The circuit is over.
-
-        Returns:
-            Whether the flow can go on over another one to the same exit. One that was neither opened nor used has
-            ended, and may be opened elsewhere.
-        """
-        if self.over or not (self.opened.done() or self.in_use):
-            self._fail(Reason.CLOSED)
-            return False
-        if self.lost_at is None:
-            self.lost_at = self._loop.time()
-        self.suspend()
-        return True
-
-    def leave_lane(self, carrier: ApartCarrier) -> None:
-        """Go on on a stream of its own on the same circuit."""
-        self.go_apart(carrier)
-        self._send(encode_apart(self._flow_id))
-        self.go_on()
-
-    def resume(self, circuit: Circuit, carrier: Carrier) -> None:
-        """Go on over another circuit to the same exit."""
-        self._circuit = circuit
-        self._epoch += 1
-        self._awaits_resumed = True
-        if self.lost_at is None:
-            self.lost_at = self._loop.time()
-        self.move(carrier)
-        self._send(encode_resume(Resume(self._flow_id, self._secret, self._epoch, self._tell_position())))
-        self._next_secret = circuit.resume_key.secret(self._flow_id)
-
-    def _resumed(self, opened: bool, position: Position) -> None:
-        if not self._awaits_resumed or (self.opened.done() and not opened):
-            raise DecodeError("RESUMED", "not legal now")
-        if not self.opened.done() and opened:
-            self.opened.set_result(None)
-        self._awaits_resumed = False
-        self._secret = self._next_secret
-        self.lost_at = None
-        self.go_on_from(position)
-
-    def give_up(self) -> None:
-        """There is no way to the exit any more."""
-        self._fail(Reason.CLOSED)
-
-    def _path_broke(self) -> None:
-        self._circuit.flow_lost(self)
-
-    def _over(self) -> None:
-        if not self.opened.done() and self._reason is not None:
-            self.opened.set_exception(FlowError(self._reason))
-            self.opened.exception()  # seen; whoever waits gets it all the same
 
 
 class CircuitEvents(Protocol):
@@ -274,6 +150,16 @@ class Circuit:
         """
         self._check_usable()
         flow.resume(self, self._carrier_for(flow))
+        self.pulse.attend()
+
+    def ask_again(self, flow: ClientFlow, request: FlowRequest) -> None:
+        """Ask this circuit's exit for a flow that another exit did not open.
+
+        Raises:
+            FlowError: the circuit has ended, or has no flow number left.
+        """
+        self._check_usable()
+        flow.ask_another(self, self._carrier_for(flow), request)
         self.pulse.attend()
 
     def _check_usable(self) -> None:

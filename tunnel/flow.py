@@ -385,6 +385,15 @@ class FlowEnd:
         self._window.join(self._credit.growth)
         self._credit.join(self)
 
+    def start_over(self, carrier: Carrier) -> None:
+        """Go on elsewhere as if nothing had been sent. Nothing may have been received, or dealt with at the other end.
+        What was written waits again, FIN included; `go_on` sends it."""
+        self.move(carrier)
+        self._take_back(0)
+        self._may_send = FLOW_WINDOW
+        self._fin_sent = False
+        self._paused = False
+
     def go_on_from(self, position: Position) -> None:
         """Send again what the other end has not received, and go on.
 

@@ -259,3 +259,27 @@ it does not answer."""
 
 MAX_EXITS: Final = 256
 """Exits whose circuits' ends are remembered."""
+
+# -- exits that do not serve a flow; see docs/design/0026-asking-exits.md
+
+MAX_ASKED: Final = 3
+"""Exits that are asked for one flow: each further one learns where it was to go."""
+
+FULL_S: Final = 30.0
+"""For so long an exit that said `limit` or `leaving` is left out while there are others."""
+
+BUSY_S: Final = 5.0
+"""The same for one that said `busy`, which passes sooner."""
+
+PORT_REFUSALS: Final = 2
+PORT_REFUSED_S: Final = 300.0
+"""An exit that did not allow so many flows to one port, and opened none to it between them, gets no new ones to that
+port while there are others, until the last is as old as that."""
+
+MAX_REFUSED_PORTS: Final = 16
+"""Ports of one exit that are remembered for that."""
+
+LATE_PORTS: Final = 8
+LATE_PORTS_S: Final = 600.0
+"""Ports that flows lately went to, and for how long a circuit to an exit that serves them is kept ready. As long as a
+circuit lives, in the mean."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from core.ids import short
+from core.ids import PeerKey, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-
-    from core.ids import PeerKey
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,8 +34,59 @@ class Hop:
 type Path = tuple[Hop, ...]
 """The guard first, the exit last."""
 
-type PathChooser = Callable[[Collection[PeerKey], PeerKey | None], Path]
-"""Names a path that avoids some peers and, if an exit is named, ends there; raises CircuitError when there is none."""
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Wish:
+    """What the exit of a path shall be.
+
+    Args:
+        port: a TCP port that it must serve, as far as it says; 0 for a UDP association, of which exits say nothing;
+            None for no matter what.
+        but: exits that will not do.
+    """
+
+    port: int | None = None
+    but: frozenset[PeerKey] = frozenset()
+
+
+ANY_EXIT: Final = Wish()
+
+
+class PathChooser(Protocol):
+    """Names paths."""
+
+    def __call__(self, avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT, /) -> Path:
+        """Name a path.
+
+        Args:
+            avoid: peers not to use.
+            last: the exit, None for any.
+            wish: what any exit shall be. For it no guard is drawn that a path to another exit does not need.
+
+        Raises:
+            core.errors.CircuitError: there is none.
+        """
+
+
+class ExitOffers(Protocol):
+    """What exits say that they serve."""
+
+    def serves(self, last: PeerKey, port: int) -> bool:
+        """Whether an exit serves a TCP port; True when nothing is known of it, since asking will tell."""
+
+    def anyone_serves(self, port: int) -> bool:
+        """Whether a path could end at an exit that does; True while no exit is known at all."""
+
+
+class EveryPort:
+    """Exits of which nothing is known."""
+
+    def serves(self, last: PeerKey, port: int) -> bool:
+        return True
+
+    def anyone_serves(self, port: int) -> bool:
+        return True
+
 
 type PathWitness = Callable[[Path, int, bool], None]
 """Told of each creation: how many hops, from the guard on, did their part, and if it failed, whether the next one is at

@@ -15,18 +15,24 @@ from typing import TYPE_CHECKING, Final
 from core.errors import CircuitError, FlowError, Reason
 from core.tasks import Tasks
 from tunnel.builder import Builder
-from tunnel.limits import AVOID_FROM, MAX_CIRCUITS, OPEN_S, PATH_S, READY_CIRCUITS
+from tunnel.limits import AVOID_FROM, MAX_CIRCUITS, READY_CIRCUITS
+from tunnel.opening import Opening
+from tunnel.path import ANY_EXIT
 from tunnel.rescue import Rescue
+from tunnel.wishes import Wishes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from core.flow import DatagramFlow, FlowRequest
     from core.ids import PeerKey
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
     from tunnel.circuit_witness import CircuitWitness
+    from tunnel.client_flow import ClientFlow
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.padding import Shape
-    from tunnel.path import ExitRank, Path, PathChooser
+    from tunnel.path import ExitOffers, ExitRank, Path, PathChooser, Wish
     from tunnel.race import Built
 
 _TICK_S: Final = 0.25
@@ -40,12 +46,12 @@ class CircuitPool:
 
     Args:
         links: for reaching guards.
-        choose: names a path that avoids some peers, and ends at a certain exit if one is named; raises CircuitError
-            when there is none.
+        choose: names paths.
         memory: the node's.
         shape: how flows look to relays.
         rank: how much an exit is wanted for new flows.
         witness: told how circuits do.
+        offers: what exits say that they serve.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class CircuitPool:
         shape: Shape,
         rank: ExitRank,
         witness: CircuitWitness,
+        offers: ExitOffers,
     ) -> None:
         self._rank = rank
         self._witness = witness
@@ -69,6 +76,8 @@ class CircuitPool:
         self._failure: Reason | None = None
         self.builder = Builder(links, choose, self, self._peer_silent, memory, shape, witness)
         self._rescue = Rescue(self.builder, self, self._tasks)
+        self._wishes = Wishes(offers)
+        self._opening = Opening(self, self.builder, witness, self._tasks)
         self.counters: Counter[str] = self.builder.counters
 
     def start(self) -> None:
@@ -117,29 +126,12 @@ class CircuitPool:
 
         Args:
             request: where to.
-            early: do not wait for the exit's answer. The flow then ends with the reason if it cannot be opened.
+            early: do not wait for the exit's answer. The flow then ends with the reason if no exit opens it.
 
         Raises:
-            FlowError: no circuit in time, or the exit's reason.
+            FlowError: no circuit in time, no exit that serves the port, or the exits' reason.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATH_S
-        while True:
-            circuit = self._pick(request.isolation) or await self._next_circuit(request.isolation, deadline)
-            try:
-                flow = circuit.open_flow(request)
-                self._report(flow, circuit)
-                if early:
-                    flow.limit_opening()
-                    return flow
-                if await self._opened(flow, circuit, deadline):
-                    return flow
-            except FlowError as error:
-                if error.reason is not Reason.CLOSED or loop.time() >= deadline:
-                    raise
-            except asyncio.CancelledError:
-                flow.reset(Reason.LOCAL)
-                raise
+        return await self._opening.dial(request, early=early)
 
     async def dial_datagrams(self, isolation: str = "") -> DatagramFlow:
         """Open a UDP association.
@@ -147,64 +139,53 @@ class CircuitPool:
         Raises:
             FlowError: no circuit in time, or the exit's reason.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATH_S
-        while True:
-            circuit = self._pick(isolation) or await self._next_circuit(isolation, deadline)
-            try:
-                datagrams = circuit.open_datagrams()
-                self._report(datagrams.flow, circuit)
-                if await self._opened(datagrams.flow, circuit, deadline):
-                    return datagrams
-            except FlowError as error:
-                if error.reason is not Reason.CLOSED or loop.time() >= deadline:
-                    raise
-            except asyncio.CancelledError:
-                datagrams.close(Reason.LOCAL)
-                raise
-
-    def _report(self, flow: ClientFlow, circuit: Circuit) -> None:
-        """Tell the witness whether a flow was opened, as soon as that is known."""
-
-        def tell(opened: asyncio.Future[None]) -> None:
-            error = opened.exception()
-            reason = error.reason if isinstance(error, FlowError) else None
-            self._witness.flow_tried(circuit.path, reason)
-
-        flow.opened.add_done_callback(tell)
-
-    async def _opened(self, flow: ClientFlow, circuit: Circuit, deadline: float) -> bool:
-        """Wait for the exit's answer: until the deadline if the circuit is silent, else as long as an exit may take."""
-        loop = asyncio.get_running_loop()
-        asked_at = loop.time()
-        for limit in (deadline, asked_at + OPEN_S):
-            done, _ = await asyncio.wait([flow.opened], timeout=max(0.0, limit - loop.time()))
-            if done:
-                flow.opened.result()
-                return True
-            if not circuit.pulse.answered_since(asked_at):
-                flow.reset(Reason.LOCAL)
-                raise FlowError(Reason.NO_PATH)
-        flow.reset(Reason.TIMED_OUT)
-        raise FlowError(Reason.TIMED_OUT)
+        return await self._opening.dial_datagrams(isolation)
 
     def _usable(self) -> list[Circuit]:
         now = asyncio.get_running_loop().time()
         return [circuit for circuit in self._circuits if not circuit.over and now < circuit.retire_at]
 
-    def _pick(self, isolation: str) -> Circuit | None:
-        """A circuit for a new flow: one that is not silent, to the exit that is wanted most; the key's own before one
-        that is nobody's, unless it carries nothing and ends where other keys' do; of several one that is not blamed,
-        to an exit that few other keys use."""
+    # -- tunnel.opening.CircuitSource
+
+    def circuit_now(self, isolation: str, wish: Wish) -> Circuit | None:
+        circuit = self._pick(isolation, wish)
+        if circuit is not None:
+            self._wishes.used(wish.port, asyncio.get_running_loop().time())
+        return circuit
+
+    async def circuit_by(self, isolation: str, wish: Wish, deadline: float) -> Circuit:
+        if not self._wishes.possible(wish):
+            raise FlowError(Reason.NOT_SERVED)
+        try:
+            with self._wishes.waiting(wish):
+                self._wanted.set()
+                async with asyncio.timeout_at(deadline):
+                    while True:
+                        self._changed.clear()
+                        if (circuit := self.circuit_now(isolation, wish)) is not None:
+                            return circuit
+                        await self._changed.wait()
+        except TimeoutError:
+            raise FlowError(Reason.NO_PATH) from None
+
+    def _pick(self, isolation: str, wish: Wish = ANY_EXIT) -> Circuit | None:
+        """A circuit for a new flow, to an exit that will do: one that is not silent, to the exit that is wanted most,
+        which lately refused nothing of the kind; the key's own before one that is nobody's, unless it carries nothing
+        and ends where other keys' do; of several one that is not blamed, to an exit that few other keys use."""
         before = self._lost_exits.get(isolation)
         used = self._used_ends(but=isolation)
+        refused = self.builder.turned_away(wish)
 
-        def worse(found: Circuit) -> tuple[bool, int, bool]:
+        def worse(found: Circuit) -> tuple[bool, int, bool, bool]:
             last = found.path[-1].peer
             settled = found.isolation is not None and (bool(found.flows) or not used[last])
-            return found.pulse.doubted, self._rank(last, before), not settled
+            return found.pulse.doubted, self._rank(last, before), last in refused, not settled
 
-        order = {circuit: worse(circuit) for circuit in self._usable() if circuit.isolation in (isolation, None)}
+        order = {
+            circuit: worse(circuit)
+            for circuit in self._usable()
+            if circuit.isolation in (isolation, None) and self._wishes.fit(circuit.path[-1].peer, wish)
+        }
         if not order:
             return None
         least = min(order.values())
@@ -229,18 +210,6 @@ class CircuitPool:
 
         return min(circuits, key=worse)
 
-    async def _next_circuit(self, isolation: str, deadline: float) -> Circuit:
-        self._wanted.set()
-        try:
-            async with asyncio.timeout_at(deadline):
-                while True:
-                    self._changed.clear()
-                    if (circuit := self._pick(isolation)) is not None:
-                        return circuit
-                    await self._changed.wait()
-        except TimeoutError:
-            raise FlowError(Reason.NO_PATH) from None
-
     # -- building
 
     def _missing(self) -> int:
@@ -259,8 +228,10 @@ class CircuitPool:
         while True:
             changed = self._wanted.is_set()
             self._wanted.clear()
+            for wish in self._unmet():
+                self._begin(wish)
             for _ in range(self._missing()):
-                self._begin()
+                self._begin_ahead()
             if changed:
                 self._spread()
             with suppress(TimeoutError):
@@ -276,27 +247,52 @@ class CircuitPool:
         """The paths of circuits that are nobody's yet, or are being built."""
         return [*(circuit.path for circuit in self._usable() if circuit.isolation is None), *self._under_way]
 
-    def _begin(self) -> None:
+    def _unmet(self) -> list[Wish]:
+        """What flows wait for that no circuit ahead will do for, as many as may be built."""
+        unmet = self._wishes.unmet([path[-1].peer for path in self._ahead()])
+        return unmet[: max(0, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))]
+
+    def _begin(self, wish: Wish) -> bool:
         """Begin to build one over other guards, and to other exits, than the next flows would take.
 
-        Rather to an exit that no key uses, too; that is the first wish to be given up.
+        Rather to an exit that no key uses, too; that is the first thing to be given up.
+
+        Returns:
+            Whether there is a path to an exit that will do.
         """
         ends = [path[place].peer for path in self._ahead() for place in (-1, 0)]
         used = [end for end in self._used_ends() if end not in ends]
         try:
-            self._start(self.builder.path(shun=[*used, *ends]))
+            self._start(self.builder.path(shun=[*used, *ends], wish=wish))
         except CircuitError as error:
-            self._failure = error.reason
+            if wish == ANY_EXIT:
+                self._failure = error.reason
+            return False
+        return True
+
+    def _begin_ahead(self) -> None:
+        """Begin to build one that nobody waits for, if possible to an exit for a port that was lately used."""
+        wish = self._late({path[-1].peer for path in self._ahead()})
+        if not self._begin(wish) and wish != ANY_EXIT:
+            self._begin(ANY_EXIT)
+
+    def _late(self, ends: Collection[PeerKey]) -> Wish:
+        return self._wishes.late(ends, asyncio.get_running_loop().time(), self.builder.turned_away)
 
     def _spread(self) -> None:
-        """If all circuits that are ready lead to the same exit, begin to build one to another, if there is one."""
+        """If all circuits that are ready lead to the same exit, or none to one for a port that was lately used, begin
+        to build one that does better, if there is one."""
         ends = {path[-1].peer for path in self._ahead()}
-        if len(ends) != 1 or len(self._ahead()) != READY_CIRCUITS or len(self._circuits) >= MAX_CIRCUITS:
+        if len(self._ahead()) != READY_CIRCUITS or len(self._circuits) >= MAX_CIRCUITS:
             return
-        with suppress(CircuitError):
-            path = self.builder.path(shun=ends)
-            if path[-1].peer not in ends:
-                self._start(path)
+        wish = self._late(ends)
+        if wish != ANY_EXIT:
+            self._begin(wish)
+        elif len(ends) == 1:
+            with suppress(CircuitError):
+                path = self.builder.path(shun=ends)
+                if path[-1].peer not in ends:
+                    self._start(path)
 
     def _start(self, path: Path) -> None:
         self._under_way.append(path)

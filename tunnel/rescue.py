@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from core.tasks import Tasks
     from tunnel.builder import Builder
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
 
 type Case = tuple[PeerKey, str | None]
 """Exit and isolation key."""

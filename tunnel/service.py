@@ -12,6 +12,7 @@ from tunnel.links import Links
 from tunnel.memory import Memory
 from tunnel.observing import Observing
 from tunnel.padding import Shape
+from tunnel.path import ANY_EXIT, EveryPort
 from tunnel.pool import CircuitPool
 from tunnel.punch import Punch
 from tunnel.relay import Relay
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Address, Engine
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
-    from tunnel.path import ExitRank, Hop, Path, PathChooser, PathWitness
+    from tunnel.path import ExitOffers, ExitRank, Hop, Path, PathChooser, PathWitness, Wish
     from tunnel.terminal import FlowAcceptor
 
 
@@ -35,7 +36,7 @@ async def _nobody(peer: PeerKey) -> None:
     """Where nobody is looked for."""
 
 
-def _no_path(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+def _no_path(avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
     raise CircuitError(Reason.NO_PATH)
 
 
@@ -50,10 +51,10 @@ class TunnelParts:
         descriptor: the own signed descriptor; returns None at a client.
         locate: verified keys and addresses of a peer.
         find: looks for a peer that is not known, for about a second.
-        choose: a path that avoids some peers, and ends at an exit if one is named; raises CircuitError. Nodes that
-            only serve have none.
+        choose: names paths; nodes that only serve have none.
         tried: told how each creation of this node's own circuits went.
         rank: how much the exit of a circuit is wanted for new flows.
+        offers: what exits say that they serve.
         witness: told how this node's own circuits do.
         shape: how this node's own flows look to relays.
         relays: whether to extend circuits to others.
@@ -79,6 +80,7 @@ class TunnelParts:
     choose: PathChooser = _no_path
     tried: PathWitness = lambda path, served, at_fault: None
     rank: ExitRank = lambda last, before: 0
+    offers: ExitOffers = field(default_factory=EveryPort)
     witness: CircuitWitness = field(default_factory=NoWitness)
     shape: Shape = Shape.STEPS
     relays: bool = False
@@ -127,7 +129,9 @@ class Tunnel:
             parts.find,
             parts.admits,
         )
-        self.pool = CircuitPool(self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness)
+        self.pool = CircuitPool(
+            self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness, parts.offers
+        )
 
     async def start(self, port: int, *, client: bool) -> int:
         """Open the UDP port, 0 for any, and begin to build circuits if this node is a client.

@@ -27,5 +27,6 @@ def test_roles_and_what_belongs_to_them() -> None:
     roles = {name: settings(name, PLACES, 3, "auto", "")["node"]["roles"] for name in PLACES if name != "origin"}
     assert roles == {"client": ["client"], "r1": ["relay"], "r2": ["relay"], "exit": ["exit"]}
     assert settings("exit", PLACES, 3, "auto", "")["exit"]["allow_destinations"] == ["10.83.0.5/32"]
-    assert settings("client", PLACES, 3, "auto", "")["tunnel"]["hops"] == 3
+    tunnel = settings("client", PLACES, 3, "auto", "")["tunnel"]
+    assert tunnel == {"hops": 3, "allow_destinations": ["10.83.0.5/32"]}
     assert "address" not in settings("client", PLACES, 3, "auto", "")["peers"]

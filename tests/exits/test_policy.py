@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError
-from exits.policy import MAX_RULES, MAX_SUMMARY_BYTES, PRESETS, Policy
+from core.ports import MAX_SUMMARY_BYTES, ServedPorts
+from exits.policy import MAX_RULES, PRESETS, Policy
 
 WEB = ip_address("93.184.215.14")
 V6 = ip_address("2606:4700::1111")
@@ -28,11 +29,13 @@ general_rules = st.lists(
 
 
 def says_yes(summary: str, port: int) -> bool:
-    """Read a summary as a client does."""
+    """Read a summary, and check that clients read the same."""
     sign, text = summary[0], summary[1:]
     ranges = [part.partition("-") for part in text.split(",")]
     listed = any(int(low) <= port <= int(high or low) for low, _, high in ranges)
-    return listed is (sign == "+")
+    served = listed is (sign == "+")
+    assert (port in ServedPorts.read(summary.encode())) is served
+    return served
 
 
 def test_first_match_decides() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from functools import cache
 
+from core.ports import ServedPorts, complement, ports_text
 from peers.addresses import format_address, pack_address, parse_address, unpack_address
 from peers.descriptor import HEADER, LABEL, MAX_DESCRIPTOR_BYTES, SIGNATURE_BYTES, Descriptor, Role, digest
 from peers.directory import Directory
@@ -118,6 +119,12 @@ def read_sealed(data: bytes) -> None:
     _NETWORK.open(data)
 
 
+def read_served_ports(data: bytes) -> None:
+    ports = ServedPorts.read(data)
+    listed = ports.ranges if data[:1] == b"+" else complement(ports.ranges)
+    assert data[1:] == ports_text(listed).encode(), "two spellings of one list"
+
+
 def read_store(data: bytes) -> None:
     _decode(FIRST_LINE + data, NOW)
 
@@ -183,6 +190,7 @@ TARGETS = (
         ),
         longest=60,
     ),
+    Target("served-ports", read_served_ports, (b"+80,443", b"-25,135-139,65535"), longest=80),
     Target("peer-id", read_peer_id, (_PEER.encode(),), longest=80),
     Target("invite", read_invite, (_INVITE.encode(), _INVITE.upper().encode()), (InviteError,)),
     Target("invite-body", read_checked_invite, (_body(_INVITE),), (InviteError,)),

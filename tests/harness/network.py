@@ -15,7 +15,7 @@ from tests.harness.wire import Board, WireEngine
 from tunnel.circuit_witness import NoWitness
 from tunnel.engines import load_engine
 from tunnel.padding import Shape
-from tunnel.path import Hop
+from tunnel.path import ANY_EXIT, Hop
 from tunnel.service import Tunnel, TunnelParts
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key, public_bytes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from core.flow import Buffer, DatagramFlow, Flow, IncomingDatagrams, IncomingFlow
     from tunnel.circuit_witness import CircuitWitness
     from tunnel.engines.seam import Engine
-    from tunnel.path import Path
+    from tunnel.path import Path, Wish
     from tunnel.terminal import FlowAcceptor
 
 
@@ -132,11 +132,22 @@ class Network:
         self.keys: list[PeerKey] = []
         self.onion_privates: list[X25519PrivateKey] = []
         self.paths: list[list[int]] = []
+        self.closed_ports: dict[PeerKey, frozenset[int]] = {}
 
-    def choose(self, avoid: Collection[PeerKey], last: PeerKey | None = None) -> Path:
+    # -- tunnel.path.ExitOffers
+
+    def serves(self, last: PeerKey, port: int) -> bool:
+        return port not in self.closed_ports.get(last, ())
+
+    def anyone_serves(self, port: int) -> bool:
+        return not self.paths or any(self.serves(self.keys[path[-1]], port) for path in self.paths)
+
+    def choose(self, avoid: Collection[PeerKey], last: PeerKey | None = None, wish: Wish = ANY_EXIT) -> Path:
         for path in self.paths:
             named = tuple(self.hops[self.keys[place]] for place in path)
-            if not any(hop.peer in avoid for hop in named) and last in (None, named[-1].peer):
+            end = named[-1].peer
+            fits = last in (None, end) and end not in wish.but and not (wish.port and not self.serves(end, wish.port))
+            if fits and not any(hop.peer in avoid for hop in named):
                 return named
         raise CircuitError(Reason.NO_PATH)
 
@@ -170,6 +181,7 @@ class Network:
         parts = TunnelParts(
             address_ok=lambda host: True,
             choose=self.choose,
+            offers=self,
             shape=self._shape,
             preshared=self._preshared,
             witness=witness or NoWitness(),

@@ -225,6 +225,7 @@ async def test_peers_with_what_was_measured_of_them(tmp_path: Folder) -> None:
     shown = rows[peer_id(end)]
     assert (shown["roles"], shown["region"], shown["operator"], shown["pinned"]) == (["exit"], "NL", "one", "")
     assert shown["rtt_ms"] is None
+    assert (shown["serves"], rows[peer_id(guard)]["serves"]) == ("all ports", "")
     assert shown["confidence"] > 0.8
     assert (rows[peer_id(guard)]["rtt_ms"], rows[peer_id(guard)]["pinned"]) == (12.0, "guard")
     assert rows[peer_id(second)]["pinned"] == "second"

@@ -36,6 +36,7 @@ KEYS: Final = {
     "reason",
     "exit_region",
     "exit_regions",
+    "exit_serves",
     "hops",
     "flows",
     "peers",
@@ -71,11 +72,13 @@ class Telling(Node):
 
     def status(self) -> dict[str, Any]:
         regions = {"exit_region": "NL", "exit_regions": ["DE", "NL"]}
-        return {"state": "up", "hops": 3, "proxy": "127.0.0.1:1080", "roles": ["client"], "x": 1} | regions
+        exits = regions | {"exit_serves": "all ports but 25"}
+        return {"state": "up", "hops": 3, "proxy": "127.0.0.1:1080", "roles": ["client"], "x": 1} | exits
 
     def route(self) -> dict[str, Any]:
         hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
-        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, hop | {"rtt_ms": None}]}
+        last = hop | {"rtt_ms": None, "serves": "ports 80,443\x1b"}
+        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, last]}
         return {"circuits": [first | {"id": "c0", "flows": 0, "in_use": False, "hops": []}, first]}
 
     def explain(self) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def test_asking_a_node(tmp_path: Path) -> None:
         found = answer("status", "--home", tmp_path)
         assert set(found) == KEYS | {"x"}
         assert (found["state"], found["exit_region"], found["flows"]) == ("up", "NL", 0)
-        assert "exit      DE and NL, 3 hops" in call("status", "--home", tmp_path).stdout
+        assert "exit      DE and NL, 3 hops; serves all ports but 25\n" in call("status", "--home", tmp_path).stdout
         assert "router" not in call("status", "--home", tmp_path).stdout
 
         assert answer("route", "--home", tmp_path) == node.route()
@@ -175,6 +178,7 @@ def test_asking_a_node(tmp_path: Path) -> None:
         assert answer("route", "--explain", "--home", tmp_path) == node.explain()
         text = call("route", "--explain", "--home", tmp_path).stdout
         assert "kept: the first guard that works; 2 fit here" in text
+        assert text.count("says that it serves ports 80,443") == 1
         assert ">   1.50  75.0 %  2.00 (10 ms ± 1)   95 ms        1.00 (500 KB/s)" in text
         assert "0.90 (6 %)" in text
         assert "would not be chosen now" in text
@@ -352,6 +356,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--relays", 0, "--exits", 1, "--hops", 1, "--mode", "privacy", "--engine", "mixed", "--port", 4]
     flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
     flags += ["--bypass", ".direct.example", "--exit-region", "NL", "--exit-region", "DE", "--region", "DE"]
+    flags += ["--exit-policy", "web", "--exit-rule", "reject *:9", "--exit-rule", ""]
     text = call("demo", *flags, "--home", tmp_path).stdout
     assert "2 relays" in text
     assert "socks5h://127.0.0.1:4" in text
@@ -359,6 +364,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[1].allow_destinations == ("127.0.0.0/8", "::1/128")
     assert seen[1].bypass == (".direct.example",)
     assert (seen[1].exit_regions, seen[1].regions) == (("NL", "DE"), ("DE",))
+    assert (seen[1].exit_policies, seen[1].exit_rules) == (("web",), ("reject *:9", ""))
     assert (seen[0].engine, seen[1].engine) == ("auto", "mixed")
 
 

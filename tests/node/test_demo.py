@@ -52,6 +52,16 @@ def test_regions_of_exits_and_of_the_client() -> None:
     read = [tomllib.loads(settings_text(member, options, "", "")) for member in members]
     assert [settings["node"].get("region", "") for settings in read] == ["", "NL", "DE", "NL", ""]
     assert read[-1]["tunnel"]["regions"] == ["DE", "NL"]
+
+
+def test_what_exits_serve_goes_by_turns(tmp_path: Path) -> None:
+    options = DemoOptions(
+        relays=0, exits=3, hops=1, exit_policies=("web", "default"), exit_rules=("reject *:9", "", "")
+    )
+    members = plan(options, tmp_path, range(1, 8))
+    read = [tomllib.loads(settings_text(member, options, "", "")).get("exit", {}) for member in members]
+    assert [found.get("policy") for found in read] == ["web", "default", "web", None]
+    assert [found.get("rules") for found in read] == [["reject *:9"], None, None, None]
     assert not any(member.region for member in plan(DemoOptions(relays=1, exits=1), Path("/d"), range(1, 6)))
 
 
@@ -103,7 +113,7 @@ def test_settings_of_members() -> None:
         },
     }
     assert read[1]["proxy"] == {"listen": "127.0.0.1:8"}
-    assert read[1]["tunnel"] == {"mode": "speed", "hops": 1}
+    assert read[1]["tunnel"] == {"mode": "speed", "hops": 1, "allow_destinations": ["127.0.0.0/8"]}
     assert read[1]["bypass"] == {"rules": [".direct.example"], "presets": []}, "loopback goes through the network"
     assert read[1]["peers"]["dht_listen"] == "127.19.0.1:5"
     first = tomllib.loads(settings_text(relay, options, "", relay.dht_endpoint))["peers"]

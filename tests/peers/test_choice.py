@@ -23,6 +23,7 @@ from peers.path_search import PathRules
 from peers.scores import LEANS
 from tests.harness.chance import fit
 from tests.peers.build import NOW, host, plain
+from tunnel.path import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -81,8 +82,67 @@ class Client:
         assert len({found.peer for found in path}) == self.choice.rules.hops
         return path[-1]
 
+    def ends_for(self, wish: Wish, *, avoid: Collection[Descriptor] = ()) -> set[Descriptor]:
+        """Where 30 paths for one flow end."""
+        moment = Moment(NOW, 0.0, [found.peer for found in avoid], wish=wish)
+        return {self.choice.path(moment)[-1] for _ in range(30)}
+
     def ends(self, count: int = 40, *, blamed: Collection[Descriptor] = ()) -> set[Descriptor]:
         return {self.end(blamed=blamed) for _ in range(count)}
+
+
+# -- what one flow wants of its exit
+
+
+def serving(found: Descriptor, summary: bytes) -> Descriptor:
+    return replace(found, exit_policy=summary)
+
+
+def test_a_path_ends_where_the_port_is_served() -> None:
+    web, all_but_mail, broken = serving(NL, b"+80,443"), serving(NL2, b"-25"), serving(DE, b"everything")
+    client = Client(web, all_but_mail, broken, US)
+    assert client.ends_for(Wish(443)) == {web, all_but_mail, US}
+    assert client.ends_for(Wish(22)) == {all_but_mail, US}
+    assert client.ends_for(Wish(25)) == {US}, "which does not say what it serves"
+    assert client.ends_for(Wish(443, frozenset({web.peer, US.peer}))) == {all_but_mail}
+    assert client.ends_for(Wish(0)) == client.ends_for(Wish()) == {web, all_but_mail, broken, US}
+    with pytest.raises(CircuitError):
+        client.ends_for(Wish(25, frozenset({US.peer})))
+
+
+def test_what_exits_offer() -> None:
+    client = Client(serving(NL, b"+80,443"), serving(DE, b"-1-22,25"), regions=("NL",))
+    assert [client.choice.serves(NL.peer, port) for port in (22, 443)] == [False, True]
+    assert client.choice.serves(US.peer, 22), "nothing is known of it"
+    assert [client.choice.anyone_serves(port) for port in (22, 80, 8000)] == [False, True, False], "in that region"
+    assert (client.choice.offer(NL.peer), client.choice.offer(US.peer)) == ("ports 80,443", "")
+    assert Client().choice.anyone_serves(22), "there is no exit yet"
+    dear = exit_in(110, "NL", tariff=5)
+    assert not Client(serving(NL, b"+80"), dear, max_tariff=3).choice.anyone_serves(22)
+
+
+def test_a_port_that_the_first_region_does_not_serve_leads_to_the_next() -> None:
+    client = Client(serving(NL, b"+443"), DE, regions=("NL", "DE"), switch_back=False)
+    assert client.ends_for(Wish(22)) == {DE}
+    assert client.ends_for(Wish(443)) == {serving(NL, b"+443")}
+    assert client.choice.rank(NL.peer, None) == 0, "one flow does not move all others"
+    assert client.ends_for(Wish(443, frozenset({NL.peer}))) == {DE}
+
+
+def test_for_what_one_flow_wants_no_other_guard_is_drawn() -> None:
+    """An exit that alone serves a port, and stands where both guards do, wants the client to draw a third."""
+    client = Client(serving(NL, b"-22"), hops=2)
+    client.end()
+    guards = client.pins.guards.peers
+    assert len(guards) == 2
+    places = tuple(address for found in RELAYS if found.peer in guards for address in found.addresses)
+    alone = replace(exit_in(105, "NL"), addresses=places, exit_policy=b"+22")
+    assert client.directory.insert(alone, None)
+    with pytest.raises(CircuitError):
+        client.ends_for(Wish(22))
+    with pytest.raises(CircuitError):
+        client.ends_for(Wish(but=frozenset({NL.peer})))
+    assert client.pins.guards.peers == guards
 
 
 # -- regions in their order

@@ -31,6 +31,8 @@ FAILURES = [reason for reason in Reason if reason is not Reason.DONE]
         (Reason.LOCAL, 1, 502),
         (Reason.LIMIT, 1, 503),
         (Reason.LEAVING, 1, 503),
+        (Reason.NOT_SERVED, 2, 403),
+        (Reason.INSIDE, 2, 403),
     ],
 )
 def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -> None:
@@ -42,7 +44,7 @@ def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -
 
 
 def test_no_reason_is_forgotten() -> None:
-    assert len(FAILURES) == 16
+    assert len(FAILURES) == 18
     for reason in FAILURES:
         assert socks_refusal(reason)[1] != 0
         assert parsed(http_refusal(reason))[0].status_code >= 400

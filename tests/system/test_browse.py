@@ -66,6 +66,13 @@ def test_a_refused_port_is_said_to_be_refused(demo: Demo) -> None:
 def test_mail_is_not_allowed(demo: Demo) -> None:
     done = demo.curl("-i", "http://127.0.0.1:25/", way="-x")
     assert "403" in done.stdout.splitlines()[0]
+    assert "X-MacroVPN-Reason: not_served" in done.stdout
+
+
+@pytest.mark.parametrize("host", ["192.168.1.1", "[::1]", "169.254.169.254", "10.0.0.1."])
+def test_what_is_not_on_the_internet_is_refused_here(demo: Demo, host: str) -> None:
+    done = demo.curl("-i", f"http://{host}/", way="-x")
+    assert "X-MacroVPN-Reason: inside" in done.stdout
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.harness.bare import Bare
     from tests.harness.linked import Receiver
     from tests.harness.network import Network
-    from tunnel.circuit import ClientFlow
+    from tunnel.client_flow import ClientFlow
     from tunnel.layers import Layers
     from tunnel.link_stream import LinkStream
     from tunnel.service import Tunnel

@@ -13,7 +13,7 @@ from tests.harness.bare import check_alive, path_of
 from tests.harness.network import Collect, Network, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
-from tunnel.circuit import Circuit, ClientFlow, build
+from tunnel.circuit import Circuit, build
 from tunnel.frames import Frame, encode_credit, encode_token, frame
 from tunnel.layers import MAX_FLOW_NUMBER
 from tunnel.memory import Memory
@@ -21,6 +21,7 @@ from tunnel.path import Hop
 from tunnel.terminal import CircuitFrames, ExitFlow
 
 if TYPE_CHECKING:
+    from tunnel.client_flow import ClientFlow
     from tunnel.service import Tunnel
 
 ECHO = FlowRequest("echo.example", 80)

@@ -26,7 +26,7 @@ from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
-    from tunnel.circuit import ClientFlow
+    from tunnel.client_flow import ClientFlow
     from tunnel.datagrams import Datagrams
     from tunnel.service import Tunnel
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from tests.harness.bare import Bare
     from tests.harness.linked import Receiver
     from tests.harness.network import Echo, Network
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
     from tunnel.layers import Layers
     from tunnel.link_stream import LinkStream
     from tunnel.terminal import ExitFlow

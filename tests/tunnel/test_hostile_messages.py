@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.harness.network import Network
-    from tunnel.circuit import ClientFlow
+    from tunnel.client_flow import ClientFlow
     from tunnel.link import Link
     from tunnel.relay_flow import RelayFlow
     from tunnel.service import Tunnel

@@ -20,6 +20,7 @@ from tests.harness.middle import DATAGRAM, Attack, Middle, Seen, Way, framed
 from tests.harness.network import Came, Collect, chain, real_engine
 from tests.harness.waiting import until
 from tunnel.link_stream import LinkStream
+from tunnel.path import ANY_EXIT
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tests.harness.middle import Act
     from tests.harness.network import Network
     from tunnel.link import Link
-    from tunnel.path import Path
+    from tunnel.path import Path, Wish
 
 ECHO = FlowRequest("echo.example", 80)
 BOTH = list(Way)
@@ -111,7 +112,7 @@ async def besieged(patch: pytest.MonkeyPatch, *, pool: bool = True) -> AsyncIter
         await middle.start()
         through: Path = (replace(path[0], addresses=(middle.address,)), *path[1:])
 
-        def choose(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+        def choose(avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
             return through
 
         victim = Tunnel(real_engine(), TunnelParts(address_ok=lambda host: True, choose=choose))

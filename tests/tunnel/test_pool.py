@@ -14,11 +14,11 @@ from tests.harness.network import Collect, Echo, Network, blamed, chain, three_h
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tests.tunnel.test_circuit import hang
-from tunnel import circuit as circuit_module
+from tunnel import client_flow, opening
 from tunnel import pool as pool_module
 from tunnel import pulse as pulse_module
 from tunnel.layers import MAX_FLOW_NUMBER
-from tunnel.path import Hop
+from tunnel.path import ANY_EXIT, Hop
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.circuit import Circuit
-    from tunnel.path import Path
+    from tunnel.path import Path, Wish
 
 ECHO = FlowRequest("echo.example", 80)
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("quick_signs")
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience of a test instead of a person's."""
     monkeypatch.setattr(pool_module, "_TICK_S", 0.01)
-    monkeypatch.setattr(pool_module, "PATH_S", 0.3)
+    monkeypatch.setattr(opening, "PATH_S", 0.3)
 
 
 async def test_two_circuits_are_ready_ahead() -> None:
@@ -81,10 +81,10 @@ async def test_flows_on_a_circuit_that_is_theirs_cost_no_search_for_paths(monkey
         searched = 0
         choose = client.pool.builder._choose
 
-        def counting(avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+        def counting(avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
             nonlocal searched
             searched += 1
-            return choose(avoid, last)
+            return choose(avoid, last, wish)
 
         monkeypatch.setattr(client.pool.builder, "_choose", counting)
         for _ in range(20):
@@ -287,7 +287,7 @@ async def test_a_flow_that_waits_takes_the_first_circuit_that_comes() -> None:
 
 @pytest.mark.parametrize(("host", "reason"), [("refused.example", Reason.REFUSED), ("silent.example", None)])
 async def test_the_exits_reason_is_the_flows(host: str, reason: Reason | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "OPEN_S", 0.5)
+    monkeypatch.setattr(opening, "OPEN_S", 0.5)
     async with three_hops(Board().engine) as (network, client, echo):
         with pytest.raises(FlowError) as caught:
             await client.pool.dial(FlowRequest(host, 80))
@@ -354,7 +354,7 @@ async def test_an_unopened_flow_tells_its_reason() -> None:
 
 
 async def test_an_unopened_flow_waits_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuit_module, "OPEN_S", 0.1)
+    monkeypatch.setattr(client_flow, "OPEN_S", 0.1)
     async with three_hops(Board().engine) as (network, client, _):
         flow = await client.pool.dial(FlowRequest("silent.example", 80), early=True)
         heard = Collect(flow)
@@ -364,7 +364,7 @@ async def test_an_unopened_flow_waits_for_so_long(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_an_opened_flow_has_no_such_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(circuit_module, "OPEN_S", 0.1)
+    monkeypatch.setattr(client_flow, "OPEN_S", 0.1)
     async with three_hops(Board().engine) as (_, client, _):
         flow = await client.pool.dial(ECHO, early=True)
         heard = Collect(flow)
@@ -431,7 +431,7 @@ class Choice:
         self.path = path
         self.asked = 0
 
-    def __call__(self, avoid: Collection[PeerKey], last: PeerKey | None) -> Path:
+    def __call__(self, avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
         self.asked += 1
         if self.path is None:
             raise CircuitError(Reason.NO_PATH)

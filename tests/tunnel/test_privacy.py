@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
     from tunnel.creation import Asked
     from tunnel.path import Path
     from tunnel.service import Tunnel

@@ -23,7 +23,8 @@ from tunnel.limits import MAX_RACERS, MAX_REBUILDS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
     from tunnel.path import Path
     from tunnel.service import Tunnel
 

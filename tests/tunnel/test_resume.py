@@ -30,7 +30,8 @@ from tunnel.link_stream import LinkStream
 from tunnel.padding import Shape
 
 if TYPE_CHECKING:
-    from tunnel.circuit import Circuit, ClientFlow
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
     from tunnel.layers import Layers
     from tunnel.service import Tunnel
     from tunnel.terminal import ExitFlow

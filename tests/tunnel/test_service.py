@@ -18,7 +18,7 @@ from tunnel.limits import FLOW_WINDOW, PING_EVERY_S, SUSPECT_S
 
 if TYPE_CHECKING:
     from core.flow import Buffer, IncomingDatagrams, IncomingFlow
-    from tunnel.circuit import ClientFlow
+    from tunnel.client_flow import ClientFlow
     from tunnel.service import Tunnel
 
 ECHO = FlowRequest("echo.example", 80)
