@@ -8,12 +8,12 @@ import logging
 import os
 import resource
 import signal
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from core.allocator import keep_large_blocks_apart
 from core.errors import MacroVpnError
 from core.fault import place
+from node import logs
 from node.config import PARENT_FD_ENV
 from node.running import RunningNode
 
@@ -43,7 +43,7 @@ def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
     Raises:
         MacroVpnError: the node cannot start.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.node.log_level)
     _raise_file_limit()
     keep_large_blocks_apart()
     return _runner()(_run(settings, home, ready_fd))

@@ -21,6 +21,7 @@ from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.holding import Holding
 from node.isolation import isolate_sites
+from node.metrics import Sample
 from node.networks import membership
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
@@ -30,6 +31,8 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.settings import join_endpoint, split_endpoint
 from node.sharing import Sharing
+from node.sharing_pages import SharingPages
+from node.sharing_view import Figures, sharing_section
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
 from peers.addresses import format_address
@@ -120,6 +123,8 @@ class RunningNode:
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
         self._sharing = Sharing()
+        ports = self._policy.summary() if Role.EXIT in self._role else ""
+        self._pages = SharingPages(settings, self._sample, ports)
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -141,6 +146,7 @@ class RunningNode:
         """
         engine = load_engine(self._settings.node.engine)
         await self._control.start(self._settings.control.port)
+        await self._pages.start()
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
@@ -213,7 +219,7 @@ class RunningNode:
             resolver=self._resolver,
             address_filter=AddressFilter(
                 allow=[ipaddress.ip_network(text) for text in chosen.allow_destinations],
-                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1])],
+                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1]), *self._pages.own()],
             ),
             policy=self._policy,
             source_address=chosen.egress_address or None,
@@ -238,6 +244,7 @@ class RunningNode:
             await self._egress.stop()
         if self._resolver is not None:
             await self._resolver.close()
+        await self._pages.stop()
         await self._control.stop()
 
     # -- what is missing
@@ -322,7 +329,22 @@ class RunningNode:
             "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
+            "sharing": self._sharing_section(),
         }
+
+    def _sharing_section(self) -> dict[str, Any]:
+        relay = self._tunnel.relay if self._tunnel is not None else None
+        figures = Figures(
+            circuits=relay.circuit_count if relay is not None else 0,
+            flows=relay.flow_count if relay is not None else 0,
+            refusal=self._sharing.refuses_flow(),
+        )
+        return sharing_section(self._settings, figures, self._pages.endpoints)
+
+    def _sample(self) -> Sample:
+        relay = self._tunnel.relay.counters if self._tunnel is not None else {}
+        exits = self._egress.counters if self._egress is not None else {}
+        return Sample(self._sharing_section(), {"relay": relay, "exit": exits})
 
     def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
@@ -13,14 +12,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from click.testing import CliRunner, Result
 
 from node import background
-from node.cli import cli
 from node.cli_common import plain
 from node.config import load
 from node.control import Control
 from node.files import HomeLock, lock_holder
+from tests.node.commands import Started, answer, call
 from tests.node.test_config import PEER
 from tests.node.test_control import Node
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from node.demo import DemoOptions
-    from node.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KEYS: Final = {
@@ -50,20 +47,8 @@ KEYS: Final = {
     "reachable",
     "via",
     "port_mapping",
+    "sharing",
 }
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def answer(*arguments: object) -> dict[str, Any]:
-    """Run a command with `--json`; it must succeed and print one line."""
-    result = call(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.count("\n") == 1
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
 
 
 class Telling(Node):
@@ -197,32 +182,6 @@ def test_a_terminal_takes_no_orders_from_peers() -> None:
 
 
 # -- starting and stopping
-
-
-class Started:
-    """What the commands gave to the part that runs nodes."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.here: list[tuple[Settings, Path]] = []
-        self.away: list[tuple[list[str], Path]] = []
-        self.status = {"state": "up", "proxy": "127.0.0.1:1080", "pac": "http://x/proxy.pac", "pid": 7}
-        monkeypatch.setattr(background, "run_here", self.run_here)
-        monkeypatch.setattr(background, "start", self.start)
-
-    def run_here(self, settings: Settings, home: Path, announce: Any) -> int:
-        self.here.append((settings, home))
-        announce(self.status)
-        return 3
-
-    def start(self, arguments: list[str], home: Path, progress: Any) -> dict[str, Any]:
-        self.away.append((arguments, home))
-        progress("starting …")
-        return self.status
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    return Started(monkeypatch)
 
 
 UP_FLAGS: Final = [
