@@ -1,7 +1,8 @@
 """What a node's log says: this project's own lines, and of a library's lines only where they came from.
 
 Lines of this project hold no host, address or time. Those of libraries can: an HTTP server names the address of a
-client, asyncio's debug mode a name that is being looked up. So their words are withheld at every level.
+client, asyncio's debug mode a name that is being looked up, a warning of Python the ends of a socket. So their words
+are withheld at every level.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def set_up(level: str, handler: logging.Handler | None = None) -> None:
     handler.setFormatter(OwnWords())
     handler.addFilter(_is_wanted)
     logging.basicConfig(level=level.upper(), handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def _is_own(record: logging.LogRecord) -> bool:

@@ -63,6 +63,9 @@ _ASK_FOR_PEERS: Final = {
     True: "Join again with an invite from a member whose node runs and has an address.",
 }
 
+_MEASURED_PARTS: Final = ("relay", "exit")
+"""The parts whose counters `/metrics` shows: they are about the work for others."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -342,9 +345,8 @@ class RunningNode:
         return sharing_section(self._settings, figures, self._pages.endpoints)
 
     def _sample(self) -> Sample:
-        relay = self._tunnel.relay.counters if self._tunnel is not None else {}
-        exits = self._egress.counters if self._egress is not None else {}
-        return Sample(self._sharing_section(), {"relay": relay, "exit": exits})
+        counters = self._counters(self._tunnel) if self._tunnel is not None else {}
+        return Sample(self._sharing_section(), {part: counters.get(part, {}) for part in _MEASURED_PARTS})
 
     def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
@@ -354,6 +356,7 @@ class RunningNode:
             "links": tunnel.links.counters,
             "relay": tunnel.relay.counters,
             "holding": self._holding.counters,
+            "exit": self._egress.counters if self._egress is not None else {},
         }
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
