@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import signal
+import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
 from core.allocator import keep_large_blocks_apart
@@ -44,6 +45,8 @@ def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
         MacroVpnError: the node cannot start.
     """
     logs.set_up(settings.node.log_level)
+    # Whatever passes through a file for a moment stays in the home too, which may be all that can be written to.
+    tempfile.tempdir = str(home)
     _raise_file_limit()
     keep_large_blocks_apart()
     return _runner()(_run(settings, home, ready_fd))
