@@ -311,6 +311,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = ["--relays", 0, "--exits", 1, "--hops", 1, "--mode", "privacy", "--engine", "mixed", "--port", 4]
     flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
     flags += ["--bypass", ".direct.example", "--exit-region", "NL", "--exit-region", "DE", "--region", "DE"]
+    flags += ["--log-level", "debug", "--metrics"]
     text = call("demo", *flags, "--home", tmp_path).stdout
     assert "2 relays" in text
     assert "socks5h://127.0.0.1:4" in text
@@ -319,6 +320,8 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[1].bypass == (".direct.example",)
     assert (seen[1].exit_regions, seen[1].regions) == (("NL", "DE"), ("DE",))
     assert (seen[0].engine, seen[1].engine) == ("auto", "mixed")
+    assert (seen[0].log_level, seen[0].metrics) == ("info", False)
+    assert (seen[1].log_level, seen[1].metrics) == ("debug", True)
 
 
 # -- settings
