@@ -20,7 +20,12 @@ _WHY: Final = {
     Reason.LIMIT.word: "a limit of yours is reached",
     Reason.BUSY.word: "this machine is at its limit",
     Reason.LEAVING.word: "it is about to stop",
-    Reason.NOT_ALLOWED.word: "your settings do not allow it",
+    "hours": "it is none of your hours",
+    "month": "the amount of this month is used up",
+    "rate": "your rate is reached",
+    "circuits": "there are as many circuits as you allow",
+    "flows": "there are as many connections as you allow",
+    "friends": "who asked is no friend of yours",
 }
 
 
@@ -33,8 +38,9 @@ class Figures:
         flows: on them.
         refusal: why nothing new is taken; None while it is.
         biting: words of the limits that hold something back.
-        up_bytes_s, down_bytes_s: carried per second lately; None where that is not measured.
-        carried_mb: carried since the start, in MB.
+        forth_bytes_s: carried towards destinations per second lately; None where that is not measured.
+        back_bytes_s: the same on the way back.
+        carried_mb: carried since the start, both ways together, in MB.
         month_mb: carried in this month, in MB.
     """
 
@@ -42,8 +48,8 @@ class Figures:
     flows: int = 0
     refusal: Reason | None = None
     biting: tuple[str, ...] = ()
-    up_bytes_s: int | None = None
-    down_bytes_s: int | None = None
+    forth_bytes_s: int | None = None
+    back_bytes_s: int | None = None
     carried_mb: int | None = None
     month_mb: int | None = None
 
@@ -66,8 +72,8 @@ def sharing_section(settings: Settings, figures: Figures, pages: Mapping[str, st
         "biting": list(figures.biting or ([figures.refusal.word] if figures.refusal else [])),
         "circuits": figures.circuits,
         "flows": figures.flows,
-        "up_bytes_s": figures.up_bytes_s,
-        "down_bytes_s": figures.down_bytes_s,
+        "forth_bytes_s": figures.forth_bytes_s,
+        "back_bytes_s": figures.back_bytes_s,
         "carried_mb": figures.carried_mb,
         "month_mb": figures.month_mb,
         "limits": {
@@ -110,7 +116,7 @@ def rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [
         ("sharing", f"{' and '.join(section.get('roles', []))}; {state_sentence(section)}"),
         ("carrying", f"{section.get('flows', 0)} flows in {section.get('circuits', 0)} circuits"),
-        ("speed", f"{_rate(section.get('up_bytes_s'))} up, {_rate(section.get('down_bytes_s'))} down"),
+        ("speed", f"{_rate(section.get('forth_bytes_s'))} to destinations, {_rate(section.get('back_bytes_s'))} back"),
         ("carried", f"{_volume(section.get('carried_mb'))} since the start"),
         ("month", _month(section.get("month_mb"), limits.get("monthly_gb", 0))),
         ("limits", _limits(limits)),

@@ -122,8 +122,10 @@ def test_sentences() -> None:
         return state_sentence(sharing_section(SETTINGS, Figures(**figures), {}))
 
     assert said() == "takes new work"
-    assert said(biting=("rate",)) == "takes new work; held back: rate"
-    assert said(refusal=Reason.LIMIT, biting=("month",)) == "takes nothing new: month"
+    assert said(biting=("rate",)) == "takes new work; held back: your rate is reached"
+    assert (
+        said(refusal=Reason.LIMIT, biting=("month", "x")) == "takes nothing new: the amount of this month is used up, x"
+    )
     assert said(refusal=Reason.BUSY) == "takes nothing new: this machine is at its limit"
     assert said(refusal=Reason.LEAVING, flows=1) == "stopping: takes nothing new, 1 connection to finish"
     assert sharing_section(Settings(), Figures(), {}) == {}, "a client shares nothing"
@@ -133,7 +135,7 @@ def test_rows() -> None:
     assert rows(status()["sharing"]) == [
         ("sharing", "exit and relay; takes new work"),
         ("carrying", "12 flows in 3 circuits"),
-        ("speed", "1.23 MB/s up, 0.04 MB/s down"),
+        ("speed", "1.23 MB/s to destinations, 0.04 MB/s back"),
         ("carried", "1.5 GB since the start"),
         ("month", "12.3 GB of 200 GB"),
         ("limits", "20 Mbit/s up, 64 flows, 22:00-06:00, friends only"),
@@ -143,7 +145,7 @@ def test_rows() -> None:
         ("metrics", "http://127.0.0.1:9464/metrics"),
         ("notice", "http://0.0.0.0:80/"),
     ]
-    assert ("speed", "– up, – down") in rows({"roles": ["relay"]}), "an older or newer node may tell less"
+    assert ("speed", "– to destinations, – back") in rows({"roles": ["relay"]}), "an older or newer node may tell less"
 
 
 def test_lines_at_changes_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +176,7 @@ def test_a_terminal_shows_figures_and_log_lines_above_them() -> None:
         screen.close()
     text = drawn.getvalue()
     assert "[red]not markup�[31m" in text
-    assert "1.23 MB/s up, 0.04 MB/s down" in text
+    assert "1.23 MB/s to destinations, 0.04 MB/s back" in text
     assert text.index("Ctrl-C takes nothing new") < text.index("INFO node.somewhere: a line")
     assert text.index("INFO node.somewhere: a line") < text.index("2 connections to finish")
     assert text.index("2 connections to finish") < text.index("Ctrl-C again ends at once.")
