@@ -16,23 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 WAIT_S = 10.0
+PROMPT_S = 2.0
+"""Shorter than a connection may last."""
 BODY = b"hello\n" * 100
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[int, list[Asked]]]:
+async def serving(body: bytes = BODY) -> AsyncIterator[tuple[int, list[Asked]]]:
     asked: list[Asked] = []
 
     def answer(what: Asked) -> Page:
         asked.append(what)
-        return Page(BODY)
+        return Page(body)
 
     server = PageServer(answer)
     port = await server.start("127.0.0.1", 0)
     try:
         yield port, asked
     finally:
-        await server.stop()
+        async with asyncio.timeout(PROMPT_S):
+            await server.stop()
 
 
 async def rest(reader: StreamReader) -> bytes:
@@ -88,9 +91,16 @@ async def test_what_is_refused(request_bytes: bytes, status: bytes) -> None:
         assert not asked
 
 
+async def test_a_page_that_fills_every_buffer_arrives_whole() -> None:
+    large = bytes(16 << 20)
+    async with serving(large) as (port, _):
+        got = await say(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert got.partition(b"\r\n\r\n")[2] == large
+
+
 async def test_who_is_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "LIMIT_S", 0.1)
-    async with serving() as (port, asked):
+    async with serving() as (port, asked), asyncio.timeout(PROMPT_S):
         assert await say(port, b"GET / HTTP/1.1\r\nHost:") == b""
         assert not asked
 
