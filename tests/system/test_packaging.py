@@ -27,8 +27,9 @@ pytestmark = pytest.mark.system
 PACKAGING: Final = ROOT / "packaging"
 SERVICE: Final = PACKAGING / "systemd" / "macrovpn-share.service"
 USER_SERVICE: Final = PACKAGING / "systemd" / "user-macrovpn-share.service"
-MAX_EXPOSURE: Final = 1.3
-"""What `systemd-analyze security` of systemd 252 gave, of 10; what is left is mostly the network itself."""
+MAX_EXPOSURE: Final = 1.5
+"""`systemd-analyze security` of systemd 252 gives 1.3 of 10, mostly for the network itself; other versions weigh a
+little differently."""
 UID: Final = "64999"
 READY_S: Final = 60.0
 
