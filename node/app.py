@@ -8,12 +8,13 @@ import logging
 import os
 import resource
 import signal
-import sys
+import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
 from core.allocator import keep_large_blocks_apart
 from core.errors import MacroVpnError
 from core.fault import place
+from node import logs
 from node.config import PARENT_FD_ENV
 from node.running import RunningNode
 
@@ -43,7 +44,9 @@ def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
     Raises:
         MacroVpnError: the node cannot start.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.node.log_level)
+    # Whatever passes through a file for a moment stays in the home too, which may be all that can be written to.
+    tempfile.tempdir = str(home)
     _raise_file_limit()
     keep_large_blocks_apart()
     return _runner()(_run(settings, home, ready_fd))

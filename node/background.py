@@ -26,6 +26,7 @@ START_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 10.0
 KILL_LIMIT_S: Final = 5.0
 _STEP_S: Final = 0.1
+WATCH_S: Final = 1.0
 LOG_NAME: Final = "node.log"
 _LOG_TAIL_BYTES: Final = 4096
 
@@ -39,7 +40,12 @@ def program() -> tuple[list[str], Path]:
     return [sys.executable, "-m", "node"], Path(__file__).resolve().parent.parent
 
 
-def run_here(settings: Settings, home: Path, announce: Callable[[dict[str, Any]], None]) -> int:
+def run_here(
+    settings: Settings,
+    home: Path,
+    announce: Callable[[dict[str, Any]], None],
+    watch: Callable[[dict[str, Any]], None] | None = None,
+) -> int:
     """Run the node until it is told to stop.
 
     Args:
@@ -47,6 +53,7 @@ def run_here(settings: Settings, home: Path, announce: Callable[[dict[str, Any]]
         home: its folder.
         announce: called once, from another thread, with the status when the node is up or blocked; its `pid` is
             added. Not called in a process that was started to be watched by its parent.
+        watch: called every second after that with the status of then, also from the other thread.
 
     Returns:
         The exit code.
@@ -65,16 +72,18 @@ def run_here(settings: Settings, home: Path, announce: Callable[[dict[str, Any]]
 
         if PARENT_FD_ENV in os.environ:
             return run(settings, home, ready_fd=None)
-        with _announcing(home, announce):
+        with _announcing(home, announce, watch):
             return run(settings, home, ready_fd=None)
     finally:
         lock.release()
 
 
 @contextmanager
-def _announcing(home: Path, announce: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Announce this process's node once it is up, and have nothing of that left at the end: a thread that still runs
-    while the process ends uses what is being taken down, and crashes it."""
+def _announcing(
+    home: Path, announce: Callable[[dict[str, Any]], None], watch: Callable[[dict[str, Any]], None] | None
+) -> Iterator[None]:
+    """Announce this process's node once it is up, show how it goes on, and have nothing of that left at the end: a
+    thread that still runs while the process ends uses what is being taken down, and crashes it."""
     stopped = threading.Event()
 
     def wait() -> None:
@@ -83,8 +92,11 @@ def _announcing(home: Path, announce: Callable[[dict[str, Any]], None]) -> Itera
             status = ask_status(home, pid)
             if status is not None and status.get("state") in ("up", "blocked"):
                 announce(status | {"pid": pid})
-                return
+                break
             stopped.wait(_STEP_S)
+        while watch is not None and not stopped.wait(WATCH_S):
+            if (status := ask_status(home, pid)) is not None:
+                watch(status)
 
     thread = threading.Thread(target=wait, name="announce", daemon=True)
     thread.start()

@@ -12,7 +12,8 @@ from node.cli_config import config
 from node.cli_demo import demo
 from node.cli_network import network
 from node.cli_route import peers, route
-from node.cli_run import down, share, up
+from node.cli_run import down, up
+from node.cli_share import share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,7 @@ _DOWN: Final[dict[str, Any]] = {
     "reachable": "",
     "via": 0,
     "dht": "",
+    "sharing": {},
 }
 _DHT: Final = {
     "on": "; the DHT is asked for more",
@@ -92,6 +94,7 @@ def status(home: Path, as_json: bool) -> None:
 def _status_text(answer: dict[str, Any]) -> str:
     from node.port_mapping import port_mapping_sentence
     from node.reach import sentence
+    from node.sharing_view import rows
 
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
     if answer["network"]:
@@ -112,6 +115,8 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
     if reachable := sentence(answer["reachable"], answer["via"]):
         lines.append(f"reach     {reachable}")
+    if answer["sharing"]:
+        lines += [f"{name:<9} {plain(text)}" for name, text in rows(answer["sharing"])]
     return "\n".join(lines)
 
 

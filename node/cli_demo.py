@@ -83,6 +83,10 @@ _MAX_NODES = 200
     type=SettingType("tunnel.regions", "REGION", many=True),
     help="Where the client wants its exit; the preferred first. Repeatable.",
 )
+@click.option(
+    "--log-level", type=click.Choice(["warning", "info", "debug"]), default="info", help="How much the nodes log."
+)
+@click.option("--metrics", is_flag=True, help="Relays and exits serve figures; `status --json` of each says where.")
 def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
     """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
     import asyncio

@@ -1,4 +1,4 @@
-"""`macrovpn up`, `share` and `down`: options into settings, and a node into the foreground or away from it."""
+"""`macrovpn up` and `down`: options into settings, and a node into the foreground or away from it."""
 
 from __future__ import annotations
 
@@ -14,29 +14,34 @@ if TYPE_CHECKING:
 
     from node.settings import Settings
 
-_BOOTSTRAP = click.option(
+BOOTSTRAP_OPTION = click.option(
     "--bootstrap",
     multiple=True,
     type=SettingType("peers.bootstrap", "MULTIADDR", many=True),
     help="A peer to begin with, instead of those in the settings. Repeatable.",
 )
-_ALLOW = click.option(
+ALLOW_OPTION = click.option(
     "--allow-address",
     multiple=True,
     type=SettingType("peers.allow_addresses", "CIDR", many=True),
     help="A private network in which peers may be dialled. Repeatable.",
 )
-_DHT = click.option("--dht/--no-dht", default=None, help="Whether peers are looked for in BitTorrent's DHT.")
-_ENGINE = click.option("--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links.")
-_PORT = click.IntRange(0, 65535)
+DHT_OPTION = click.option("--dht/--no-dht", default=None, help="Whether peers are looked for in BitTorrent's DHT.")
+ENGINE_OPTION = click.option(
+    "--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links."
+)
+LOG_LEVEL_OPTION = click.option(
+    "--log-level", type=click.Choice(["warning", "info", "debug"]), help="How much the node says in its log."
+)
+PORT = click.IntRange(0, 65535)
 _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 
 
 @click.command()
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
-@_BOOTSTRAP
-@_DHT
+@BOOTSTRAP_OPTION
+@DHT_OPTION
 @click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
 @click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
 @click.option(
@@ -45,9 +50,10 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
     type=SettingType("tunnel.regions", "REGION", many=True),
     help="Where the exit shall be, such as NL or US-CA; the preferred first. Repeatable.",
 )
-@click.option("--port", type=_PORT, help="Port of the proxy; 0: any free one.")
-@_ENGINE
-@_ALLOW
+@click.option("--port", type=PORT, help="Port of the proxy; 0: any free one.")
+@ENGINE_OPTION
+@LOG_LEVEL_OPTION
+@ALLOW_OPTION
 @click.pass_context
 def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, **flags: Any) -> None:
     """Start this machine's node, so that a browser can be pointed at it."""
@@ -55,36 +61,12 @@ def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, *
     from node.settings import join_endpoint
 
     saved = load(home)
-    overrides = _overrides(flags, {"mode": "tunnel.mode", "hops": "tunnel.hops", "region": "tunnel.regions"})
+    overrides = overrides_of(flags, {"mode": "tunnel.mode", "hops": "tunnel.hops", "region": "tunnel.regions"})
     if flags["port"] is not None:
         overrides["proxy.listen"] = join_endpoint(saved.proxy.endpoint[0], flags["port"])
     if "client" not in saved.node.roles:
         overrides["node.roles"] = ("client", *saved.node.roles)
-    _run(context, load(home, overrides), home, as_json=as_json, foreground=foreground)
-
-
-@click.command()
-@common
-@click.option("--foreground/--background", default=True, help="Run here until Ctrl-C (the default), or away from here.")
-@click.option("--role", multiple=True, type=click.Choice(["relay", "exit"]), help="What to do for others. Repeatable.")
-@click.option("--port", type=_PORT, help="UDP port of the links; 0: any free one.")
-@click.option("--address", type=SettingType("peers.address", "IP"), help="Address at which peers reach this machine.")
-@_BOOTSTRAP
-@_DHT
-@_ENGINE
-@_ALLOW
-@click.pass_context
-def share(context: click.Context, /, home: Path, as_json: bool, foreground: bool, **flags: Any) -> None:
-    """Serve others: as a relay, which forwards sealed bytes, or as an exit, which reaches destinations for them."""
-    from node.config import load
-
-    saved = load(home)
-    overrides = _overrides(flags, {"port": "peers.port", "address": "peers.address"})
-    if flags["role"]:
-        overrides["node.roles"] = tuple(dict.fromkeys(flags["role"]))
-    elif not {"relay", "exit"}.intersection(saved.node.roles):
-        overrides["node.roles"] = ("relay",)
-    _run(context, load(home, overrides), home, as_json=as_json, foreground=foreground)
+    run_node(context, load(home, overrides), home, as_json=as_json, foreground=foreground)
 
 
 @click.command()
@@ -98,18 +80,28 @@ def down(home: Path, as_json: bool) -> None:
     show(as_json, {"state": "down", "stopped": stopped}, text)
 
 
-def _overrides(flags: dict[str, Any], names: dict[str, str]) -> dict[str, object]:
+def overrides_of(flags: dict[str, Any], names: dict[str, str]) -> dict[str, object]:
+    """Turn options into settings; `names` gives the setting of each option that is not one of the common ones."""
     names = names | {"engine": "node.engine", "bootstrap": "peers.bootstrap", "allow_address": "peers.allow_addresses"}
-    names |= {"dht": "peers.dht"}
+    names |= {"dht": "peers.dht", "log_level": "node.log_level"}
     return {name: flags[flag] for flag, name in names.items() if flags[flag] not in (None, ())}
 
 
-def _run(context: click.Context, settings: Settings, home: Path, *, as_json: bool, foreground: bool) -> None:
+def run_node(
+    context: click.Context,
+    settings: Settings,
+    home: Path,
+    *,
+    as_json: bool,
+    foreground: bool,
+    watch: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Run a node here or away from here; `watch` is told its status every second while it runs here."""
     from node import background
 
     announce = _announcer(settings, home, as_json=as_json)
     if foreground:
-        context.exit(background.run_here(settings, home, announce))
+        context.exit(background.run_here(settings, home, announce, watch))
     status = background.start(_arguments(context), home, say)
     announce(status)
 
@@ -137,6 +129,9 @@ def _arguments(context: click.Context) -> list[str]:
     for option in context.command.params:
         value = context.params.get(str(option.name))
         if option.name in _NOT_PASSED_ON or value is None:
+            continue
+        if isinstance(value, bool):
+            arguments += option.opts[:1] if value else option.secondary_opts[:1]
             continue
         for each in value if isinstance(value, tuple) else (value,):
             arguments += [option.opts[0], str(each)]

@@ -48,6 +48,8 @@ class DemoOptions:
         exit_rules: a rule of each exit before its policy, by turns, which may be empty; empty for none.
         regions: where the client wants its exit, the preferred first; empty for anywhere.
         home: folder of the network, kept at the end; None for one that is removed.
+        log_level: how much every node says in its log.
+        metrics: whether relays and exits serve their figures, each on a port of its own that its `status` names.
         find: how its nodes find each other: `gossip` from a first peer, a `dht` of their own, or `both`.
     """
 
@@ -66,6 +68,8 @@ class DemoOptions:
     regions: tuple[str, ...] = ()
     home: Path | None = None
     find: str = "both"
+    log_level: str = "info"
+    metrics: bool = False
 
     @property
     def path_hops(self) -> int:
@@ -165,7 +169,7 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
     }
     peers = {"port": member.port, "bootstrap": [bootstrap] if bootstrap else [], "allow_addresses": [_NETWORK]}
     tables: dict[str, dict[str, Any]] = {
-        "node": {"roles": [member.role], "engine": member.engine}
+        "node": {"roles": [member.role], "engine": member.engine, "log_level": options.log_level}
         | ({"region": member.region} if member.region else {}),
         "peers": peers | found | {"address": member.address},
         "control": {"port": 0},
@@ -178,6 +182,8 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
         if options.regions:
             tables["tunnel"]["regions"] = list(options.regions)
         tables["bypass"] = {"rules": list(options.bypass), "presets": []}
+    elif options.metrics:
+        tables["sharing"] = {"metrics": "127.0.0.1:0"}
     if member.role == "exit":
         tables["exit"] = {
             "allow_destinations": list(options.allow_destinations),

@@ -22,6 +22,7 @@ from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.holding import Holding
 from node.isolation import isolate_sites
+from node.metrics import Sample
 from node.networks import membership
 from node.outside import OutsideOnly
 from node.peering import Peering
@@ -32,6 +33,8 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.settings import join_endpoint, split_endpoint
 from node.sharing import Sharing
+from node.sharing_pages import SharingPages
+from node.sharing_view import Figures, sharing_section
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
 from peers.addresses import format_address
@@ -61,6 +64,9 @@ _ASK_FOR_PEERS: Final = {
     False: "Name one with --bootstrap.",
     True: "Join again with an invite from a member whose node runs and has an address.",
 }
+
+_MEASURED_PARTS: Final = ("relay", "exit")
+"""The parts whose counters `/metrics` shows: they are about the work for others."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +128,8 @@ class RunningNode:
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
         self._sharing = Sharing()
+        ports = self._policy.summary() if Role.EXIT in self._role else ""
+        self._pages = SharingPages(settings, self._sample, ports)
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: NameResolver | None = None
@@ -143,6 +151,7 @@ class RunningNode:
         """
         engine = load_engine(self._settings.node.engine)
         await self._control.start(self._settings.control.port)
+        await self._pages.start()
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
@@ -217,7 +226,7 @@ class RunningNode:
             resolver=self._resolver,
             address_filter=AddressFilter(
                 allow=[ipaddress.ip_network(text) for text in chosen.allow_destinations],
-                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1])],
+                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1]), *self._pages.own()],
             ),
             policy=self._policy,
             source_address=chosen.egress_address or None,
@@ -242,6 +251,7 @@ class RunningNode:
             await self._egress.stop()
         if self._resolver is not None:
             await self._resolver.close()
+        await self._pages.stop()
         await self._control.stop()
 
     # -- what is missing
@@ -327,7 +337,21 @@ class RunningNode:
             "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
+            "sharing": self._sharing_section(),
         }
+
+    def _sharing_section(self) -> dict[str, Any]:
+        relay = self._tunnel.relay if self._tunnel is not None else None
+        figures = Figures(
+            circuits=relay.circuit_count if relay is not None else 0,
+            flows=relay.flow_count if relay is not None else 0,
+            refusal=self._sharing.refuses_flow(),
+        )
+        return sharing_section(self._settings, figures, self._pages.endpoints)
+
+    def _sample(self) -> Sample:
+        counters = self._counters(self._tunnel) if self._tunnel is not None else {}
+        return Sample(self._sharing_section(), {part: counters.get(part, {}) for part in _MEASURED_PARTS})
 
     def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
@@ -337,6 +361,7 @@ class RunningNode:
             "links": tunnel.links.counters,
             "relay": tunnel.relay.counters,
             "holding": self._holding.counters,
+            "exit": self._egress.counters if self._egress is not None else {},
         }
         if self._egress is not None:
             kept["egress"] = self._egress.counters

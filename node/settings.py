@@ -185,6 +185,7 @@ _OPERATOR: Final = Rule('a name of at most 32 bytes, or ""', _is_operator)
 _TARIFF: Final = Rule("a tariff step, 0 to 7", _between(0, 7))
 _LISTEN: Final = Rule('an IP address and a port, such as "127.0.0.1:1080"', _is_endpoint)
 _PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
+_LOG_LEVEL: Final = Rule('one of "warning", "info" and "debug"')
 _EARLY: Final = Rule('one of "auto", "always" and "never"')
 _MODE: Final = Rule('one of "speed", "balanced" and "privacy"')
 _HOPS: Final = Rule("a number of hops, 1 to 5, or 0 for the mode's own number", _between(0, 5))
@@ -234,6 +235,7 @@ class NodeSettings(_Section, frozen=True):
     engine: Annotated[Literal["auto", "aiopquic", "aioquic"], _ENGINE] = "auto"
     region: Annotated[str, _REGION] = ""
     operator: Annotated[str, _OPERATOR] = ""
+    log_level: Annotated[Literal["warning", "info", "debug"], _LOG_LEVEL] = "info"
 
 
 class NetworkSettings(_Section, frozen=True):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,22 @@ def alive(pid: int) -> bool:
         return False
 
 
+def udp_port(pid: int) -> int:
+    """The UDP port on which a process is bound to every address."""
+    names: set[str] = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            names.add(link.readlink().name)
+    inodes = {name.split("[")[1].rstrip("]") for name in names if name.startswith("socket:")}
+    for table in ("udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            host, _, port = fields[1].rpartition(":")
+            if fields[9] in inodes and not host.strip("0"):
+                return int(port, 16)
+    raise AssertionError("the client has no UDP socket")
+
+
 def command(*arguments: str, home: Path | str | None = None, timeout: float = 40) -> dict[str, Any]:
     """Run `macrovpn … --json` and return what it prints."""
     where = ["--home", str(home)] if home is not None else []
@@ -56,7 +73,7 @@ def command(*arguments: str, home: Path | str | None = None, timeout: float = 40
 class Demo:
     """`macrovpn demo --json`, running."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
+    def __init__(self, *arguments: str, log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -65,6 +82,7 @@ class Demo:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                env=os.environ | (environment or {}),
             )
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], READY_S)

@@ -86,9 +86,14 @@ class Origin:
         http, https: ports.
         seen: (source address, Host header) of every connection (empty header) and request.
         ca: file with the certificate authority of the HTTPS side.
+
+    Args:
+        folder: for the certificate.
+        host: the loopback address to listen on.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.seen: list[tuple[str, str]] = []
         self.ca = folder / "ca.pem"
         authority = trustme.CA()
@@ -99,7 +104,7 @@ class Origin:
         self.http, self.https = (server.server_address[1] for server in self._servers)
 
     def _server(self, context: ssl.SSLContext | None) -> _Server:
-        server = _Server(("127.0.0.1", 0), _Handler)
+        server = _Server((self._host, 0), _Handler)
         server.owner = self
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -121,9 +126,10 @@ class Origin:
 
 
 class NameServer:
-    """Answers A queries for `*.test` with 127.0.0.1, and nothing else. `held.*` is never answered."""
+    """Answers A queries for `*.test` with one address, and nothing else. `held.*` is never answered."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._address = address
         self.asked: list[str] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -146,7 +152,7 @@ class NameServer:
             if not name.endswith(".test") or name.startswith("missing."):
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             elif question.rdtype == dns.rdatatype.A:
-                answer.answer.append(dns.rrset.from_text(question.name, 1, "IN", "A", "127.0.0.1"))
+                answer.answer.append(dns.rrset.from_text(question.name, 1, "IN", "A", self._address))
             self._socket.sendto(answer.to_wire(), address)
 
     def __enter__(self) -> NameServer:

@@ -15,6 +15,8 @@ from node import background
 from node.client import NoNodeError
 from node.files import HomeTakenError, lock_holder
 from node.settings import Settings
+from tests.node.test_cli import running
+from tests.node.test_control import Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,3 +165,28 @@ def test_last_line(tmp_path: Path) -> None:
 
 def test_no_node_says_what_to_do() -> None:
     assert str(NoNodeError(Path("/h"))) == "No node runs in /h. Start one with `macrovpn up`."
+
+
+def test_a_node_that_runs_here_is_announced_once_and_then_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[dict[str, Any]] = []
+    watched: list[dict[str, Any]] = []
+    enough = threading.Event()
+
+    def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+        with running(home, Node()):
+            assert enough.wait(10)
+        return 7
+
+    def watch(status: dict[str, Any]) -> None:
+        watched.append(status)
+        if len(watched) == 2:
+            enough.set()
+
+    monkeypatch.setattr("node.app.run", run)
+    monkeypatch.setattr(background, "WATCH_S", 0.01)
+    assert background.run_here(Settings(), tmp_path, announced.append, watch) == 7
+    assert announced == [{"state": "up", "pid": os.getpid()}]
+    assert watched[:2] == [{"state": "up"}] * 2
+    assert not any(thread.name == "announce" for thread in threading.enumerate())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 import time
@@ -13,14 +12,13 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from click.testing import CliRunner, Result
 
 from node import background
-from node.cli import cli
 from node.cli_common import plain
 from node.config import load
 from node.control import Control
 from node.files import HomeLock, lock_holder
+from tests.node.commands import Started, answer, call
 from tests.node.test_config import PEER
 from tests.node.test_control import Node
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from node.demo import DemoOptions
-    from node.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KEYS: Final = {
@@ -51,20 +48,8 @@ KEYS: Final = {
     "reachable",
     "via",
     "port_mapping",
+    "sharing",
 }
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def answer(*arguments: object) -> dict[str, Any]:
-    """Run a command with `--json`; it must succeed and print one line."""
-    result = call(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.count("\n") == 1
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
 
 
 class Telling(Node):
@@ -203,32 +188,6 @@ def test_a_terminal_takes_no_orders_from_peers() -> None:
 # -- starting and stopping
 
 
-class Started:
-    """What the commands gave to the part that runs nodes."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.here: list[tuple[Settings, Path]] = []
-        self.away: list[tuple[list[str], Path]] = []
-        self.status = {"state": "up", "proxy": "127.0.0.1:1080", "pac": "http://x/proxy.pac", "pid": 7}
-        monkeypatch.setattr(background, "run_here", self.run_here)
-        monkeypatch.setattr(background, "start", self.start)
-
-    def run_here(self, settings: Settings, home: Path, announce: Any) -> int:
-        self.here.append((settings, home))
-        announce(self.status)
-        return 3
-
-    def start(self, arguments: list[str], home: Path, progress: Any) -> dict[str, Any]:
-        self.away.append((arguments, home))
-        progress("starting …")
-        return self.status
-
-
-@pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Started:
-    return Started(monkeypatch)
-
-
 UP_FLAGS: Final = [
     "--bootstrap", PEER, "--mode", "speed", "--hops", "1", "--region", "NL", "--region", "DE", "--port", "0",
     "--engine", "aioquic", "--allow-address", "127.0.0.0/8", "--allow-address", "10.0.0.0/8",
@@ -357,6 +316,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
     flags += ["--bypass", ".direct.example", "--exit-region", "NL", "--exit-region", "DE", "--region", "DE"]
     flags += ["--exit-policy", "web", "--exit-rule", "reject *:9", "--exit-rule", ""]
+    flags += ["--log-level", "debug", "--metrics"]
     text = call("demo", *flags, "--home", tmp_path).stdout
     assert "2 relays" in text
     assert "socks5h://127.0.0.1:4" in text
@@ -366,6 +326,8 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (seen[1].exit_regions, seen[1].regions) == (("NL", "DE"), ("DE",))
     assert (seen[1].exit_policies, seen[1].exit_rules) == (("web",), ("reject *:9", ""))
     assert (seen[0].engine, seen[1].engine) == ("auto", "mixed")
+    assert (seen[0].log_level, seen[0].metrics) == ("info", False)
+    assert (seen[1].log_level, seen[1].metrics) == ("debug", True)
 
 
 # -- settings

@@ -11,7 +11,8 @@ import pytest
 from node import cli_network
 from node.networks import membership, names
 from peers.invite import Introduction, Invite
-from tests.node.test_cli import answer, call, running
+from tests.node.commands import answer, call
+from tests.node.test_cli import running
 from tests.node.test_control import Node
 from tests.peers.build import identity
 

@@ -95,7 +95,7 @@ def test_settings_of_members() -> None:
     for member in (relay, exit_, client):
         parse(settings_text(member, options, peer, relay.dht_endpoint), Path("x"))
     assert read[0] == {
-        "node": {"roles": ["exit"], "engine": "aioquic"},
+        "node": {"roles": ["exit"], "engine": "aioquic", "log_level": "info"},
         "peers": {
             "port": 2,
             "bootstrap": [peer],
@@ -118,6 +118,13 @@ def test_settings_of_members() -> None:
     assert read[1]["peers"]["dht_listen"] == "127.19.0.1:5"
     first = tomllib.loads(settings_text(relay, options, "", relay.dht_endpoint))["peers"]
     assert first["bootstrap"] == first["dht_nodes"] == []
+
+
+def test_what_members_tell_of_themselves() -> None:
+    options = DemoOptions(1, 1, log_level="debug", metrics=True)
+    read = [tomllib.loads(settings_text(member, options, "", "")) for member in plan(options, Path("/d"), range(1, 6))]
+    assert [settings["node"]["log_level"] for settings in read] == ["debug"] * 3
+    assert [settings.get("sharing") for settings in read] == [{"metrics": "127.0.0.1:0"}] * 2 + [None]
 
 
 def test_gossip_is_off_when_the_dht_alone_shall_find_peers() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.demo import until
+from tests.harness.demo import udp_port, until
 
 if TYPE_CHECKING:
     from tests.harness.demo import Demo
@@ -108,23 +107,7 @@ def test_only_the_client_and_the_exit_know_the_destination(demo: Demo, names: Na
 def test_the_exit_never_learns_the_client_address(demo: Demo, origin: Origin) -> None:
     assert demo.curl(f"http://127.0.0.1:{origin.http}/bytes/1000000", "-o", "/dev/null").returncode == 0
     # The client's UDP port, as it stands in a socket address: its guards have it, no exit has.
-    port = _udp_port(demo.pids("client")[0]).to_bytes(2, "big")
+    port = udp_port(demo.pids("client")[0]).to_bytes(2, "big")
     needles = [b"\x02\x00" + port + bytes([127, 0, 0, 1]), port + bytes(14) + b"\xff\xff\x7f\0\0\x01"]
     assert any(_holders(demo.pids("relay"), needle) for needle in needles)
     assert not any(_holders(demo.pids("exit"), needle) for needle in needles)
-
-
-def _udp_port(pid: int) -> int:
-    """The UDP port on which a process is bound to every address."""
-    names: set[str] = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            names.add(link.readlink().name)
-    inodes = {name.split("[")[1].rstrip("]") for name in names if name.startswith("socket:")}
-    for table in ("udp", "udp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            host, _, port = fields[1].rpartition(":")
-            if fields[9] in inodes and not host.strip("0"):
-                return int(port, 16)
-    raise AssertionError("the client has no UDP socket")
