@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import FlowError, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from core.tasks import Tasks
     from exits.addresses import Address
@@ -43,6 +43,7 @@ _TELLING: Final = (
     Reason.TIMED_OUT,
     Reason.HOST_UNREACHABLE,
     Reason.NETWORK_UNREACHABLE,
+    Reason.NOT_ALLOWED,
 )
 """Which reason tells the client most if several addresses failed, first to last."""
 
@@ -60,7 +61,13 @@ def reason_for(error: OSError) -> Reason:
     return _REASONS.get(error.errno or 0, Reason.HOST_UNREACHABLE)
 
 
-async def dial(addresses: Sequence[Address], port: int, source: Address | None, tasks: Tasks) -> socket.socket:
+async def dial(
+    addresses: Sequence[Address],
+    port: int,
+    source: Address | None,
+    tasks: Tasks,
+    may_dial: Callable[[Address], bool] = lambda address: True,
+) -> socket.socket:
     """Connect to whichever address answers first. Attempts start one after the other, `STAGGER_S` apart.
 
     Cancelling ends all attempts; no socket stays open but the one returned.
@@ -70,6 +77,7 @@ async def dial(addresses: Sequence[Address], port: int, source: Address | None, 
         port: 1 to 65535.
         source: local address to connect from, for destinations of its family.
         tasks: keeper of the attempts.
+        may_dial: asked about each address right before it is dialled, since routes change meanwhile.
 
     Returns:
         A connected, non-blocking TCP socket that sends small pieces at once.
@@ -78,14 +86,14 @@ async def dial(addresses: Sequence[Address], port: int, source: Address | None, 
         FlowError: with the most telling reason, when every address failed.
     """
     if len(addresses) == 1:
-        return _winner([await _attempt(addresses[0], port, source)])
+        return _winner([await _attempt(addresses[0], port, source, may_dial)])
     waiting = deque(addresses)
     running: set[asyncio.Task[socket.socket | Reason]] = set()
     failed: list[socket.socket | Reason] = []
     try:
         while waiting or running:
             if waiting:
-                running.add(tasks.spawn(_attempt(waiting.popleft(), port, source), "connection attempt"))
+                running.add(tasks.spawn(_attempt(waiting.popleft(), port, source, may_dial), "connection attempt"))
             done, _ = await asyncio.wait(
                 running, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -102,8 +110,12 @@ async def dial(addresses: Sequence[Address], port: int, source: Address | None, 
             task.add_done_callback(_close_loser)
 
 
-async def _attempt(address: Address, port: int, source: Address | None) -> socket.socket | Reason:
+async def _attempt(
+    address: Address, port: int, source: Address | None, may_dial: Callable[[Address], bool]
+) -> socket.socket | Reason:
     """Connect to one address; a failure is returned, since another address may do better."""
+    if not may_dial(address):
+        return Reason.NOT_ALLOWED
     try:
         sock = _open_socket(address, source)
     except OSError as error:

@@ -57,7 +57,7 @@ class Egress:
 
     Args:
         resolver: looks names up; it stays the caller's to close.
-        address_filter: what is never dialled; checked after names are resolved.
+        address_filter: what is never dialled; asked after names are resolved, and again when an address is dialled.
         policy: what the operator serves.
         source_address: local address to connect from, for destinations of its family.
         limits: how much at once.
@@ -173,13 +173,16 @@ class Egress:
         try:
             async with asyncio.timeout(self._limits.setup_s):
                 addresses = await self._find(destination, port)
-                sock = await dial(addresses, port, self._source, self._tasks)
+                sock = await dial(addresses, port, self._source, self._tasks, partial(self._may_dial, port))
         except TimeoutError:
             self._refuse(flow, Reason.TIMED_OUT)
         except FlowError as error:
             self._refuse(flow, error.reason)
         else:
             await self._join(flow, sock)
+
+    def _may_dial(self, port: int, address: Address) -> bool:
+        return self._filter.allows(address, port)
 
     async def _find(self, destination: Address | str, port: int) -> list[Address]:
         """List the addresses of a destination that may be dialled; a literal is checked already."""
