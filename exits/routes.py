@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -91,9 +92,7 @@ class KernelRoutes:
     def _ask(self, address: Address) -> Way:
         source = self._source if self._source is not None and self._source.version == address.version else None
         sequence = next(self._sequences)
-        route = decode_route(
-            self._exchange(encode_route_question(address, source, sequence)), address, sequence
-        )
+        route = decode_route(self._exchange(encode_route_question(address, source, sequence)), address, sequence)
         if route is None:
             return Way.NONE
         leading = int(address) >> (address.max_prefixlen - route.prefix_length)
@@ -180,8 +179,9 @@ def is_of_a_site(address: IPv6Address, own: Iterable[IPv6Address]) -> bool:
     return any(int(mine) >> shift == site for mine in own if int(mine) >> 125 == _GLOBAL_PREFIX)
 
 
+@lru_cache(maxsize=8)
 def system_routes(source: Address | None = None) -> Routes:
-    """Choose what this system offers.
+    """Choose what this system offers; there is one for the whole process, and it lives as long.
 
     Args:
         source: see `KernelRoutes`.
