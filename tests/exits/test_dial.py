@@ -177,3 +177,35 @@ async def test_cancelling_at_any_moment_leaves_no_socket() -> None:
             await tasks.cancel()
     gc.collect()
     assert open_sockets_to(first.port) == 0
+
+
+async def test_each_address_is_asked_about_when_it_is_dialled() -> None:
+    """The second one is allowed when the first is dialled, and is not any more when its turn comes."""
+    inside: set[Address] = set()
+    asked: list[Address] = []
+
+    def may_dial(address: Address) -> bool:
+        asked.append(address)
+        inside.add(SECOND)
+        return address not in inside or address == HERE
+
+    tasks = Tasks()
+    with SilentListener(str(HERE)) as silent:
+        origins = [await Origin().start(str(address), silent.port) for address in (SECOND, THIRD)]
+        async with origins[0] as second, origins[1] as third:
+            (await dial([HERE, SECOND, THIRD], silent.port, None, tasks, may_dial)).close()
+            assert asked == [HERE, SECOND, THIRD]
+            assert second.clients == []
+            assert len(await third.wait_clients(1)) == 1
+    await tasks.cancel()
+    gc.collect()
+
+
+async def test_nothing_is_dialled_when_no_address_may_be() -> None:
+    tasks = Tasks()
+    async with await Origin().start(str(HERE)) as origin:
+        for addresses in ([HERE], [HERE, SECOND]):
+            with pytest.raises(FlowError) as caught:
+                await dial(addresses, origin.port, None, tasks, lambda address: False)
+            assert caught.value.reason is Reason.NOT_ALLOWED
+        assert origin.clients == []

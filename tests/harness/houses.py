@@ -67,9 +67,9 @@ class House:
         return answer
 
     def curl(self, url: str, proxy: str = "") -> str:
-        """Fetch a page; empty if that fails."""
+        """Fetch a page, where it may have moved to; empty if that fails."""
         way = ["--proxy", f"socks5h://{proxy}"] if proxy else ["--noproxy", "*"]
-        command = self.inside("curl", "-sS", "--max-time", "20", *way, url)
+        command = self.inside("curl", "-sSL", "--globoff", "--max-time", "20", *way, url)
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 

@@ -104,7 +104,6 @@ class Estate(Built):
         self.outside = House(f"{self.name}i", WEB_V4, folder / "outside")
         self._router, self._server, self._second = (f"{self.name}{end}" for end in "rst")
         self._log = folder / "names"
-        self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -164,9 +163,6 @@ class Estate(Built):
                 ip("-n", name, "route", "add", "default", "via", gateway)
 
     def _start_servers(self) -> None:
-        site = self._folder / "site"
-        site.mkdir()
-        (site / "page").write_text("a page")
         names = (sys.executable, "-m", "tests.harness.lan_names", "192.168.7.1", str(self._log), json.dumps(NAMES))
         self._run(self._router, *names)
         for name, ports in (
@@ -175,7 +171,7 @@ class Estate(Built):
             (self._second, [PORT]),
         ):
             for port in ports:
-                self._run(name, sys.executable, "-m", "http.server", str(port), "--bind", "::", "-d", str(site))
+                self._run(name, sys.executable, "-m", "tests.harness.lan_site", str(port))
         etc = _ETC / self.house.name
         etc.mkdir(parents=True)
         (etc / "resolv.conf").write_text("nameserver 192.168.7.1\n")
@@ -203,6 +199,11 @@ class Estate(Built):
 
 def url(host: str, port: int = PORT) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/page"
+
+
+def redirect(host: str) -> str:
+    """A page of the web that sends the browser on to a host."""
+    return f"http://{WEB_V4}:{PORT}/go?{url(host)}"
 
 
 def inside_hosts() -> list[str]:

@@ -31,6 +31,7 @@ from tests.harness.lan import (
     WEB_V6,
     Estate,
     inside_hosts,
+    redirect,
     url,
 )
 from tests.harness.namespaces import why_not
@@ -78,6 +79,9 @@ def test_an_exit_reaches_nothing_in_its_lan(estate: Estate) -> None:
     machines = [text.partition("/")[0] for text in (*MACHINE, *ROUTER)]
     for host in (*inside_hosts(), *machines):
         assert estate.outside.curl(url(host), proxy) == "", host
+    for host in ("192.168.7.20", "11.90.0.20", "2a0c:90:0:1::20", "hairpin.example.org"):
+        assert estate.outside.curl(redirect(host), proxy) == "", host
+    assert estate.outside.curl(redirect(WEB_V6), proxy) == PAGE
     assert estate.outside.curl(url("both.example.org", ONLY_LAN_PORT), proxy) == ""
     assert estate.outside.curl(url("both.example.org"), proxy) == PAGE  # its one address that is outside
     assert set(estate.inside().values()) == {0}
@@ -108,7 +112,7 @@ def signed(host: str) -> Descriptor:
 def test_a_relay_dials_nobody_in_its_lan(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
     liars = [text.partition("/")[0] for text in (*SERVER, *SECOND, *ROUTER)]
     directory = Directory(None)
-    for host in (*liars, OUTSIDE_V4, WEB_V4):
+    for host in (*liars, OUTSIDE_V4, WEB_V4, WEB_V6):
         assert directory.insert(signed(host), None)
     estate.house.home.mkdir()
     store.save(estate.house.home / "peers", directory)
@@ -119,5 +123,5 @@ def test_a_relay_dials_nobody_in_its_lan(estate: Estate, monkeypatch: pytest.Mon
     estate.house.command("share", "--role", "relay", *where, "--background")
     until("a few attempts to link", lambda: estate.came_out() >= 5, 40)
     status = estate.house.command("status")
-    assert status["peers"] == len(liars) + 2
+    assert status["peers"] == len(liars) + 3
     assert set(estate.inside().values()) == {0}, json.dumps(status["counters"])
