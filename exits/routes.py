@@ -7,6 +7,7 @@ remembered can be out of date. Elsewhere the networks of the interfaces are read
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import socket
 import sys
@@ -186,7 +187,11 @@ def system_routes(source: Address | None = None) -> Routes:
     Args:
         source: see `KernelRoutes`.
     """
-    return KernelRoutes(source) if sys.platform == "linux" else InterfaceRoutes()
+    if sys.platform != "linux":
+        return InterfaceRoutes()
+    routes = KernelRoutes(source)
+    atexit.register(routes.close)
+    return routes
 
 
 def _open_netlink() -> socket.socket:

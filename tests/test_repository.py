@@ -70,6 +70,7 @@ SANS_IO: Final = (
     "exits/addresses.py",
     "exits/policy.py",
     "exits/names.py",
+    "exits/netlink.py",
     "proxy/early.py",
 )
 """Modules that are bytes in, events out: time and randomness come in as arguments."""

@@ -108,7 +108,8 @@ class Street(Built):
             add(house.name)
             end = f"h{place}"
             ip("link", "add", "up0", "netns", house.name, "type", "veth", "peer", "name", end, "netns", self.name)
-            put_up(house.name, "up0", f"{house.address}/24")
+            put_up(house.name, "up0", f"{house.address}/32")
+            ip("-n", house.name, "route", "add", "default", "dev", "up0")  # an exit goes nowhere else
             ip("-n", self.name, "link", "set", end, "master", "wire", "up")
         self._serve()
 
