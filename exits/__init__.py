@@ -5,7 +5,7 @@ addresses are public; the *policy* is the operator's own list of what may be rea
 exit; each address that comes back passes filter and policy, and the very address that passed is the one that is
 dialled. Counters hold reasons, never destinations or clients.
 
-`egress` leads a request through the others: `names`, `policy`, `resolver` (with `dns_query`), `addresses` (with `routes`
-and `netlink`), `dial` and `outlet`. Nothing here knows of circuits or peers: `egress` is handed an `IncomingFlow` and a
-destination.
+`egress` leads a request through the others: `names`, `policy`, `resolver` (with `dns_query`), `addresses` (with
+`routes` and `netlink`), `dial` and `outlet`. Nothing here knows of circuits or peers: `egress` is handed an
+`IncomingFlow` and a destination.
 """

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -176,7 +177,7 @@ class Estate(Built):
         etc.mkdir(parents=True)
         (etc / "resolv.conf").write_text("nameserver 192.168.7.1\n")
         for page in pages():
-            until(page, lambda page=page: self.house.curl(page) == "a page", 20)
+            until(page, partial(self.house.curl, page), 20)
 
     def _run(self, name: str, *command: str) -> None:
         self._processes.append(

@@ -98,7 +98,7 @@ def signed(host: str) -> Descriptor:
     now = int(time.time())
     raw = Descriptor.sign(
         peer,
-        [public_bytes(private_key(secrets.token_bytes(32)))],
+        (public_bytes(private_key(secrets.token_bytes(32))),),
         sequence=now,
         expiry=now + DAY_S,
         roles=Role.RELAY,
