@@ -122,6 +122,13 @@ def test_halves_of_everything_are_the_default_route(machine: Machine) -> None:
     assert machine.ways("8.8.8.8", "200.1.1.1", "2600::1") == {"8.8.8.8": INSIDE, "200.1.1.1": OUT, "2600::1": OUT}
 
 
+def test_a_default_route_to_this_machine_itself_leads_nowhere(machine: Machine) -> None:
+    """As where everything is caught by a proxy on the machine."""
+    machine.ip("route", "add", "local", "default", "dev", "lo")
+    machine.ip("route", "add", "local", "::/0", "dev", "lo")
+    assert set(machine.ways("8.8.8.8", "2600::1").values()) == {INSIDE}
+
+
 def test_other_tables_are_looked_into_as_for_a_connection(machine: Machine) -> None:
     machine.default_routes()
     machine.ip("rule", "add", "to", "12.0.0.0/8", "lookup", "77")
