@@ -1,5 +1,8 @@
 """Which addresses are public: the special-purpose registries, through every way to write one address inside another.
 
+A public address may still be inside the house; who asks the `AddressFilter` learns that as well. It is told the way to
+an address by `routes`, and the node's own public addresses by whoever knows them.
+
 The table is our own, since `ipaddress.is_global` differs between versions of Python. Every block of both IANA
 registries is refused, also the few that are reachable worldwide (anycast for protocols): no web site is there. The one
 exception is the well-known NAT64 prefix, which stands for the IPv4 address inside it: behind NAT64 it is the only way
@@ -11,14 +14,28 @@ Source: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 819
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 type Address = IPv4Address | IPv6Address
 type Network = IPv4Network | IPv6Network
+
+
+class Way(Enum):
+    """Where packets to an address would go."""
+
+    OUT = "out"
+    """By the default route."""
+
+    INSIDE = "inside"
+    """To this machine, to a connected network or by any other route; or nobody can tell."""
+
+    NONE = "none"
+    """Nowhere: there is no route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +124,13 @@ _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _ISATAP_IDS: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
 """Upper half of an interface id that embeds an IPv4 address (RFC 5214, section 6.1)."""
 
+_6OVER4_NETWORKS: Final = tuple(
+    IPv4Network(text)
+    for text in ("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
+)
+"""An interface id with an IPv4 address behind 32 zero bits looks like any low number. It is only looked into where it
+would lead into a house (RFC 2529, section 4)."""
+
 OUTSIDE_UNICAST: Final = "outside global unicast"
 SCOPED: Final = "scoped"
 
@@ -137,14 +161,21 @@ def refusal(address: Address) -> str | None:
     return next((name for layer in _layers(address) if (name := _special_name(layer))), None)
 
 
+def _out(_: Address) -> Way:
+    return Way.OUT
+
+
 class AddressFilter:
-    """Decide which addresses may be dialled: the public ones, plus what is opened, minus what is the node's own.
+    """Decide which addresses may be dialled: the public ones outside this house, plus what is opened.
 
     Args:
-        allow: special ranges to open. An address embedded in another has to be open as well. Write an IPv4 range as
-            IPv4: mapped addresses are checked as what they stand for.
+        allow: ranges to open, whatever stands against them but the two `deny`. An address embedded in another has to be
+            open as well. Write an IPv4 range as IPv4: mapped addresses are checked as what they stand for.
         deny: addresses and networks that are refused even if public or opened.
         deny_endpoints: addresses that are refused on one port (1 to 65535).
+        way_to: where packets to an address would go now, asked anew each time. What is dialled has to go out, and an
+            IPv4 address inside it must not be here.
+        own: the addresses under which others see this node, asked anew each time.
     """
 
     def __init__(
@@ -152,18 +183,26 @@ class AddressFilter:
         allow: Iterable[Network] = (),
         deny: Iterable[Address | Network] = (),
         deny_endpoints: Iterable[tuple[Address, int]] = (),
+        way_to: Callable[[Address], Way] = _out,
+        own: Callable[[], Collection[Address]] = tuple,
     ) -> None:
         self._allow = tuple(allow)
         self._deny = tuple(_as_network(entry) for entry in deny)
         self._deny_endpoints = frozenset((normalise(address), port) for address, port in deny_endpoints)
+        self._way_to = way_to
+        self._own = own
 
     def allows(self, address: Address, port: int | None = None) -> bool:
-        """Tell whether an address may be dialled.
+        """Tell whether an address may be dialled now; to be asked at the moment of dialling.
 
         Args:
             address: an address as it will be dialled, see `normalise`.
             port: 1 to 65535; None to ask for the address alone.
         """
+        return self.may_allow(address, port) and self._leads_out(address)
+
+    def may_allow(self, address: Address, port: int | None = None) -> bool:
+        """Tell what `allows` would, as far as it never changes: a True may be a False at the moment of dialling."""
         if _is_scoped(address):
             return False
         return all(self._allows_layer(layer, port) for layer in _layers(address))
@@ -175,7 +214,23 @@ class AddressFilter:
             return False
         if (address, port) in self._deny_endpoints:
             return False
-        return _special_name(address) is None or any(address in network for network in self._allow)
+        return _special_name(address) is None or self._is_open(address)
+
+    def _leads_out(self, address: Address) -> bool:
+        own = self._own()
+        for place, layer in enumerate(_layers(address)):
+            if self._is_open(layer):
+                continue
+            if layer in own:
+                return False
+            way = self._way_to(layer)
+            # Behind NAT64 there is often no IPv4 here; then only the translator's house is at stake.
+            if way is Way.INSIDE or (way is Way.NONE and place == 0):
+                return False
+        return True
+
+    def _is_open(self, address: Address) -> bool:
+        return any(address in network for network in self._allow)
 
 
 def _layers(address: Address) -> Iterator[Address]:
@@ -189,8 +244,11 @@ def _layers(address: Address) -> Iterator[Address]:
 def _embedded(address: IPv6Address) -> IPv4Address | None:
     """Find the IPv4 address that a packet to this IPv6 address may be handed to.
 
+    An operator's own NAT64 prefix cannot be told from any other prefix, and is not found.
+
     Source: RFC 6052, section 2.2 (NAT64); RFC 3056, section 2 (6to4); RFC 5214, section 6.1 (ISATAP); RFC 4291,
-    section 2.5.5.1 (IPv4-compatible). Teredo and local-use NAT64 are refused whole and not looked into.
+    section 2.5.5.1 (IPv4-compatible); RFC 2529, section 4 (6over4). Teredo and local-use NAT64 are refused whole and
+    not looked into.
     """
     number = int(address)
     if number >> 32 == 0 and number > 1:
@@ -199,6 +257,9 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
         return IPv4Address(number & 0xFFFF_FFFF)
     if number >> 112 == 0x2002:
         return IPv4Address((number >> 80) & 0xFFFF_FFFF)
+    if (number >> 32) & 0xFFFF_FFFF == 0:
+        low = IPv4Address(number & 0xFFFF_FFFF)
+        return low if any(low in network for network in _6OVER4_NETWORKS) else None
     return None
 
 

@@ -53,7 +53,7 @@ class Egress:
 
     Args:
         resolver: looks names up; it stays the caller's to close.
-        address_filter: what is never dialled; checked after names are resolved.
+        address_filter: what is never dialled; asked after names are resolved, and again when an address is dialled.
         policy: what the operator serves.
         source_address: local address to connect from, for destinations of its family.
         limits: how much at once.

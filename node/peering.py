@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
 from exits.addresses import AddressFilter
+from exits.routes import system_routes
 from node.hearing import Hearing
 from node.networks import introduce
 from peers import store
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from core.ids import PeerKey
+    from exits.addresses import Address as IpAddress
+    from exits.routes import Routes
     from node.settings import PeersSettings
     from peers.addresses import Address
     from peers.holds import Hold
@@ -66,7 +69,8 @@ PUBLIC: Final = Invite(Network(PUBLIC_NAME))
 NO_ONION_KEY: Final = bytes(32)
 
 HOME_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""In a private network, peers may also be dialled here: its members were chosen, and often stand in one house."""
+"""In a private network, peers may also be dialled here, and at public addresses inside: its members were chosen, and
+often stand in one house."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +91,7 @@ class Peering:
         operator: what the descriptor says about whoever runs it; may be empty.
         membership: the network, and peers to begin with.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
+        routes: the way to an address; None to ask the system.
 
     Attributes:
         network: which network this is.
@@ -95,6 +100,7 @@ class Peering:
         directory: the peers that are known.
         hearing: who has named them.
         on_published: called when the own descriptor is a new one.
+        own_hosts: names the IP literals under which others see this node, as far as that is known.
 
     Raises:
         ConfigError: there are bootstrap peers in a private network, where only the invite can name them.
@@ -114,6 +120,7 @@ class Peering:
         operator: str = "",
         membership: Invite = PUBLIC,
         asn_of: Callable[[str], int | None] = lambda host: None,
+        routes: Routes | None = None,
     ) -> None:
         self._settings = settings
         self.identity = identity
@@ -131,8 +138,7 @@ class Peering:
             raise ConfigError("peers.bootstrap", "a private network's peers are in its invite; name none here")
         self.network = membership.network
         self._introductions = [found for found in membership.peers if identity is None or found.peer != identity.peer]
-        allowed = (*settings.allow_addresses, *(HOME_NETWORKS if self.network.is_private else ()))
-        self._filter = AddressFilter(allow=[ipaddress.ip_network(text) for text in allowed])
+        self._filter = self._make_filter(routes or system_routes())
         self._bootstrap = [parse_address(text) for text in settings.bootstrap]
         self._links: Links | None = None
         self._gossip: dict[Link, Gossip] = {}
@@ -145,6 +151,7 @@ class Peering:
         self._published_at = 0
         self._sequence = 0
         self.on_published: Callable[[], None] = lambda: None
+        self.own_hosts: Callable[[], frozenset[str]] = frozenset
         self.directory = Directory(identity.peer if identity else None, asn_of=asn_of, secret=secrets.token_bytes(16))
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
         needed = settings.gossip and not self.network.is_private
@@ -153,14 +160,30 @@ class Peering:
     # -- what the tunnel asks
 
     def address_ok(self, host: str) -> bool:
-        """Whether a peer may be dialled at an IP literal."""
+        """Whether a peer at an IP literal may be chosen. Whether it may be dialled is another question each time."""
         return self._address_ok(host)
 
+    def may_dial(self, host: str) -> bool:
+        """Whether a peer may be dialled at an IP literal now."""
+        return self._address_ok(host) and self._filter.allows(ipaddress.ip_address(host))
+
+    def own_addresses(self) -> set[IpAddress]:
+        """Where others see this node, which is inside as seen from here."""
+        known = self.own_hosts() | ({self.address[0]} if self.address is not None else set())
+        return {ipaddress.ip_address(host) for host in known}
+
     def _judge(self, host: str) -> bool:
+        """Say what does not change, so that it can be remembered."""
         try:
-            return self._filter.allows(ipaddress.ip_address(host))
+            return self._filter.may_allow(ipaddress.ip_address(host))
         except ValueError:
             return False
+
+    def _make_filter(self, routes: Routes) -> AddressFilter:
+        allow = [ipaddress.ip_network(text) for text in self._settings.allow_addresses]
+        if self.network.is_private:
+            return AddressFilter([*allow, *map(ipaddress.ip_network, HOME_NETWORKS)])
+        return AddressFilter(allow, way_to=routes.way_to, own=self.own_addresses)
 
     def descriptor(self) -> bytes | None:
         return self._own

@@ -83,6 +83,12 @@ class Reachability:
         """What is known now."""
         return self._facts._replace(ports=self._observed.ports)
 
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The IP literals under which others may see this node: what neighbours say, and what its router says."""
+        said = [address[0] for address in (self._facts.mapped, self._facts.confirmed) if address is not None]
+        return self._observed.hosts.union(said)
+
     def start(self, links: Links, observing: Observing) -> None:
         """Begin, if this node serves and its address is not known."""
         self._links, self._observing = links, observing

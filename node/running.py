@@ -14,6 +14,7 @@ from exits.egress import Egress
 from exits.name_server import NameServer
 from exits.policy import Policy
 from exits.resolver import NameResolver, open_resolver
+from exits.routes import system_routes
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
@@ -125,6 +126,7 @@ class RunningNode:
             Facts(bool(self._role), bool(settings.peers.address)),
             is_private=self._network.is_private,
         )
+        self._peering.own_hosts = lambda: self._reachability.hosts
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
         self._sharing = Sharing()
@@ -192,7 +194,7 @@ class RunningNode:
     def _parts(self) -> TunnelParts:
         peering, identity = self._peering, self._identity
         return TunnelParts(
-            address_ok=peering.address_ok,
+            address_ok=peering.may_dial,
             link_key=identity.link_private if identity else None,
             onion_keys=self._onion.privates if self._onion else [],
             descriptor=peering.descriptor,
@@ -222,15 +224,19 @@ class RunningNode:
         chosen = self._settings.exit
         self._resolver = open_resolver(NameServer.parse(chosen.resolver) if chosen.resolver else None)
         own = self._own_control()
+        source = ipaddress.ip_address(chosen.egress_address) if chosen.egress_address else None
         return Egress(
             resolver=self._resolver,
             address_filter=AddressFilter(
                 allow=[ipaddress.ip_network(text) for text in chosen.allow_destinations],
                 deny_endpoints=[(ipaddress.ip_address(own[0]), own[1]), *self._pages.own()],
+                way_to=system_routes(source).way_to,
+                own=self._peering.own_addresses,
             ),
             policy=self._policy,
             source_address=chosen.egress_address or None,
-            allow_special_names=bool(chosen.resolver),
+            # A resolver may stand in the house, and know names of the house: they are for tests, as that setting is.
+            allow_special_names=bool(chosen.resolver and chosen.allow_destinations),
             admits=self._sharing.refuses_flow,
         )
 

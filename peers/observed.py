@@ -46,6 +46,7 @@ class Observed[Neighbour: Hashable]:
     def __init__(self, needed: int = NETWORKS_NEEDED) -> None:
         self._needed = needed
         self._said: dict[Neighbour, tuple[bytes, Address]] = {}
+        self._hosts: frozenset[str] | None = None
 
     def tell(self, neighbour: Neighbour, host: str, address: Address) -> None:
         """Take a neighbour's word, in place of what it said before.
@@ -59,6 +60,7 @@ class Observed[Neighbour: Hashable]:
             DecodeError: `host` is no IP literal.
         """
         network = network_of(host)
+        self._hosts = None
         self._said.pop(neighbour, None)
         self._said[neighbour] = network, address
         if len(self._said) > MAX_NEIGHBOURS:
@@ -66,6 +68,7 @@ class Observed[Neighbour: Hashable]:
 
     def forget(self, neighbour: Neighbour) -> None:
         """Let go of a neighbour that is gone."""
+        self._hosts = None
         self._said.pop(neighbour, None)
 
     @property
@@ -84,14 +87,26 @@ class Observed[Neighbour: Hashable]:
     @property
     def believed(self) -> Address | None:
         """The address that is believed; IPv4 where there are both."""
-        for version in (4, 6):
-            voices = self._voices(version)
-            if not voices:
-                continue
+        return self._believed(4) or self._believed(6)
+
+    def _believed(self, version: int) -> Address | None:
+        voices = self._voices(version)
+        if voices:
             address, agreeing = max(voices.items(), key=lambda item: len(item[1]))
             if len(agreeing) >= self._needed and 2 * len(agreeing) > len(set().union(*voices.values())):
                 return address
         return None
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The hosts that may be this node: of IPv4 and of IPv6 the one that is believed, or else all that are named."""
+        if self._hosts is None:
+            self._hosts = frozenset().union(*map(self._hosts_of, (4, 6)))
+        return self._hosts
+
+    def _hosts_of(self, version: int) -> set[str]:
+        believed = self._believed(version)
+        return {host for host, _ in self._voices(version)} if believed is None else {believed[0]}
 
     @property
     def ports(self) -> Ports:

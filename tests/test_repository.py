@@ -76,6 +76,7 @@ SANS_IO: Final = (
     "exits/name_server.py",
     "exits/dns_message.py",
     "exits/name_cache.py",
+    "exits/netlink.py",
     "proxy/early.py",
 )
 """Modules that are bytes in, events out: time and randomness come in as arguments."""

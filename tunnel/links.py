@@ -42,7 +42,7 @@ class Links:
         link_key: own static key; None at a client, which then uses a fresh key for every link.
         descriptor: returns the own signed descriptor, None at a client.
         events: whom every link tells.
-        address_ok: whether a peer may be dialled at an IP literal.
+        address_ok: whether a peer may be dialled at an IP literal, asked right before it is.
         preshared: as the attribute.
         tell: what to tell whoever asks, before a link is up, with a proof; None for nothing.
 
@@ -220,7 +220,9 @@ class Links:
         verify: Callable[[bytes], tuple[bytes, bytes]] | None,
         limits_s: tuple[float, float],
     ) -> Link:
-        """Dial one address, and let the link prove itself; each of the two has its limit."""
+        """Dial one address, if that is allowed, and let the link prove itself; each of the two has its limit."""
+        if not self._address_ok(address[0]):
+            raise LinkError(Reason.NEXT_HOP)
         made: list[Link] = []
 
         def handle(connection: Connection) -> Link:

@@ -55,6 +55,7 @@ class Observing:
 
     Args:
         told: called when a neighbour that this node dialled says where it sees this node.
+        address_ok: whether a peer may be dialled at an IP literal.
         knock: dials an address from another port, within a number of seconds; whether somebody answered.
 
     Attributes:
@@ -64,9 +65,11 @@ class Observing:
     def __init__(
         self,
         told: Callable[[Link, Address], None],
+        address_ok: Callable[[str], bool],
         knock: Callable[[Address, float], Awaitable[bool]] = knock_from_elsewhere,
     ) -> None:
         self._told = told
+        self._address_ok = address_ok
         self._knock = knock
         self._time = asyncio.get_running_loop().time
         self._seen: dict[Link, _Seen] = {}
@@ -139,6 +142,8 @@ class Observing:
             self._refuse(link, "dial-back not due")
         elif link.connection.peer_address != seen.address:
             self._refuse(link, "dial-back after a move")
+        elif not self._address_ok(seen.address[0]):
+            self._refuse(link, "dial-back not allowed")
         elif not seen.rate.take(now) or not self._all.take(now):
             self._refuse(link, "dial-back too often")
         else:

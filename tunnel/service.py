@@ -107,7 +107,7 @@ class Tunnel:
             engine, parts.link_key, parts.descriptor, self, parts.address_ok, parts.preshared, parts.tell
         )
         self.links.tried = parts.tried
-        self.observing = Observing(parts.seen_at)
+        self.observing = Observing(parts.seen_at, parts.address_ok)
         self.punch = Punch(
             engine,
             self.links,

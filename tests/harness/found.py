@@ -79,7 +79,7 @@ class Finder:
             self.identity.link_private if self.identity else None,
             self.peering.descriptor,
             Events(),
-            self.peering.address_ok,
+            self.peering.may_dial,
             member.network.preshared,
             self.peering.tell,
         )

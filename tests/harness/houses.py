@@ -67,9 +67,9 @@ class House:
         return answer
 
     def curl(self, url: str, proxy: str = "") -> str:
-        """Fetch a page; empty if that fails."""
+        """Fetch a page, where it may have moved to; empty if that fails."""
         way = ["--proxy", f"socks5h://{proxy}"] if proxy else ["--noproxy", "*"]
-        command = self.inside("curl", "-sS", "--max-time", "20", *way, url)
+        command = self.inside("curl", "-sSL", "--globoff", "--max-time", "20", *way, url)
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
@@ -108,7 +108,8 @@ class Street(Built):
             add(house.name)
             end = f"h{place}"
             ip("link", "add", "up0", "netns", house.name, "type", "veth", "peer", "name", end, "netns", self.name)
-            put_up(house.name, "up0", f"{house.address}/24")
+            put_up(house.name, "up0", f"{house.address}/32")
+            ip("-n", house.name, "route", "add", "default", "dev", "up0")  # an exit goes nowhere else
             ip("-n", self.name, "link", "set", end, "master", "wire", "up")
         self._serve()
 

@@ -17,6 +17,7 @@ import dns.rrset
 import trustme
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -126,10 +127,16 @@ class Origin:
 
 
 class NameServer:
-    """Answers A queries for `*.test` with one address, and nothing else. `held.*` is never answered."""
+    """Answers A queries for `*.test` with one address, and nothing else. `held.*` is never answered.
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    Args:
+        address: for those names.
+        others: for other names, the address that each look-up finds, the last one again and again.
+    """
+
+    def __init__(self, address: str = "127.0.0.1", others: Mapping[str, Sequence[str]] | None = None) -> None:
         self._address = address
+        self._others = {name: list(addresses) for name, addresses in (others or {}).items()}
         self.asked: list[str] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -149,7 +156,12 @@ class NameServer:
             self.asked.append(name)
             if name.startswith("held."):
                 continue
-            if not name.endswith(".test") or name.startswith("missing."):
+            if name in self._others:
+                if question.rdtype == dns.rdatatype.A:
+                    left = self._others[name]
+                    address_found = left.pop(0) if len(left) > 1 else left[0]
+                    answer.answer.append(dns.rrset.from_text(question.name, 1, "IN", "A", address_found))
+            elif not name.endswith(".test") or name.startswith("missing."):
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             elif question.rdtype == dns.rdatatype.A:
                 answer.answer.append(dns.rrset.from_text(question.name, 1, "IN", "A", self._address))

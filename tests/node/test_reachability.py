@@ -255,3 +255,13 @@ async def test_a_forwarded_port_at_another_host_is_only_a_claim() -> None:
         await turns()
         assert not around.asked
         assert around.word == "unknown"
+
+
+async def test_where_a_node_may_be_is_what_neighbours_and_its_router_say() -> None:
+    async with world() as made:
+        assert made.node.hosts == set()
+        made.node.mapped(("192.0.2.77", 5000))
+        made.says(host(1), HERE)
+        assert made.node.hosts == {"192.0.2.77", HERE[0]}
+        made.node.mapped(None)
+        assert made.node.hosts == {HERE[0]}

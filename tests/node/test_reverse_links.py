@@ -57,7 +57,7 @@ class Node:
         self.tunnel = Tunnel(
             board.engine(),
             TunnelParts(
-                address_ok=self.peering.address_ok,
+                address_ok=self.peering.may_dial,
                 link_key=self.identity.link_private,
                 onion_keys=onion.privates,
                 descriptor=self.peering.descriptor,

@@ -110,3 +110,15 @@ def test_nobody_is_believed_with_fewer_networks_than_needed(said: list[tuple[int
         agreeing = {network for (network, _), address in last.items() if address == believed}
         assert len(agreeing) >= NETWORKS_NEEDED
         assert 2 * len(agreeing) > len({network for network, _ in last})
+
+
+def test_a_node_may_be_at_every_host_that_is_named_until_one_is_believed() -> None:
+    observed = voices(HERE, LIE, HERE_6)
+    assert observed.hosts == {HERE[0], LIE[0], HERE_6[0]}
+    observed.tell(3, host(3), HERE)
+    observed.tell(4, host(4), HERE)
+    assert observed.believed == HERE
+    assert observed.hosts == {HERE[0], HERE_6[0]}
+    for number in (0, 3, 4):
+        observed.forget(number)
+    assert observed.hosts == {LIE[0], HERE_6[0]}

@@ -24,6 +24,8 @@ from tunnel.wireguard.primitives import private_key, public_bytes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tunnel.engines.seam import Address
+
 PEER = PeerKey(bytes([7] * 32))
 
 
@@ -298,3 +300,22 @@ async def test_who_may_not_ask_is_told_nothing() -> None:
         await until(lambda: not made.client._all and not made.serving._all)
         assert not read
         assert (await made.client.to(made.hop())).is_up
+
+
+async def test_whoever_is_dialled_is_asked_about_right_before() -> None:
+    """What was allowed when a peer was chosen may be inside by now; a descriptor cannot make this node send there."""
+    async with rig() as made:
+        made.refused = {"127.0.0.1"}
+        hop = made.hop()
+        with pytest.raises(LinkError):
+            await made.client.bootstrap(("127.0.0.1", made.port), PEER, lambda raw: hop)
+        with pytest.raises(LinkError):
+            await made.client.meet(("127.0.0.1", made.port), bytes(32), lambda raw: hop, keep=lambda: True)
+        made.client.arrange = lambda hop: somewhere(("127.0.0.1", made.port))
+        with pytest.raises(LinkError):
+            await made.client.to(Hop(PEER, made.link_key, bytes(32), ()))
+        assert not made.engines[1].dialled
+
+
+async def somewhere(address: Address) -> Address | None:
+    return address

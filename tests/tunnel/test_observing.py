@@ -179,3 +179,11 @@ async def test_a_knock_from_elsewhere_is_answered_and_leaves_nothing(name: str) 
 
 async def test_a_knock_at_a_port_without_an_answer_fails_in_time(unused_udp_port: int) -> None:
     assert not await knock_from_elsewhere((HOST, unused_udp_port), 0.2)
+
+
+async def test_no_dial_back_goes_where_nobody_may_be_dialled() -> None:
+    async with two() as (_, asker, neighbour, knocks):
+        neighbour.refuses.add(asker.address[0])
+        assert await asker.tunnel.observing.reached(asker.link_with(neighbour), 99) is False
+        assert neighbour.tunnel.observing.counters == {"dial-back not allowed": 1}
+        assert not knocks.dialled
