@@ -17,7 +17,7 @@ Everything after is a type-4 message whose plaintext is a kind (1 byte) and a bo
     PING     6   token (8)                 whoever has an event loop that runs answers with
     PONG     7   token (8)                 the same token
     8 to 15                                see `address_messages` and the node's holds
-    GOAWAY  16  circuit (4), hops (1)      a hop of the circuit is about to stop: 0, the sender, 1, the one after it, …
+    GOAWAY  18  circuit (4), hops (1)      a hop of the circuit is about to stop: 0, the sender, 1, the one after it, …
 
 The side that dialled gives even circuit numbers, the other one odd numbers; both count up. Kinds that a version does
 not know are ignored, so that a later version may add some.
@@ -72,7 +72,7 @@ class Kind(IntEnum):
     MET = 13
     HOLD = 14
     HELD = 15
-    GOAWAY = 16
+    GOAWAY = 18
 
 
 class State(Enum):
