@@ -1,8 +1,8 @@
 """A program that behaves, seen from outside, as a node: a home, a control interface, an end. It carries no traffic.
 
 `FAKE_NODE` chooses how: `stubborn` ignores SIGTERM, requests to stop and its parent, `broken` ends at once with a line
-on stderr, `blocked` stays blocked. `FAKE_NODE_ONLY` limits that to homes whose path ends in it. `FAKE_NODE_PEERS` is
-the number of peers that it claims to know.
+on stderr, `blocked` stays blocked, `used` has to be asked twice. `FAKE_NODE_ONLY` limits that to homes whose path ends
+in it. `FAKE_NODE_PEERS` is the number of peers that it claims to know.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class FakeNode:
         self._settings = settings
         self._how = how
         self.stopped = asyncio.Event()
+        self._asked = 0
 
     def status(self) -> dict[str, Any]:
         client = "client" in self._settings.node.roles
@@ -61,6 +62,9 @@ class FakeNode:
         return
 
     def request_stop(self) -> float:
+        self._asked += 1
+        if self._how == "used" and self._asked == 1:
+            return 60.0
         if self._how != "stubborn":
             self.stopped.set()
         return 0.0

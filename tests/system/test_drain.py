@@ -208,6 +208,18 @@ async def test_a_second_signal_ends_an_exit_at_once(tmp_path: Path) -> None:
         assert took_s < 2
 
 
+async def test_a_demo_does_not_wait_for_its_downloads(tmp_path: Path) -> None:
+    options = ["--relays", "2", "--exits", "1", "--allow-destination", "127.0.0.0/8"]
+    with Demo(*options, log=tmp_path / "log") as demo:
+        async with crowd(demo, [ENDLESS] * 4):
+            started = time.monotonic()
+            assert await asyncio.to_thread(demo.stop) == 0
+            took_s = time.monotonic() - started
+        print(f"demo gone after {took_s:.2f} s")
+        assert took_s < 3, "none had to be killed"
+        assert not any(map(alive, demo.pids()))
+
+
 def test_a_node_that_nobody_uses_ends_at_once(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with (tmp_path / "log").open("wb") as log:
