@@ -41,11 +41,11 @@ class Drain:
     async def run(self) -> None:
         """Tell every circuit, and return when nothing runs any more. Flows that outlast the limit are reset."""
         relay = self._relay
-        _log.info("leaving, in %.0f s at the latest: %d circuits, %d flows", self.left_s, *self._counts())
+        _log.info("leaving, in %.0f s at the latest", self.left_s)
         relay.leave()
         await self._until(lambda: not relay.at_work)
         if relay.at_work:
-            _log.info("the time is over: %d circuits, %d flows are ended", *self._counts())
+            _log.info("the time is over, and what still runs is ended")
             relay.table.end(Reason.LEAVING)
         self._ends_at = self._time() + LAST_WORDS_S
         await self._until(lambda: not relay.circuit_count)
@@ -55,6 +55,3 @@ class Drain:
             if done() or not self.left_s:
                 return
             await asyncio.sleep(min(_STEP_S, self.left_s))
-
-    def _counts(self) -> tuple[int, int]:
-        return self._relay.circuit_count, len(self._relay.table)
