@@ -228,8 +228,12 @@ class Relay:
 
     @property
     def at_work(self) -> bool:
-        """Whether something runs here for others: a circuit that goes on to the next hop, or a flow that ends here."""
-        return bool(self._creating or len(self.table)) or any(circuit.terminal is None for circuit in self._held())
+        """Whether something runs here for others: a circuit that goes on to the next hop, or a flow that ends here.
+
+        A flow without a path counts while there is a circuit over which it could come back.
+        """
+        held = self._held()
+        return bool(self._creating or (held and len(self.table))) or any(found.terminal is None for found in held)
 
     def _held(self) -> list[HopCircuit]:
         return [circuit for circuits in self._circuits.values() for circuit in circuits.values()]

@@ -18,6 +18,7 @@ from tests.harness.wire import Board
 from tests.tunnel.test_circuit import built
 from tests.tunnel.test_link import control
 from tests.tunnel.test_rescue import ALL, EXIT, Talk, four_relays
+from tunnel import building
 from tunnel import pool as pool_module
 from tunnel.control import Kind, encode_circuit
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
@@ -264,6 +265,7 @@ async def test_an_exit_that_leaves_keeps_its_flows_and_gets_no_new_ones() -> Non
         assert talk.places == [0, 1]
         await until(lambda: network.nodes[1].relay.circuit_count == 1)
         assert network.nodes[1].relay.at_work
+        assert not talk.circuit.moving
         talk.flow.reset(Reason.LOCAL)
         await until(lambda: not network.nodes[1].relay.circuit_count)
         assert not network.nodes[1].relay.at_work
@@ -317,6 +319,31 @@ async def test_who_turns_circuits_down_because_it_leaves_is_left_out_and_not_bla
         assert told.failures == []
     finally:
         await network.close()
+
+
+async def test_the_end_of_a_circuit_that_was_told_is_held_against_nobody() -> None:
+    async with four_relays(*ALL) as (network, client, _):
+        circuit = (await Talk.on(client)).circuit
+        network.nodes[EXIT].relay.leave()
+        await until(lambda: circuit.leaver is not None)
+        circuit.destroyed(Reason.CLOSED)
+        now = asyncio.get_running_loop().time()
+        assert client.pool.builder.held_against(circuit.path) == 0
+        assert circuit not in client.pool._rescue._explained
+        assert not client.pool.builder.blame.avoided(now)
+
+
+async def test_flows_do_not_move_to_circuits_over_who_leaves() -> None:
+    async with four_relays([0, 1, EXIT]) as (network, client, _):
+        exit_, now = network.keys[EXIT], asyncio.get_running_loop().time()
+        assert len(client.pool.candidates(exit_, "")) == 2
+        client.pool.builder.leavers.says(network.keys[1], now)
+        assert client.pool.candidates(exit_, "") == []
+
+
+def test_a_guard_that_leaves_is_not_at_fault() -> None:
+    assert building._verdict(0, Reason.LEAVING) == (0, False)
+    assert building._verdict(0, Reason.BUSY) == (0, True)
 
 
 # -- what lies win
@@ -376,7 +403,7 @@ async def test_an_exit_that_leaves_too_often_is_blamed() -> None:
         exit_ = network.keys[1]
         for ago in range(MAX_LEAVINGS, 0, -1):
             assert builder.leavers.says(exit_, now - ago * LEAVING_S)
-        leave(network.nodes[1])
+        network.nodes[1].relay.leave()
         await until(lambda: blamed(network, client) == [1])
 
 
