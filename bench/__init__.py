@@ -5,6 +5,7 @@
 | `speed` | throughput, CPU, first byte and new connections of the demo network, beside a direct connection |
 | `survive` | what transfers notice while hops of their path die, freeze and change |
 | `alarms` | circuits that are given up although nobody died, with packet loss and on a busy machine |
+| `lateness` | how late nodes' event loops are, idle and under load, beside what makes them refuse work |
 | `distance` | throughput and first byte over emulated distance, beside a direct connection |
 | `memory` | what circuits and flows cost in memory, and whether dead readers slow down a living one |
 | `profile` | where the CPU goes, by thread and by function |

@@ -17,6 +17,7 @@ COMMANDS: Final = (
     "speed",
     "survive",
     "alarms",
+    "lateness",
     "distance",
     "memory",
     "profile",

@@ -13,7 +13,7 @@ from peers.addresses import parse_address
 from peers.descriptor import Descriptor
 from peers.networks import PUBLIC_NAME, Network
 from peers.paths import path_of
-from tunnel.circuit import build
+from tunnel.building import build
 from tunnel.engines import load_engine
 from tunnel.service import Tunnel, TunnelParts
 
@@ -74,6 +74,9 @@ class Crowd:
         if circuit in self.circuits:
             self.circuits.remove(circuit)
             self.failures[f"ended {reason.word}"] += 1
+
+    def circuit_leaving(self, circuit: Circuit, place: int) -> None:
+        """Nothing is moved here."""
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         """There are no flows here."""

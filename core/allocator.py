@@ -28,3 +28,18 @@ def keep_large_blocks_apart() -> bool:
         return bool(ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES))
     except (OSError, AttributeError):
         return False
+
+
+def give_back() -> bool:
+    """Give free memory back to the system, as far as the C library can.
+
+    Returns:
+        Whether this system's C library can.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return False
+    return True

@@ -33,6 +33,9 @@ _GC_YOUNG: Final = 20_000
 def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
     """Run a node until SIGINT, SIGTERM, a request of the control interface, or the end of its parent.
 
+    A node that serves others goes on until nothing runs for them, or to its limit; a second signal or request, and the
+    end of its parent, end it at once.
+
     Args:
         settings: checked settings.
         home: its folder.
@@ -91,7 +94,7 @@ def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, node: RunningNode) -> None:
-    """Stop when the other end of the pipe closes, which happens when the parent ends in whatever way."""
+    """Stop at once when the other end of the pipe closes, which happens when the parent ends in whatever way."""
     text = os.environ.pop(PARENT_FD_ENV, "")
     if text.isdecimal():
         pipe = int(text)
@@ -99,7 +102,7 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, node: RunningNode) -> None:
 
         def closed() -> None:
             loop.remove_reader(pipe)
-            node.request_stop()
+            node.stopping.set()
 
         loop.add_reader(pipe, closed)
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 START_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 10.0
 KILL_LIMIT_S: Final = 5.0
+PROMPT_S: Final = 1.0
+"""A node for which nothing runs is gone within that time."""
 _STEP_S: Final = 0.1
 WATCH_S: Final = 1.0
 LOG_NAME: Final = "node.log"
@@ -179,8 +181,12 @@ def last_line(home: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def stop(home: Path) -> bool:
+def stop(home: Path, progress: Callable[[str], None] = lambda line: None) -> bool:
     """Ask the node of a home to stop, and wait until its process is gone.
+
+    Args:
+        home: its folder.
+        progress: told a line when others still use the node.
 
     Returns:
         False when no node ran there.
@@ -192,17 +198,23 @@ def stop(home: Path) -> bool:
     if pid is None:
         return False
     with suppress(MacroVpnError):
-        NodeClient(home).stop()
-        if _gone(home, STOP_LIMIT_S):
+        drain_s = NodeClient(home).stop()
+        if _gone(home, min(PROMPT_S, STOP_LIMIT_S)):
+            return True
+        if drain_s:
+            progress(f"What runs for others may go on for {drain_s:.0f} s. Ask again to stop at once.")
+        if _gone(home, drain_s + STOP_LIMIT_S):
             return True
     # The lock is held by a live process that wrote its id there: it is this home's node and no other process.
-    pid = lock_holder(home)
-    if pid:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    if not _gone(home, KILL_LIMIT_S):
-        raise MacroVpnError(f"The node in {home} (process {pid}) does not stop.")
-    return True
+    # The first signal may begin what the second one ends.
+    for limit_s in (min(PROMPT_S, KILL_LIMIT_S), KILL_LIMIT_S):
+        pid = lock_holder(home)
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        if _gone(home, limit_s):
+            return True
+    raise MacroVpnError(f"The node in {home} (process {pid}) does not stop.")
 
 
 def _gone(home: Path, limit_s: float) -> bool:

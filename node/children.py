@@ -114,17 +114,22 @@ class Children:
             self._on_exit(child)
 
     async def stop(self) -> None:
-        """End every child: ask each with SIGTERM, kill what is left 3.5 s later, and wait until all are gone."""
+        """End every child: ask each with SIGTERM, kill what is left 3.5 s later, and wait until all are gone.
+
+        The pipe is closed as well, so that none waits for what runs for others.
+        """
         self._stopping = True
         self._signal(signal.SIGTERM)
+        if self._write_fd >= 0:
+            os.close(self._write_fd)
+            self._write_fd = -1
         if not await self._gone(TERM_LIMIT_S):
             self._signal(signal.SIGKILL)
             await self._gone(KILL_LIMIT_S)
         await self._tasks.cancel()
-        for handle in (self._read_fd, self._write_fd):
-            if handle >= 0:
-                os.close(handle)
-        self._read_fd = self._write_fd = -1
+        if self._read_fd >= 0:
+            os.close(self._read_fd)
+            self._read_fd = -1
 
     def _signal(self, number: signal.Signals) -> None:
         for child in self._children:

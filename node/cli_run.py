@@ -72,10 +72,14 @@ def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, *
 @click.command()
 @common
 def down(home: Path, as_json: bool) -> None:
-    """Stop the running node and wait until it is gone."""
+    """Stop the running node and wait until it is gone.
+
+    A node that others use takes nothing new and ends when nothing runs for them any more, after a minute at the latest
+    (sharing.drain_s). Ask a second time, and it stops at once.
+    """
     from node.background import stop
 
-    stopped = stop(home)
+    stopped = stop(home, say)
     text = "The node has stopped." if stopped else f"No node runs in {home}."
     show(as_json, {"state": "down", "stopped": stopped}, text)
 

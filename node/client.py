@@ -109,9 +109,14 @@ class NodeClient:
         """Change the route and return the new one. Raises as `call`."""
         return self._object("POST", "hop", HOP_LIMIT_S)
 
-    def stop(self) -> None:
-        """Ask the node to stop; it answers before it does. Raises as `call`."""
-        self.call("POST", "stop")
+    def stop(self) -> float:
+        """Ask the node to stop; it answers before it does. Raises as `call`.
+
+        Returns:
+            For how many seconds at most what it carries for others goes on.
+        """
+        drain_s = self._object("POST", "stop").get("drain_s", 0)
+        return float(drain_s) if isinstance(drain_s, int | float) else 0.0
 
     def call(self, method: str, name: str, limit_s: float = LIMIT_S) -> bytes:
         """Make one request.

@@ -56,8 +56,12 @@ class Controlled(Protocol):
     def pac(self) -> str:
         """The text of the PAC; empty when this node has no proxy."""
 
-    def request_stop(self) -> None:
-        """Begin to stop; return at once."""
+    def request_stop(self) -> float:
+        """Begin to stop; return at once.
+
+        Returns:
+            For how many seconds at most what runs for others goes on. Asked again, the node does not wait for it.
+        """
 
     async def hop(self) -> None:
         """Change the route: replace the circuits by new ones.
@@ -206,8 +210,7 @@ class Control:
         return _json(self._node.route())
 
     async def _post_stop(self, request: web.Request) -> web.Response:
-        self._node.request_stop()
-        return _json({"stopping": True})
+        return _json({"stopping": True, "drain_s": self._node.request_stop()})
 
 
 def _json(value: dict[str, Any], status: int = 200) -> web.Response:

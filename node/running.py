@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
+from core.tasks import Tasks
 from exits.addresses import AddressFilter
 from exits.egress import Egress
 from exits.name_server import NameServer
@@ -19,10 +20,13 @@ from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
 from node.discovery import Discovery
+from node.drain import Drain
 from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.holding import Holding
 from node.isolation import isolate_sites
+from node.load import Load
+from node.load_memory import FALLS, limit_bytes, used_bytes
 from node.metrics import Sample
 from node.networks import membership
 from node.outside import OutsideOnly
@@ -132,6 +136,10 @@ class RunningNode:
         self._sharing = Sharing()
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._pages = SharingPages(settings, self._sample, ports)
+        self._sharing.obstacles.append(lambda: Reason.LEAVING if self._drain is not None else None)
+        self._drain: Drain | None = None
+        self._load: Load | None = None
+        self._tasks = Tasks()
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: NameResolver | None = None
@@ -157,6 +165,8 @@ class RunningNode:
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
+        if self._role:
+            self._watch_load(self._tunnel)
         self._choosing.attach(self._tunnel.links, self._tunnel.pool)
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
@@ -187,6 +197,13 @@ class RunningNode:
             where = self._settings.proxy.listen
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
         self._front = front
+
+    def _watch_load(self, tunnel: Tunnel) -> None:
+        limit = self._settings.sharing.memory_mb * 1_000_000 or limit_bytes()
+        self._load = Load(tunnel.relay, used_bytes, limit, falls=FALLS)
+        self._sharing.for_circuits.append(self._load.refuses_circuit)
+        self._sharing.for_flows.append(self._load.refuses_flow)
+        self._load.start()
 
     def _own_control(self) -> tuple[str, int]:
         return split_endpoint(self._control.url.removeprefix("http://"))
@@ -242,6 +259,9 @@ class RunningNode:
 
     async def stop(self) -> None:
         """Stop every layer, the front first."""
+        await self._tasks.cancel()
+        if self._load is not None:
+            await self._load.close()
         if self._front is not None:
             await self._front.stop()
         if self._port_mapping is not None:
@@ -291,6 +311,8 @@ class RunningNode:
     def _state(self) -> tuple[str, str]:
         """The state's word, and a sentence when it is not `up`."""
         now = asyncio.get_running_loop().time()
+        if self._drain is not None:
+            return "leaving", f"What runs for others may go on for {self._drain.left_s:.0f} s more."
         if self._tunnel is None or (self._is_client and self._front is None):
             return "connecting", "The node is starting."
         if not self._is_client:
@@ -342,6 +364,8 @@ class RunningNode:
             "reachable": reach(self._reachability.facts).value,
             "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
+            "refuses": self._load.refuses if self._load is not None else "",
+            "late_ms": round(self._load.late_s * 1e3) if self._load is not None else 0,
             "counters": self._counters(tunnel) if tunnel is not None else {},
             "sharing": self._sharing_section(),
         }
@@ -368,9 +392,8 @@ class RunningNode:
             "relay": tunnel.relay.counters,
             "holding": self._holding.counters,
             "exit": self._egress.counters if self._egress is not None else {},
+            "load": self._load.counters if self._load is not None else {},
         }
-        if self._egress is not None:
-            kept["egress"] = self._egress.counters
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
     def _address(self) -> str:
@@ -422,8 +445,20 @@ class RunningNode:
         if self._tunnel is not None:
             self._tunnel.pool.hop()
 
-    def request_stop(self) -> None:
-        self.stopping.set()
+    def request_stop(self) -> float:
+        """Begin to stop, as `Controlled` says; who serves others stops when nothing runs for them, or when asked again.
+
+        Returns:
+            Seconds that may take.
+        """
+        if self._tunnel is None or not self._role or self._drain is not None or self.stopping.is_set():
+            self.stopping.set()
+            return 0.0
+        limit_s = float(self._settings.sharing.drain_s)
+        self._drain = Drain(self._tunnel.relay, limit_s)
+        self._peering.offer(Role.NONE)
+        self._tasks.spawn(self._drain.run(), "drain").add_done_callback(lambda _: self.stopping.set())
+        return limit_s
 
 
 def _load_onion(home: Folder, identity: Identity) -> OnionKeys:

@@ -219,6 +219,10 @@ _VOLUME: Final = Rule(
 _COUNT: Final = Rule("a number, 1 to 1000000, or 0 for no limit of its own", _between(0, 1_000_000))
 _HOURS: Final = Rule('a list of times, such as ["mon-fri 18:00-23:30", "22:00-06:00"]', _are_hours)
 _FRIENDS: Final = Rule('a list of peer ids, such as ["12D3Koo…"]', _each(_is_peer_id))
+_MEMORY: Final = Rule(
+    "an amount in MB, from 32 to 1000000, or 0 for half of the machine's",
+    lambda value: value == 0 or 32 <= value <= 1e6,
+)
 _DRAIN: Final = Rule("a time in seconds, 0 to 3600", _between(0, 3600))
 _RULES: Final = Rule('a list of rules, such as ["example.org"]', _is_bypass)
 _PRESETS: Final = Rule('a list of presets, such as ["local"]', _is_preset)
@@ -318,6 +322,7 @@ class SharingSettings(_Section, frozen=True):
     flows: Annotated[int, _COUNT] = 0
     only_friends: Annotated[bool, _SWITCH] = False
     drain_s: Annotated[int, _DRAIN] = 60
+    memory_mb: Annotated[int, _MEMORY] = 0
     metrics: Annotated[str, _METRICS] = ""
 
 

@@ -19,18 +19,23 @@ class Sharing:
 
     Attributes:
         obstacles: what may stand against circuits and flows alike; the first that does gives the reason.
+        for_circuits: what may stand against circuits alone.
+        for_flows: the same for flows.
     """
 
     def __init__(self) -> None:
         self.obstacles: list[Obstacle] = []
+        self.for_circuits: list[Obstacle] = []
+        self.for_flows: list[Obstacle] = []
 
     def refuses_circuit(self, link: Link) -> Reason | None:
         """Say why no circuit that comes over a link is taken now; None when it is."""
-        return self._obstacle()
+        return _first([*self.obstacles, *self.for_circuits])
 
     def refuses_flow(self) -> Reason | None:
         """Say why no flow is taken now; None when one is."""
-        return self._obstacle()
+        return _first([*self.obstacles, *self.for_flows])
 
-    def _obstacle(self) -> Reason | None:
-        return next((reason for obstacle in self.obstacles if (reason := obstacle()) is not None), None)
+
+def _first(obstacles: list[Obstacle]) -> Reason | None:
+    return next((reason for obstacle in obstacles if (reason := obstacle()) is not None), None)

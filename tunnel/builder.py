@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
 from tunnel.blame import Blame, shares_of_build, shares_of_end, shares_of_silence
-from tunnel.circuit import build
+from tunnel.building import build
 from tunnel.circuit_witness import Samples
+from tunnel.leaving import Leavers
 from tunnel.limits import BUILD_BURST, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
 from tunnel.path import ANY_EXIT
 from tunnel.rate import Rate
@@ -84,6 +85,7 @@ class Builder:
         self.blame = Blame()
         self.tolerance = Tolerance()
         self.refusals = Refusals()
+        self.leavers = Leavers()
         self.counters: Counter[str] = Counter()
 
     # -- paths
@@ -120,7 +122,12 @@ class Builder:
     def avoided(self) -> list[PeerKey]:
         """Peers that something is held against now: no path goes over them while there is another."""
         now = asyncio.get_running_loop().time()
-        return self.blame.avoided(now) + self.refusals.full(now) + self.tolerance.exhausted(now)
+        return (
+            self.blame.avoided(now)
+            + self.refusals.full(now)
+            + self.tolerance.exhausted(now)
+            + self.leavers.avoided(now)
+        )
 
     def turned_away(self, wish: Wish) -> frozenset[PeerKey]:
         """Exits that lately refused what a flow wants."""
@@ -178,6 +185,8 @@ class Builder:
         if error.hop is None:
             return
         now, peers = asyncio.get_running_loop().time(), peers_of(path)
+        if error.reason is Reason.LEAVING and error.hop >= 0 and self.leavers.says(peers[error.hop], now):
+            return
         self._witness.build_failed(path, error.hop, error.reason)
         self.blame.accuse(shares_of_build(peers, error.hop, error.reason), now)
         if error.reason is not Reason.NEXT_HOP or error.hop + 1 >= len(path):
@@ -194,6 +203,15 @@ class Builder:
         self._samples.answered(circuit, now)
         self.blame.proved(peers_of(circuit.path), asked_at, now)
         self.tolerance.answered(circuit.path[-1].peer)
+
+    def leaving(self, circuit: Circuit, place: int) -> bool:
+        """Hear that a hop of a circuit is about to stop; returns whether the circuit is to be left for that."""
+        now, peers = asyncio.get_running_loop().time(), peers_of(circuit.path)
+        if place < len(peers) - 1:
+            return self.leavers.is_said(peers[place], peers[-1], circuit.made_at, now)
+        if not self.leavers.says(peers[-1], now):
+            self.blame.accuse(shares_of_build(peers, place, Reason.LEAVING), now)
+        return True
 
     def lost(self, circuit: Circuit, reason: Reason) -> None:
         """A circuit ended that nobody here wanted to end."""

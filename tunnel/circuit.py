@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from typing import TYPE_CHECKING, Protocol
 
-from core.errors import CircuitError, DecodeError, FlowError, LinkError, Reason
+from core.errors import DecodeError, FlowError, Reason
 from tunnel.apart import ApartCarrier
 from tunnel.carrier import StreamCarrier
 from tunnel.client_flow import ClientFlow
-from tunnel.creation import Creation
 from tunnel.credit import CircuitCredit
 from tunnel.datagrams import Datagrams
 from tunnel.frames import (
     Frame,
     decode_credit,
+    decode_nothing,
     decode_token,
     encode_token,
     split,
@@ -24,7 +23,6 @@ from tunnel.frames import (
 from tunnel.lane import LaneCarrier
 from tunnel.lanes import Lanes
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import BUILD_S
 from tunnel.padding import Shape
 from tunnel.pulse import Pulse
 from tunnel.terminal import ResumeKey
@@ -32,10 +30,10 @@ from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
     from core.flow import FlowRequest
+    from core.ids import PeerKey
     from tunnel.carrier import Carrier
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream
-    from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.path import Path
     from tunnel.wireguard.handshake import Keys
@@ -55,6 +53,9 @@ class CircuitEvents(Protocol):
     def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
         """It has ended; called once, before `flows_lost`."""
 
+    def circuit_leaving(self, circuit: Circuit, place: int) -> None:
+        """The hop at this place is about to stop: the exit says so itself, of another one a hop before it may."""
+
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         """Flows that could go on over another circuit to the same exit."""
 
@@ -71,6 +72,9 @@ class Circuit:
         events: whom to tell.
         memory: the node's.
         shape: how its flows look to relays.
+
+    Attributes:
+        leaver: the hop that is about to stop; None while no word of one was heeded.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Circuit:
         self.retire_at = retire_at
         self.over = False
         self.moving = False
+        self.leaver: PeerKey | None = None
         self.resume_key = ResumeKey(keys[-1])
         self._events = events
         self._shape = shape
@@ -237,6 +242,9 @@ class Circuit:
                     self.credit.credit_came(*decode_credit(content))
                 case Frame.PAD:
                     pass
+                case Frame.GOAWAY:
+                    decode_nothing(content)
+                    self._events.circuit_leaving(self, len(self.path) - 1)
                 case _:
                     raise DecodeError("frame", "not legal on flow 0")
 
@@ -255,6 +263,11 @@ class Circuit:
         self._events.circuit_proved(self, asked_at)
 
     # -- ending
+
+    def leaving(self, hops: int) -> None:
+        """The guard says that it is about to stop, or a relay so many places after it."""
+        if hops < len(self.path) - 1:
+            self._events.circuit_leaving(self, hops)
 
     def destroyed(self, reason: Reason) -> None:
         """The guard says that the circuit is over, or the link to it is gone."""
@@ -309,66 +322,3 @@ class _CircuitFrames:
 
     def writable(self) -> None:
         self._circuit.frames_writable()
-
-
-class _Owner:
-    """Hears of the circuit's end from the link, also while it is being built."""
-
-    def __init__(self) -> None:
-        self.circuit: Circuit | None = None
-        self.reason: Reason | None = None
-
-    def destroyed(self, reason: Reason) -> None:
-        self.reason = reason
-        if self.circuit is not None:
-            self.circuit.destroyed(reason)
-
-
-async def build(
-    path: Path,
-    links: Links,
-    retire_after_s: float,
-    events: CircuitEvents,
-    memory: Memory,
-    shape: Shape = Shape.STEPS,
-) -> Circuit:
-    """Build a circuit in one pass.
-
-    Raises:
-        CircuitError: `hop` says which place reports the failure, 0 for the guard, -1 for this node itself.
-    """
-    try:
-        link = await links.to(path[0])
-    except LinkError as error:
-        links.tried(path, 0, True)
-        raise CircuitError(error.reason, -1) from error
-    indices = [secrets.randbits(32) for _ in path]
-    creation = Creation(path, indices, time.time(), secrets.token_bytes, links.preshared)
-    owner = _Owner()
-    try:
-        number, answer = await link.create(creation.message, owner, BUILD_S)
-    except CircuitError as error:
-        links.tried(path, 0, error.reason is Reason.NEXT_HOP)
-        raise CircuitError(error.reason, -1) from error
-    try:
-        keys = creation.consume_answer(answer)
-        if owner.reason is not None:
-            raise CircuitError(owner.reason)
-    except CircuitError as error:
-        link.destroy(number, Reason.CLOSED)
-        if error.hop is not None:
-            links.tried(path, *_verdict(error.hop, error.reason))
-        raise
-    links.tried(path, len(path), False)
-    retire_at = asyncio.get_running_loop().time() + retire_after_s
-    owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory, shape)
-    return owner.circuit
-
-
-def _verdict(place: int, reason: Reason) -> tuple[int, bool]:
-    """Say what the answer of the hop at `place` tells, as `PathWitness` is told it."""
-    if reason in (Reason.NEXT_HOP, Reason.UNKNOWN_PEER):
-        return place + 1, True
-    if reason is Reason.TIMED_OUT:
-        return place + 1, False  # the next hop lives, and waited for somebody in turn
-    return place, True

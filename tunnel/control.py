@@ -16,7 +16,8 @@ Everything after is a type-4 message whose plaintext is a kind (1 byte) and a bo
     GOSSIP   5   opaque to this layer
     PING     6   token (8)                 whoever has an event loop that runs answers with
     PONG     7   token (8)                 the same token
-    8 to 13                                see `address_messages`
+    8 to 15                                see `address_messages` and the node's holds
+    GOAWAY  18  circuit (4), hops (1)      a hop of the circuit is about to stop: 0, the sender, 1, the one after it, …
 
 The side that dialled gives even circuit numbers, the other one odd numbers; both count up. Kinds that a version does
 not know are ignored, so that a later version may add some.
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import DecodeError, Reason
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
-from tunnel.limits import MAX_CONTROL
+from tunnel.limits import MAX_CONTROL, MAX_HOPS
 from tunnel.wireguard.constants import LINK_IDENTIFIER, TYPE_INITIATION, TYPE_RESPONSE
 from tunnel.wireguard.handshake import Initiator, Responder
 from tunnel.wireguard.noise import NO_PSK
@@ -71,6 +72,7 @@ class Kind(IntEnum):
     MET = 13
     HOLD = 14
     HELD = 15
+    GOAWAY = 18
 
 
 class State(Enum):
@@ -288,17 +290,17 @@ class ControlMachine:
 
 
 def encode_circuit(circuit: int, rest: bytes) -> bytes:
-    """Body of CREATE, CREATED and DESTROY: a circuit number of 32 bits, then the rest."""
+    """Body of CREATE, CREATED, DESTROY and GOAWAY: a circuit number of 32 bits, then the rest."""
     return _CIRCUIT.pack(circuit) + rest
 
 
 def decode_circuit(kind: int, body: bytes) -> tuple[int, bytes]:
-    """Read the body of CREATE, CREATED or DESTROY.
+    """Read the body of CREATE, CREATED, DESTROY or GOAWAY.
 
     Raises:
         DecodeError: wrong length for its kind.
     """
-    sizes = {Kind.CREATE: CREATION_BYTES, Kind.CREATED: ANSWER_BYTES, Kind.DESTROY: 1}
+    sizes = {Kind.CREATE: CREATION_BYTES, Kind.CREATED: ANSWER_BYTES, Kind.DESTROY: 1, Kind.GOAWAY: 1}
     if len(body) != _CIRCUIT.size + sizes[Kind(kind)]:
         raise DecodeError("control", "wrong length")
     return _CIRCUIT.unpack_from(body)[0], body[_CIRCUIT.size :]
@@ -306,6 +308,17 @@ def decode_circuit(kind: int, body: bytes) -> tuple[int, bytes]:
 
 def decode_reason(rest: bytes) -> Reason:
     return Reason.from_wire(rest[0])
+
+
+def decode_hops(rest: bytes) -> int:
+    """Read what follows the circuit in GOAWAY. It never means an exit, which speaks for itself on flow 0.
+
+    Raises:
+        DecodeError: no path has so many relays.
+    """
+    if rest[0] > MAX_HOPS - 2:
+        raise DecodeError("control", "too many hops")
+    return rest[0]
 
 
 def encode_token(token: int) -> bytes:

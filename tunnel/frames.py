@@ -22,6 +22,7 @@ A plaintext is a run of frames, each a type (1 byte), a length (3 bytes, big-end
     APART   flow id (16)                                                  client to exit, first frame of a stream, alone
                                                                           in its message: a flow leaves its lane for it
     LEAVE   -                                                             on lanes: the flow goes on on its own stream
+    GOAWAY  -                                                             exit to client, on flow 0: it is about to stop
 
 A position is: DATA bytes received (8), bytes dealt with (8), window (4), FIN received (1).
 
@@ -75,6 +76,7 @@ class Frame(IntEnum):
     END = 17
     APART = 18
     LEAVE = 19
+    GOAWAY = 20
 
 
 class Open(NamedTuple):

@@ -257,6 +257,16 @@ EXIT_REPORTS_WITHIN_S: Final = 15.0
 """An exit counts as dead when so many different hops before it, or one hop so many times, said within this time that
 it does not answer."""
 
+LEAVING_S: Final = 30.0
+"""For so long a peer that is about to stop is left out: about what it takes until its descriptor says so everywhere."""
+
+MAX_LEAVINGS: Final = 3
+"""How often a peer may leave within `REBUILDS_WITHIN_S`, and how many guards and relays may leave from circuits to one
+exit, before further words of it change nothing."""
+
+MAX_LEAVERS: Final = 256
+"""Peers, and exits, of which such words are remembered."""
+
 MAX_EXITS: Final = 256
 """Exits whose circuits' ends are remembered."""
 

@@ -26,6 +26,7 @@ from tunnel.control import (
     Kind,
     LinkUp,
     decode_circuit,
+    decode_hops,
     decode_reason,
     decode_token,
     encode_circuit,
@@ -59,6 +60,13 @@ class CircuitOwner(Protocol):
     """Who is told that a circuit of this link was destroyed by the other side, or went with the link."""
 
     def destroyed(self, reason: Reason) -> None: ...
+
+
+class CircuitMaker(CircuitOwner, Protocol):
+    """Who made a circuit over this link, and hears of the hops after it."""
+
+    def leaving(self, hops: int) -> None:
+        """The neighbour is about to stop, or a hop so many places after it. Called once at most."""
 
 
 class LinkEvents(Protocol):
@@ -136,6 +144,7 @@ class Link:
         self._asked: set[int] = set()
         self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._owners: dict[int, CircuitOwner] = {}
+        self._makers: dict[int, CircuitMaker] = {}
         self._time = asyncio.get_running_loop().time
         self.watch = Watch(self._ping, partial(self.fail, "neighbour silent"))
         self._silence = self.watch.silence
@@ -175,7 +184,7 @@ class Link:
 
     # -- circuits on the control stream
 
-    async def create(self, message: bytes, owner: CircuitOwner, timeout_s: float) -> tuple[int, bytes]:
+    async def create(self, message: bytes, owner: CircuitMaker, timeout_s: float) -> tuple[int, bytes]:
         """Ask the neighbour to create a circuit, and watch it meanwhile.
 
         Returns:
@@ -189,7 +198,7 @@ class Link:
         self._next_circuit += 2
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._answers[circuit] = answer
-        self._owners[circuit] = owner
+        self._owners[circuit] = self._makers[circuit] = owner
         try:
             self._send_control(Kind.CREATE, encode_circuit(circuit, message))
             return circuit, await self.watch.until(answer, timeout_s)
@@ -218,8 +227,14 @@ class Link:
 
     def destroy(self, circuit: int, reason: Reason) -> None:
         """Tell the neighbour that a circuit is over, and forget it. Its owner is not told."""
+        self._makers.pop(circuit, None)
         if self._owners.pop(circuit, None) is not None:
             self._send_control(Kind.DESTROY, encode_circuit(circuit, bytes([reason])))
+
+    def go_away(self, circuit: int, hops: int) -> None:
+        """Tell the neighbour that made a circuit that this peer is about to stop, or a hop so many places after it."""
+        if circuit in self._owners:
+            self._send_control(Kind.GOAWAY, encode_circuit(circuit, bytes([hops])))
 
     def send_gossip(self, body: bytes) -> None:
         self._send_control(Kind.GOSSIP, body)
@@ -261,7 +276,7 @@ class Link:
 
     def _control(self, kind: int, body: bytes) -> None:
         match kind:
-            case Kind.CREATE | Kind.CREATED | Kind.DESTROY:
+            case Kind.CREATE | Kind.CREATED | Kind.DESTROY | Kind.GOAWAY:
                 circuit, rest = decode_circuit(kind, body)
                 self._circuit_control(kind, circuit, rest)
             case Kind.GOSSIP:
@@ -294,11 +309,18 @@ class Link:
             answer = self._answers.pop(circuit, None)
             if answer is not None and not answer.done():
                 answer.set_result(rest)
+        elif kind == Kind.GOAWAY:
+            hops = decode_hops(rest)
+            if not ours:
+                raise DecodeError("control", "wrong circuit number")
+            if (maker := self._makers.pop(circuit, None)) is not None:
+                maker.leaving(hops)
         else:
             self._destroyed(circuit, decode_reason(rest))
 
     def _destroyed(self, circuit: int, reason: Reason) -> None:
         self._asked.discard(circuit)
+        self._makers.pop(circuit, None)
         owner = self._owners.pop(circuit, None)
         answer = self._answers.pop(circuit, None)
         if answer is not None and not answer.done():
@@ -427,6 +449,7 @@ class Link:
             if not answer.done():
                 answer.set_exception(LinkError(Reason.NEXT_HOP))
         self._asked.clear()
+        self._makers.clear()
         owners, self._owners = self._owners, {}
         for owner in owners.values():
             self._guarded(partial(owner.destroyed, Reason.NEXT_HOP))

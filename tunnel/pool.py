@@ -299,12 +299,16 @@ class CircuitPool:
         self._tasks.spawn(self._build(path), "circuit")
 
     async def _build(self, path: Path) -> None:
+        begun_at, leavers = asyncio.get_running_loop().time(), self.builder.leavers
         try:
             circuit = await self.builder.build(path)
         except CircuitError as error:
             self._failure = error.reason
         else:
-            self._add(circuit)
+            if any(leavers.said_since(hop.peer, begun_at) for hop in path):
+                circuit.close(Reason.DONE)
+            elif not circuit.over:
+                self._add(circuit)
         finally:
             self._under_way.remove(path)
 
@@ -328,10 +332,13 @@ class CircuitPool:
                     self._ask_all_over(circuit.path[-1].peer)
 
     def _replace(self, circuit: Circuit) -> None:
-        """Move a circuit's flows to a new one to the same exit, and close it once it carries none."""
+        """Move a circuit's flows to a new one to the same exit, and close it once it carries none.
+
+        Those of an exit that is about to stop have nowhere to go.
+        """
         if not circuit.flows:
             circuit.close(Reason.DONE)
-        elif not circuit.moving:
+        elif not circuit.moving and circuit.leaver != circuit.path[-1].peer:
             circuit.moving = True
             self._tasks.spawn(self._move(circuit), "hop")
 
@@ -345,12 +352,14 @@ class CircuitPool:
     # -- tunnel.rescue.RescueOwner
 
     def candidates(self, last: PeerKey, isolation: str | None) -> list[Circuit]:
+        leaving = set(self.builder.leavers.avoided(asyncio.get_running_loop().time()))
         return [
             circuit
             for circuit in self._usable()
             if circuit.path[-1].peer == last
             and circuit.isolation in (isolation, None)
             and not circuit.link.watch.silent
+            and not leaving.intersection(hop.peer for hop in circuit.path)
         ]
 
     def claim(self, circuit: Circuit, isolation: str | None) -> bool:
@@ -396,7 +405,7 @@ class CircuitPool:
             self._circuits.remove(circuit)
             self.counters[f"circuit {reason.word}"] += 1
             self._note_end(circuit, reason)
-        if reason is not Reason.DONE and not self._closed:
+        if reason is not Reason.DONE and not self._closed and circuit.leaver is None:
             self.builder.lost(circuit, reason)
         if circuit.link.watch.silent:
             for other in list(self._circuits):
@@ -408,11 +417,28 @@ class CircuitPool:
     def _note_end(self, circuit: Circuit, reason: Reason) -> None:
         if self._closed:
             return
-        self._witness.ended(circuit.path, reason, circuit.link.closed or circuit.link.watch.silent)
+        if reason is Reason.DONE or circuit.leaver is None:
+            # That somebody leaves counts only if it was said before.
+            told = Reason.CLOSED if reason is Reason.LEAVING else reason
+            self._witness.ended(circuit.path, told, circuit.link.closed or circuit.link.watch.silent)
         if reason is not Reason.DONE and circuit.isolation is not None:
             self._lost_exits[circuit.isolation] = circuit.path[-1].peer
             if len(self._lost_exits) > MAX_CIRCUITS:
                 del self._lost_exits[next(iter(self._lost_exits))]
+
+    def circuit_leaving(self, circuit: Circuit, place: int) -> None:
+        if circuit.over or circuit.leaver is not None:
+            return
+        if not self.builder.leaving(circuit, place):
+            self.counters["leaving not heeded"] += 1
+            return
+        leaver, last = circuit.path[place].peer, circuit.path[-1].peer
+        # An exit speaks for itself, and so for all circuits to it.
+        for left in [circuit, *(other for other in self._circuits if leaver == last == other.path[-1].peer)]:
+            left.leaver = leaver
+            left.retire_at = 0.0
+            self._replace(left)
+        self._wanted.set()
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         self.counters["flow lost"] += len(flows)

@@ -10,6 +10,8 @@ import logging
 import secrets
 import time
 from collections import Counter
+from heapq import nlargest
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
@@ -25,6 +27,7 @@ from tunnel.limits import (
     MAX_CIRCUITS_PER_LINK,
     MAX_CREATIONS_PER_LINK,
     MAX_FLOWS_PER_CIRCUIT,
+    MAX_HOPS,
 )
 from tunnel.queues import CircuitQueue, Queues
 from tunnel.relay_flow import RelayFlow
@@ -66,6 +69,9 @@ class HopCircuit:
         link: the link it was created on.
         number: its number there.
         session: keys shared with the client.
+
+    Attributes:
+        turn: higher than that of every circuit that is older.
     """
 
     def __init__(self, relay: Relay, link: Link, number: int, session: Session) -> None:
@@ -73,6 +79,7 @@ class HopCircuit:
         self._link = link
         self._number = number
         self.session = session
+        self.turn = next(relay.turns)
         self.flows: set[RelayFlow] = set()
         self.terminal: Terminal | None = None
         self.next_link: Link | None = None
@@ -119,6 +126,18 @@ class HopCircuit:
         self._link.destroy(self._number, reason)
         self.destroyed(reason)
 
+    def go_away(self) -> None:
+        """Tell the client that this peer is about to stop."""
+        if self.terminal is not None:
+            self.terminal.go_away()
+        else:
+            self._link.go_away(self._number, 0)
+
+    def next_leaving(self, hops: int) -> None:
+        """The next hop is about to stop, or one so many places after it: pass it on towards the client."""
+        if hops < MAX_HOPS - 2:
+            self._link.go_away(self._number, hops + 1)
+
     def _drop(self) -> None:
         self._relay.drop(self._link, self)
         for flow in list(self.flows):
@@ -129,11 +148,17 @@ class HopCircuit:
 
 
 class _NextOwner:
-    """Hears from the link after this hop that the circuit is over, also while it is being made."""
+    """Hears from the link after this hop how the circuit does, also while it is being made."""
 
     def __init__(self) -> None:
         self.circuit: HopCircuit | None = None
         self.reason: Reason | None = None
+        self.hops: int | None = None
+
+    def leaving(self, hops: int) -> None:
+        self.hops = hops
+        if self.circuit is not None:
+            self.circuit.next_leaving(hops)
 
     def destroyed(self, reason: Reason) -> None:
         self.reason = reason
@@ -188,6 +213,8 @@ class Relay:
         self.queues = Queues(links)
         self.table = FlowTable()
         self.counters: Counter[str] = Counter()
+        self.turns = count()
+        self._leaving = False
         self.use_onion_keys(onion_keys)
 
     @property
@@ -197,8 +224,19 @@ class Relay:
     @property
     def flow_count(self) -> int:
         """Flows that pass or end here."""
-        held = [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
-        return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in held)
+        return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in self._held())
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something runs here for others: a circuit that goes on to the next hop, or a flow that ends here.
+
+        A flow without a path counts while there is a circuit over which it could come back.
+        """
+        held = self._held()
+        return bool(self._creating or (held and len(self.table))) or any(found.terminal is None for found in held)
+
+    def _held(self) -> list[HopCircuit]:
+        return [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
 
     # -- creation
 
@@ -303,6 +341,10 @@ class Relay:
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
             circuit.close(owner.reason)
+        elif self._leaving:
+            circuit.go_away()
+        elif owner.hops is not None:
+            circuit.next_leaving(owner.hops)
 
     async def _next(self, peer: PeerKey) -> Link:
         """A link to the next hop.
@@ -352,12 +394,25 @@ class Relay:
     def link_down(self, link: Link) -> None:
         self._circuits.pop(link, None)
 
+    def leave(self) -> None:
+        """Tell every circuit, also those that are being made, that this peer is about to stop."""
+        self._leaving = True
+        for circuit in self._held():
+            circuit.go_away()
+
+    def shed(self, at_most: int) -> int:
+        """End so many circuits, the newest first; returns how many there were."""
+        newest = nlargest(at_most, self._held(), key=lambda circuit: circuit.turn)
+        for circuit in newest:
+            self.counters["shed"] += 1
+            circuit.close(Reason.BUSY)
+        return len(newest)
+
     async def close(self) -> None:
         """Stop creating, and end every circuit."""
         await self._tasks.cancel()
-        for circuits in list(self._circuits.values()):
-            for circuit in list(circuits.values()):
-                circuit.close(Reason.CLOSED)
+        for circuit in self._held():
+            circuit.close(Reason.LEAVING if self._leaving else Reason.CLOSED)
         self.table.close()
 
 

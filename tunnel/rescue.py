@@ -68,7 +68,7 @@ class Rescue:
         else:
             self._cases[case] = flows
             self._tasks.spawn(self._rescue(circuit, case, flows), "rescue")
-        if circuit not in self._explained:
+        if circuit not in self._explained and circuit.leaver is None:
             self._explained.add(circuit)
             self._tasks.spawn(self._explain(circuit), "explain")
 
@@ -87,8 +87,9 @@ class Rescue:
     def _still_lost(self, case: Case, flows: list[ClientFlow]) -> bool:
         flows[:] = [flow for flow in flows if not flow.over]
         now = asyncio.get_running_loop().time()
-        tolerance = self._builder.tolerance
-        return bool(flows) and not tolerance.dead(case[0], now) and not tolerance.spent(case[0], now)
+        tolerance, leavers = self._builder.tolerance, self._builder.leavers
+        gone = tolerance.dead(case[0], now) or tolerance.spent(case[0], now) or leavers.leaves(case[0], now)
+        return bool(flows) and not gone
 
     async def _race(self, circuit: Circuit, case: Case, flows: list[ClientFlow]) -> Circuit | None:
         last, isolation = case
@@ -147,6 +148,7 @@ class Rescue:
         Returns:
             Whether another one was found.
         """
+        loop = asyncio.get_running_loop()
         last, isolation = circuit.path[-1].peer, circuit.isolation
         race = Race(
             self._builder,
@@ -154,10 +156,10 @@ class Rescue:
             last,
             [hop.peer for hop in circuit.path[1:-1]],
             lambda found: self._owner.claim(found, isolation),
-            lambda: not circuit.over,
+            lambda: not circuit.over and not self._builder.leavers.leaves(last, loop.time()),
         )
         ready = [found for found in self._owner.candidates(last, isolation) if found is not circuit]
-        target = await race.run(ready, asyncio.get_running_loop().time() + MOVE_S)
+        target = await race.run(ready, loop.time() + MOVE_S)
         if target is None:
             return False
         _move_all(circuit.flows, target)

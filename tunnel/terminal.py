@@ -136,6 +136,11 @@ class FlowTable:
         if self._flows.get(flow.flow_id) is flow:
             del self._flows[flow.flow_id]
 
+    def end(self, reason: Reason) -> None:
+        """Tell both sides of every flow that it is over, if that can be told."""
+        for flow in list(self._flows.values()):
+            flow.end(reason)
+
     def close(self) -> None:
         """End every flow."""
         for flow in list(self._flows.values()):
@@ -200,6 +205,10 @@ class ExitFlow(FlowEnd):
         if self._reason is None:
             self._fail(Reason.CLOSED)
 
+    def end(self, reason: Reason) -> None:
+        """The exit wants to be rid of it."""
+        self._abort(reason)
+
     def _path_broke(self) -> None:
         self.lose_path()
 
@@ -218,6 +227,10 @@ class CircuitFrames:
         self._full = False
         self._owed: int | None = None
         credit.tell_with(self._send)
+
+    def go_away(self) -> None:
+        """Tell the client that this exit is about to stop."""
+        self._send(frame(Frame.GOAWAY))
 
     def _send(self, frames: bytes) -> None:
         self._full = not self._stream.send(self._layers.seal(frames))
@@ -314,6 +327,8 @@ class Terminal:
         self.table = table
         self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, asyncio.get_running_loop().time)
         self._lanes = Lanes(self.credit)
+        self._frames: CircuitFrames | None = None
+        self._leaving = False
 
     @property
     def flows(self) -> set[ExitFlow]:
@@ -327,7 +342,18 @@ class Terminal:
     def open(self, stream: LinkStream, number: int) -> StreamReceiver:
         """A receiver for the stream of flow `number`, which the client just opened."""
         layers = Layers([self._session], [number])
-        return Arrival(stream, layers, self) if number else CircuitFrames(stream, layers, self.credit)
+        if number:
+            return Arrival(stream, layers, self)
+        self._frames = CircuitFrames(stream, layers, self.credit)
+        if self._leaving:
+            self._frames.go_away()
+        return self._frames
+
+    def go_away(self) -> None:
+        """Tell the client that this exit is about to stop, as soon as there is a way to."""
+        self._leaving = True
+        if self._frames is not None:
+            self._frames.go_away()
 
     # -- flows that come
 

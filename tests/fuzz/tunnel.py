@@ -282,7 +282,7 @@ def read_sealed(data: bytes) -> None:
             assert machine.state is before
             raise
         for event in events:
-            if isinstance(event, GotControl) and event.kind in (Kind.CREATE, Kind.CREATED, Kind.DESTROY):
+            if isinstance(event, GotControl) and event.kind in (Kind.CREATE, Kind.CREATED, Kind.DESTROY, Kind.GOAWAY):
                 number, rest = decode_circuit(event.kind, event.body)
                 assert encode_circuit(number, rest) == event.body
 

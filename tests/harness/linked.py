@@ -91,13 +91,17 @@ class Events:
 
 
 class Owner:
-    """Who is told that a circuit was destroyed."""
+    """Who is told that a circuit was destroyed, and that hops of it leave."""
 
     def __init__(self) -> None:
         self.reasons: list[Reason] = []
+        self.hops: list[int] = []
 
     def destroyed(self, reason: Reason) -> None:
         self.reasons.append(reason)
+
+    def leaving(self, hops: int) -> None:
+        self.hops.append(hops)
 
 
 class Linked:

@@ -1,8 +1,8 @@
 """A program that behaves, seen from outside, as a node: a home, a control interface, an end. It carries no traffic.
 
-`FAKE_NODE` chooses how: `stubborn` ignores SIGTERM and requests to stop, `broken` ends at once with a line on stderr,
-`blocked` stays blocked. `FAKE_NODE_ONLY` limits that to homes whose path ends in it. `FAKE_NODE_PEERS` is the number
-of peers that it claims to know.
+`FAKE_NODE` chooses how: `stubborn` ignores SIGTERM, requests to stop and its parent, `broken` ends at once with a line
+on stderr, `blocked` stays blocked, `used` has to be asked twice. `FAKE_NODE_ONLY` limits that to homes whose path ends
+in it. `FAKE_NODE_PEERS` is the number of peers that it claims to know.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class FakeNode:
         self._settings = settings
         self._how = how
         self.stopped = asyncio.Event()
+        self._asked = 0
 
     def status(self) -> dict[str, Any]:
         client = "client" in self._settings.node.roles
@@ -60,9 +61,13 @@ class FakeNode:
     async def hop(self) -> None:
         return
 
-    def request_stop(self) -> None:
+    def request_stop(self) -> float:
+        self._asked += 1
+        if self._how == "used" and self._asked == 1:
+            return 60.0
         if self._how != "stubborn":
             self.stopped.set()
+        return 0.0
 
 
 async def run(home: Path, how: str) -> None:
@@ -71,7 +76,7 @@ async def run(home: Path, how: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, node.request_stop)
-    if parent := os.environ.get(PARENT_FD_ENV):
+    if how != "stubborn" and (parent := os.environ.get(PARENT_FD_ENV)):
         os.set_blocking(int(parent), False)
         loop.add_reader(int(parent), node.stopped.set)
     control = Control(node, home)

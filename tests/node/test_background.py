@@ -76,6 +76,38 @@ def test_a_node_that_does_not_stop_when_asked_gets_a_signal(home: Path, monkeypa
         background.stop(home)
 
 
+def test_a_node_that_others_use_is_waited_for_and_ends_when_asked_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_NODE", "used")
+    background.start(["share"], home, lambda _: None)
+    lines: list[str] = []
+    said, outcome = threading.Event(), []
+
+    def progress(line: str) -> None:
+        lines.append(line)
+        said.set()
+
+    first = threading.Thread(target=lambda: outcome.append(background.stop(home, progress)))
+    first.start()
+    assert said.wait(10)
+    assert lines == ["What runs for others may go on for 60 s. Ask again to stop at once."]
+    assert lock_holder(home)
+    assert background.stop(home)
+    first.join(10)
+    assert outcome == [True]
+    assert lock_holder(home) is None
+
+
+def test_a_node_without_control_that_others_use_gets_two_signals(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "PROMPT_S", 0.3)
+    monkeypatch.setenv("FAKE_NODE", "used")
+    background.start(["share"], home, lambda _: None)
+    (home / "control.json").write_text("{}")
+    assert background.stop(home)
+    assert lock_holder(home) is None
+
+
 def test_a_node_without_control_gets_a_signal(home: Path) -> None:
     status = background.start(["up"], home, lambda _: None)
     (home / "control.json").write_text("{}")

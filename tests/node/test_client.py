@@ -28,10 +28,10 @@ async def test_asks_a_real_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (client.url, client.pid) == (control.url, os.getpid())
 
     def ask() -> list[Any]:
-        client.stop()
-        return [client.status(), client.route(), client.peers(), client.pac(), client.hop()]
+        return [client.stop(), client.status(), client.route(), client.peers(), client.pac(), client.hop()]
 
     assert await asyncio.to_thread(ask) == [
+        7.0,
         {"state": "up"},
         {"circuits": [{"id": "c1"}]},
         {"peers": []},

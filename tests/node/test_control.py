@@ -47,8 +47,9 @@ class Node:
     def pac(self) -> str:
         return self.pac_text
 
-    def request_stop(self) -> None:
+    def request_stop(self) -> float:
         self.stops += 1
+        return 7.0
 
     async def hop(self) -> None:
         if self.hop_error:

@@ -60,13 +60,14 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
     assert Network(facts).pids == [entry["pid"] for entry in facts["processes"]]  # measurements read it as well
     status = demo.status()
     assert {"state", "reason", "exit_region", "exit_regions", "mode", "hops", "flows"} <= status.keys()
-    assert status["counters"].keys() == {"circuits", "guards", "holding", "links", "memory", "relay"}
+    assert status["counters"].keys() == {"circuits", "exit", "guards", "holding", "links", "load", "memory", "relay"}
 
 
 def test_another_node_joins_by_one_address(demo: Demo, origin: Origin, tmp_path: Path) -> None:
     first = demo.facts["processes"][0]
     bootstrap = f"{first['address']}/p2p/{first['peer_id']}"
     home = tmp_path / "home"
+    command("config", "set", "tunnel.allow_destinations", "127.0.0.0/8", home=home)
     options = ["--bootstrap", bootstrap, "--allow-address", "127.0.0.0/8", "--port", "0"]
     status = command("up", *options, home=home)
     try:

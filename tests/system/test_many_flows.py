@@ -140,7 +140,7 @@ async def test_exits_without_descriptors_refuse_and_recover(demo: Demo) -> None:
             assert 20 < len(flows) < 400
             for home in homes:
                 assert command("status", home=home)["state"] == "up"
-            busy = [command("status", home=home)["counters"]["egress"].get("busy", 0) for home in homes]
+            busy = [command("status", home=home)["counters"]["exit"].get("busy", 0) for home in homes]
             assert sum(busy) > 0
             await close(flows)
             again = await connect_many(demo, echo.port, 10, ["few-1", "few-2", "few-3"])

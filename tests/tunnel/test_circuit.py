@@ -13,7 +13,7 @@ from tests.harness.bare import check_alive, path_of
 from tests.harness.network import Collect, Network, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
-from tunnel.circuit import Circuit, build
+from tunnel.building import build
 from tunnel.frames import Frame, encode_credit, encode_token, frame
 from tunnel.layers import MAX_FLOW_NUMBER
 from tunnel.memory import Memory
@@ -21,6 +21,7 @@ from tunnel.path import Hop
 from tunnel.terminal import CircuitFrames, ExitFlow
 
 if TYPE_CHECKING:
+    from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
     from tunnel.service import Tunnel
 
@@ -33,11 +34,15 @@ class Ended:
     def __init__(self) -> None:
         self.reasons: list[Reason] = []
         self.lost: list[ClientFlow] = []
+        self.leaving: list[int] = []
 
     def circuit_proved(self, circuit: Circuit, asked_at: float) -> None: ...
 
     def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
         self.reasons.append(reason)
+
+    def circuit_leaving(self, circuit: Circuit, place: int) -> None:
+        self.leaving.append(place)
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         self.lost += flows

@@ -18,7 +18,7 @@ from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tunnel import builder as builder_module
 from tunnel import opening
-from tunnel.circuit import build
+from tunnel.building import build
 from tunnel.frames import Frame, encode_credit, encode_reset, frame
 from tunnel.limits import MAX_ASKED, OPEN_S, PORT_REFUSALS
 from tunnel.opening import Asked

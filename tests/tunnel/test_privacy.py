@@ -14,7 +14,7 @@ from core.flow import FlowRequest
 from tests.harness.network import Collect, Echo, Network
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
-from tunnel.circuit import build
+from tunnel.building import build
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES, consume_creation
 from tunnel.layers import flow_number
 from tunnel.link import Link
@@ -173,6 +173,8 @@ class Quiet:
     def circuit_proved(self, circuit: Circuit, asked_at: float) -> None: ...
 
     def circuit_over(self, circuit: Circuit, reason: Reason) -> None: ...
+
+    def circuit_leaving(self, circuit: Circuit, place: int) -> None: ...
 
     def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None: ...
 

@@ -16,7 +16,7 @@ from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tests.tunnel.test_circuit import hang
 from tunnel import builder as builder_module
-from tunnel import circuit as circuit_module
+from tunnel import building
 from tunnel import pool as pool_module
 from tunnel.limits import MAX_RACERS, MAX_REBUILDS
 
@@ -225,7 +225,7 @@ async def test_another_one_is_begun_when_the_first_is_slow(monkeypatch: pytest.M
         talk = await Talk.on(client)
         await until(lambda: client.pool.ready == 3)
         begun: list[Path] = []
-        build, slow = circuit_module.build, asyncio.Event()
+        build, slow = building.build, asyncio.Event()
 
         async def first_is_slow(path: Path, *rest: object) -> Circuit:
             begun.append(path)

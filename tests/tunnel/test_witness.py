@@ -12,7 +12,7 @@ from tests.harness.bare import path_of
 from tests.harness.network import three_hops
 from tests.harness.waiting import turns
 from tests.harness.wire import Board
-from tunnel.circuit import build
+from tunnel.building import build
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
