@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "engines",
     "simulation",
     "eclipse",
+    "sharing",
 )
 DEFAULT: Final = "speed"
 

@@ -21,6 +21,7 @@ from exits.addresses import normalise
 from exits.dial import dial, interleave
 from exits.names import parse_destination
 from exits.outlet import EgressPump, FirstBytes
+from exits.shaped_outlet import ShapedPump
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from exits.addresses import Address, AddressFilter
     from exits.policy import Policy
     from exits.resolver import Resolver
+    from exits.shaping import Shaper
 
 _STOP_LIMIT_S: Final = 2.0
 """How long `Egress.stop` waits for aborted connections to be gone, in seconds."""
@@ -63,6 +65,7 @@ class Egress:
         limits: how much at once.
         allow_special_names: see `parse_destination`.
         admits: why no flow is taken now; None when one is.
+        shaper: what is carried passes here; None where there is no limit.
 
     Raises:
         ConfigError: `source_address` is no IP address.
@@ -78,6 +81,7 @@ class Egress:
         limits: EgressLimits | None = None,
         allow_special_names: bool = False,
         admits: Callable[[], Reason | None] = lambda: None,
+        shaper: Shaper | None = None,
     ) -> None:
         self._resolver = resolver
         self._filter = address_filter
@@ -86,6 +90,8 @@ class Egress:
         self._limits = limits or EgressLimits()
         self._allow_special_names = allow_special_names
         self._admits = admits
+        self._shaper = shaper
+        self._sent_bytes = self._received_bytes = 0
         self._tasks = Tasks()
         self._connecting: set[asyncio.Task[None]] = set()
         self._pumps: set[EgressPump] = set()
@@ -97,6 +103,12 @@ class Egress:
     def open_flows(self) -> int:
         """Connections to destinations, from the first step until the socket is closed."""
         return len(self._connecting) + len(self._pumps)
+
+    @property
+    def carried_bytes(self) -> tuple[int, int]:
+        """Bytes of flows since the start, to destinations and from them."""
+        to = sum((pump.received_bytes for pump in self._pumps if not pump.over), self._received_bytes)
+        return to, sum((pump.sent_bytes for pump in self._pumps if not pump.over), self._sent_bytes)
 
     def flow_requested(self, flow: IncomingFlow, host: str, port: int) -> None:
         """Serve a flow: it is accepted once its destination is connected, or reset with the reason.
@@ -121,12 +133,16 @@ class Egress:
         self.counters[Reason.NOT_ALLOWED.word] += 1
         flow.close(Reason.NOT_ALLOWED)
 
+    def end_flows(self, reason: Reason) -> None:
+        """Reset the flows that run; what is being connected goes on."""
+        for pump in list(self._pumps):
+            pump.end(reason)
+
     async def stop(self) -> None:
         """Refuse new flows, reset those that run, and wait until their sockets are closed."""
         self._stopped = True
         await self._tasks.cancel()
-        for pump in list(self._pumps):
-            pump.end(Reason.CLOSED)
+        self.end_flows(Reason.CLOSED)
         if self._pumps:
             self._all_gone.clear()
             with contextlib.suppress(TimeoutError):
@@ -213,13 +229,20 @@ class Egress:
         if first.lost:
             self._refuse(flow, Reason.RESET)
             return
-        pump = EgressPump(flow, self._count, self._gone, self._limits.linger_s)
+        pump = self._pump(flow)
         self._pumps.add(pump)
         flow.accept()
         pump.join(transport, bytes(first.data), first.eof)
 
+    def _pump(self, flow: IncomingFlow) -> EgressPump:
+        if self._shaper is None:
+            return EgressPump(flow, self._count, self._gone, self._limits.linger_s)
+        return ShapedPump(flow, self._count, self._gone, self._limits.linger_s, self._shaper)
+
     def _count(self, reason: Reason, sent_bytes: int, received_bytes: int) -> None:
         self.counters[reason.word] += 1
+        self._sent_bytes += sent_bytes
+        self._received_bytes += received_bytes
 
     def _gone(self, pump: EgressPump) -> None:
         self._pumps.discard(pump)

@@ -66,6 +66,11 @@ class EgressPump(Pump):
         self._linger_s = linger_s
         self._linger: asyncio.TimerHandle | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether `on_done` was called."""
+        return self._flow_over
+
     def end(self, reason: Reason) -> None:
         """Close both sides now."""
         self._flow.reset(reason)

@@ -9,8 +9,28 @@ from typing import Any
 import click
 
 from node.cli_common import SettingType, browser_lines, json_option, say, show
+from node.demo_plan import MemberSetting
 
 _MAX_NODES = 200
+
+
+class _MemberSettingType(click.ParamType[MemberSetting]):
+    """`WHO:SETTING=VALUE`, for a role or a node of the network."""
+
+    name = "WHO:SETTING=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> MemberSetting:
+        from core.errors import ConfigError
+        from node.config import check
+
+        whose, _, assignment = str(value).partition(":")
+        setting, found, text = assignment.partition("=")
+        if not found:
+            self.fail("write who, the setting and the value, such as exit:sharing.up_mbit=5", param, ctx)
+        try:
+            return MemberSetting(whose, setting, check(setting, text, setting, text=True))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -68,6 +88,13 @@ _MAX_NODES = 200
     multiple=True,
     type=SettingType("tunnel.regions", "REGION", many=True),
     help="Where the client wants its exit; the preferred first. Repeatable.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    type=_MemberSettingType(),
+    help="A setting of the nodes of a role, or of one, such as exit:sharing.up_mbit=5. Repeatable.",
 )
 def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
     """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""

@@ -7,7 +7,7 @@ network: 127.20.0.1, 127.21.0.1, 127.23.0.1 and so on. Exits leave from 127.22.0
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from node.config_edit import format_file
 from node.settings import MODE_HOPS
@@ -25,6 +25,14 @@ _EGRESS_NET: Final = 22
 CLIENT_ADDRESS: Final = "127.19.0.1"
 """Of the client in the DHT; its links have no address of their own."""
 _MIXED: Final = ("aiopquic", "aioquic")
+
+
+class MemberSetting(NamedTuple):
+    """A setting of some members: whose (a role or a name), `section.key`, and a value that was checked."""
+
+    whose: str
+    name: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class DemoOptions:
         regions: where the client wants its exit, the preferred first; empty for anywhere.
         home: folder of the network, kept at the end; None for one that is removed.
         find: how its nodes find each other: `gossip` from a first peer, a `dht` of their own, or `both`.
+        settings: more of their settings, each of a role (`exit`) or of one node (`relay-1`).
     """
 
     relays: int = 4
@@ -61,6 +70,7 @@ class DemoOptions:
     regions: tuple[str, ...] = ()
     home: Path | None = None
     find: str = "both"
+    settings: tuple[MemberSetting, ...] = ()
 
     @property
     def path_hops(self) -> int:
@@ -166,4 +176,8 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
             "resolver": options.resolver,
             "egress_address": member.egress,
         }
+    for whose, name, value in options.settings:
+        if whose in (member.role, member.name):
+            section, _, key = name.partition(".")
+            tables.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
     return format_file(tables)

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
@@ -13,6 +14,7 @@ from exits.addresses import AddressFilter
 from exits.egress import Egress
 from exits.policy import Policy
 from exits.resolver import SystemResolver, UdpResolver
+from node.carrying import Carrying
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
@@ -119,7 +121,16 @@ class RunningNode:
         )
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
-        self._sharing = Sharing()
+        self._sharing = Sharing(
+            settings.sharing,
+            settings.peers.friends,
+            self._role,
+            home,
+            datetime.now(),
+            asyncio.get_running_loop(),
+            self._peering.offer,
+        )
+        self._carrying: Carrying | None = None
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: SystemResolver | UdpResolver | None = None
@@ -144,6 +155,9 @@ class RunningNode:
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
+        if self._role:
+            self._carrying = Carrying(self._tunnel.relay, self._egress)
+            self._carrying.start(self._sharing)
         self._choosing.attach(self._tunnel.links, self._tunnel.pool)
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
@@ -203,6 +217,7 @@ class RunningNode:
             helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
             holding=self._hold,
             admits=self._sharing.refuses_circuit,
+            gate=self._sharing.shaper,
         )
 
     def _make_egress(self) -> Egress:
@@ -219,6 +234,7 @@ class RunningNode:
             source_address=chosen.egress_address or None,
             allow_special_names=bool(chosen.resolver),
             admits=self._sharing.refuses_flow,
+            shaper=self._sharing.shaper,
         )
 
     async def stop(self) -> None:
@@ -227,6 +243,8 @@ class RunningNode:
             await self._front.stop()
         if self._port_mapping is not None:
             await self._port_mapping.close()
+        if self._carrying is not None:
+            await self._carrying.close()
         await self._regions.close()
         await self._discovery.close()
         await self._reachability.close()
@@ -238,6 +256,7 @@ class RunningNode:
             await self._egress.stop()
         if self._resolver is not None:
             await self._resolver.close()
+        self._sharing.close()
         await self._control.stop()
 
     # -- what is missing

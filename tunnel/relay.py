@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.creation import Asked
+    from tunnel.gate import Gate
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.links import Links
@@ -66,6 +67,10 @@ class HopCircuit:
         link: the link it was created on.
         number: its number there.
         session: keys shared with the client.
+
+    Attributes:
+        gate: as for `Relay`.
+        forth_bytes, back_bytes: bytes of messages that were passed on, towards the exit and back.
     """
 
     def __init__(self, relay: Relay, link: Link, number: int, session: Session) -> None:
@@ -77,7 +82,10 @@ class HopCircuit:
         self.terminal: Terminal | None = None
         self.next_link: Link | None = None
         self.next_number = 0
-        self.queue = CircuitQueue(self, relay.queues)
+        self.queue: CircuitQueue = CircuitQueue(self, relay.queues)
+        self.gate: Gate | None = relay.gate
+        self.forth_bytes = 0
+        self.back_bytes = 0
         self._numbers = FlowNumbers()
 
     def opened(self, stream: LinkStream, number: int, body: memoryview) -> StreamReceiver:
@@ -161,6 +169,7 @@ class Relay:
         memory: the node's.
         find: looks for a peer that is not known, for about a second.
         admits: why no circuit that comes over a link is taken now; None when it is.
+        gate: what is forwarded passes here; None where there is no limit.
     """
 
     def __init__(
@@ -173,6 +182,7 @@ class Relay:
         memory: Memory,
         find: Callable[[PeerKey], Awaitable[None]],
         admits: Callable[[Link], Reason | None],
+        gate: Gate | None = None,
     ) -> None:
         self._onions: dict[bytes, _Onion] = {}
         self._links = links
@@ -185,6 +195,8 @@ class Relay:
         self._creating: Counter[Link] = Counter()
         self._tasks = Tasks()
         self._memory = memory
+        self._forth_bytes = self._back_bytes = 0
+        self.gate = gate
         self.queues = Queues(links)
         self.table = FlowTable()
         self.counters: Counter[str] = Counter()
@@ -195,10 +207,22 @@ class Relay:
         return sum(len(circuits) for circuits in self._circuits.values())
 
     @property
+    def creating_count(self) -> int:
+        """Circuits that are being made, also those that will be refused."""
+        return self._creating.total()
+
+    @property
     def flow_count(self) -> int:
         """Flows that pass or end here."""
         held = [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
         return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in held)
+
+    @property
+    def forwarded_bytes(self) -> tuple[int, int]:
+        """Bytes of flows that were passed on since the start, towards exits and back."""
+        held = [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
+        forth = sum((circuit.forth_bytes for circuit in held), self._forth_bytes)
+        return forth, sum((circuit.back_bytes for circuit in held), self._back_bytes)
 
     # -- creation
 
@@ -346,18 +370,25 @@ class Relay:
 
     def drop(self, link: Link, circuit: HopCircuit) -> None:
         circuits = self._circuits.get(link)
-        if circuits is not None:
-            circuits.pop(circuit.session.local_index, None)
+        if circuits is not None and circuits.pop(circuit.session.local_index, None) is not None:
+            self._forth_bytes += circuit.forth_bytes
+            self._back_bytes += circuit.back_bytes
 
     def link_down(self, link: Link) -> None:
+        for circuit in list(self._circuits.get(link, {}).values()):
+            self.drop(link, circuit)
         self._circuits.pop(link, None)
+
+    def end_circuits(self, reason: Reason) -> None:
+        """End every circuit that passes or ends here."""
+        for circuits in list(self._circuits.values()):
+            for circuit in list(circuits.values()):
+                circuit.close(reason)
 
     async def close(self) -> None:
         """Stop creating, and end every circuit."""
         await self._tasks.cancel()
-        for circuits in list(self._circuits.values()):
-            for circuit in list(circuits.values()):
-                circuit.close(Reason.CLOSED)
+        self.end_circuits(Reason.CLOSED)
         self.table.close()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import DecodeError
 from tunnel.assembler import PREFIX_BYTES
+from tunnel.gate import Line
 from tunnel.layers import DATAGRAM, MAX_SEQUENCE, RECORD_BYTES, SEQUENCE_BITS, DatagramWindow
 from tunnel.limits import MAX_MESSAGE
 from tunnel.wireguard.constants import TAG_BYTES
@@ -45,12 +46,14 @@ class RelayFlow:
     """One flow through this hop; receiver of the near stream."""
 
     __slots__ = (
+        "_back",
         "_base",
         "_circuit",
         "_datagrams",
         "_datagrams_sealed",
         "_far",
         "_far_over",
+        "_forth",
         "_near",
         "_near_over",
         "_opened",
@@ -70,6 +73,10 @@ class RelayFlow:
         self._near_over = False
         self._far = far_link.open_stream(_Backward(self))
         self._far_over = False
+        self._forth = self._back = None
+        if circuit.gate is not None:
+            self._forth = Line(circuit.gate, circuit, self._far, circuit.queue, urgent=not number)
+            self._back = Line(circuit.gate, circuit, near, circuit.queue, urgent=not number)
 
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""
@@ -84,7 +91,12 @@ class RelayFlow:
             self._refuse()
             return
         self._opened += 1
-        if not self._far_over and not self._far.send(record):
+        self._circuit.forth_bytes += size
+        if self._far_over:
+            return
+        if self._forth is not None:
+            self._forth.send(record)
+        elif not self._far.send(record):
             self._circuit.queue.queued(self._far, len(record))
 
     def _refuse(self) -> None:
@@ -101,7 +113,12 @@ class RelayFlow:
         record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
         self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
         self._sealed += 1
-        if not self._near_over and not self._near.send(record):
+        self._circuit.back_bytes += len(body)
+        if self._near_over:
+            return
+        if self._back is not None:
+            self._back.send(record)
+        elif not self._near.send(record):
             self._circuit.queue.queued(self._near, len(record))
 
     def datagram(self, body: memoryview) -> None:
@@ -109,6 +126,9 @@ class RelayFlow:
         inner = self._datagrams.open(body)
         if len(inner) < OVERHEAD_BYTES:
             raise DecodeError("datagram", "too short")
+        if not self._admitted(len(inner)):
+            return
+        self._circuit.forth_bytes += len(inner)
         if not self._far_over and not self._far.send_datagram(inner):
             self._circuit.queue.queued(self._far, len(inner))
 
@@ -122,23 +142,41 @@ class RelayFlow:
             raise DecodeError("datagram", "too long")
         if self._datagrams_sealed > MAX_SEQUENCE:
             raise DecodeError("datagram", "sequence used up")
+        if not self._admitted(len(body)):
+            return
+        self._circuit.back_bytes += len(body)
         out = bytearray(len(body) + OVERHEAD_BYTES)
         self._session.seal_into(DATAGRAM | self._base | self._datagrams_sealed, body, memoryview(out))
         self._datagrams_sealed += 1
         if not self._near_over and not self._near.send_datagram(out):
             self._circuit.queue.queued(self._near, len(out))
 
+    def _admitted(self, size: int) -> bool:
+        """Whether the operator's limit leaves something for a datagram. It is dropped else: late ones are of no use."""
+        gate = self._circuit.gate
+        if gate is None or gate.admits(self._circuit, size):
+            return True
+        self._circuit.refused("datagram over the limit")
+        return False
+
     def ended(self) -> None:
         if not self._near_over:
             self._near_over = True
-            self._far.finish()
-            self._forget()
+            self._end(self._far, self._forth, self._back)
 
     def far_ended(self) -> None:
         if not self._far_over:
             self._far_over = True
-            self._near.finish()
-            self._forget()
+            self._end(self._near, self._back, self._forth)
+
+    def _end(self, stream: LinkStream, line: Line | None, opposite: Line | None) -> None:
+        """One side sends nothing more, and takes nothing more."""
+        if line is None or opposite is None:
+            stream.finish()
+        else:
+            line.finish()
+            opposite.clear()
+        self._forget()
 
     def writable(self) -> None:
         self._circuit.queue.drained(self._near)
@@ -154,6 +192,9 @@ class RelayFlow:
             self._over()
 
     def _over(self) -> None:
+        for line in (self._forth, self._back):
+            if line is not None:
+                line.clear()
         self._circuit.queue.drained(self._near)
         self._circuit.queue.drained(self._far)
         self._circuit.flows.discard(self)
