@@ -1,9 +1,9 @@
 """`bench sharing`: whether an operator's limit holds: how exactly, and how fairly.
 
-For each rate, place (`exit`, `relay`) and setting (`up`, `down`) a new network of two relays, an exit and a client runs,
-with that limit there. In it 1 and 20 flows download and upload as much as they can for some seconds, then 1 flow of one
-circuit beside 19 of another. What arrives is counted. `error` is how far it is from the limit; `uneven` how far the flow
-(or circuit) that is farthest from the mean is from it, both as shares. Options that are not listed here go to
+For each rate, place (`exit`, `relay`) and setting (`up`, `down`) a new network of two relays, an exit and a client
+runs, with that limit there. In it 1 and 20 flows download and upload as much as they can for some seconds, then 1 flow
+of one circuit beside 19 of another. What arrives is counted. `error` is how far it is from the limit; `uneven` how far
+the flow (or circuit) that is farthest from the mean is from it, both as shares. Options that are not listed here go to
 `macrovpn demo`.
 """
 

@@ -7,13 +7,12 @@ may go into debt by one piece, so pieces never wait for more than they need, and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from core.pump import READ_BYTES
 from exits.turns import Turns
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Hashable
 
     from tunnel.gate import Waiter
@@ -34,6 +33,13 @@ _HEADS: Final = READ_BYTES % _STEP - _STEP
 """What the tunnel's frames add to a piece, which it fills up to whole steps; negative."""
 
 
+class Timer(Protocol):
+    """What waits for its time."""
+
+    def cancel(self) -> object:
+        """Let it wait no more."""
+
+
 class _Share:
     """The waiters of one circuit, each with its piece."""
 
@@ -50,7 +56,7 @@ class Shaper:
     Args:
         rate: bytes per second; infinite for no limit but `take`.
         clock: gives seconds that only rise.
-        later: calls a function after some seconds, as `asyncio.AbstractEventLoop.call_later`.
+        later: calls a function after some seconds, as an event loop's `call_later`.
         take: asked before bytes are carried; False when nothing may be carried any more.
         give_back: told of bytes that were taken and not carried.
 
@@ -63,7 +69,7 @@ class Shaper:
         self,
         rate: float,
         clock: Callable[[], float],
-        later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
+        later: Callable[[float, Callable[[], None]], Timer],
         take: Callable[[int], bool] = lambda count: True,
         give_back: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -80,7 +86,7 @@ class Shaper:
         self._filled_at = clock()
         self._shares: dict[Hashable, _Share] = {}
         self._turns: Turns[Hashable] = Turns(self._slack)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._serving = False
         self.waits = False
 

@@ -23,14 +23,15 @@ class Turns[Key]:
         slack: bytes that a key which comes back may be behind the others.
     """
 
-    __slots__ = ("_had", "_number", "_reached", "_slack", "_waiting")
+    __slots__ = ("_entry", "_had", "_largest", "_number", "_reached", "_slack", "_waiting")
 
     def __init__(self, slack: int) -> None:
         self._slack = slack
-        self._had: dict[Key, int] = {}
-        self._waiting: list[tuple[int, int, Key]] = []
+        self._had: dict[Key, float] = {}
+        self._waiting: list[tuple[float, int, Key]] = []
         self._number = 0
-        self._reached = 0
+        self._reached = self._entry = 0.0
+        self._largest = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -49,18 +50,22 @@ class Turns[Key]:
     def had(self, key: Key, count: int) -> None:
         """Count bytes that a key was given."""
         self._had[key] = self._tag(key) + count
+        # Where the others are on the average is where new ones begin. Else ever new ones would keep the old ones waiting.
+        self._largest = max(self._largest, count)
+        entry = max(self._entry, self._reached) + count / (len(self._waiting) + 1)
+        self._entry = min(entry, self._reached + self._slack + self._largest)
         if len(self._had) > 2 * len(self._waiting) + _FEW:
             behind = self._reached - self._slack
             self._had = {key: tag for key, tag in self._had.items() if tag > behind}
 
-    def ahead(self, key: Key) -> int:
-        """Bytes that a key has had more than who is served now; negative when it had less."""
-        return self._tag(key) - self._reached
+    def ahead(self, key: Key) -> float:
+        """Bytes that a key has had more than the others on the average; negative when it had less."""
+        return self._tag(key) - max(self._entry, self._reached)
 
     def forget(self) -> None:
         """Begin anew; only when nobody waits."""
         self._had.clear()
 
-    def _tag(self, key: Key) -> int:
+    def _tag(self, key: Key) -> float:
         had = self._had.get(key)
-        return self._reached if had is None else max(had, self._reached - self._slack)
+        return max(self._entry, self._reached) if had is None else max(had, self._reached - self._slack)
