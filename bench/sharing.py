@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 TAKES_DEMO_OPTIONS: Final = True
 BYTES_PER_MBIT: Final = 125_000
+_BACKLOG_BYTES: Final = 1_500_000
+"""What a circuit may have under way before it is known how slow the path is, with the queue in front of it."""
+
 _NETWORK: Final = ("--relays", "2", "--exits", "1")
 """The smallest network, so that everything passes the limit."""
 
@@ -32,12 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flows", default="1,20", help="flows at once (default: %(default)s)")
     parser.add_argument("--ways", default=",".join(WAYS), help="(default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--settle", type=float, default=2.0, help="seconds before each (default: %(default)s)")
+    parser.add_argument("--settle", type=float, default=2.0, help="seconds before each at least (default: %(default)s)")
     parser.add_argument("--no-circuits", action="store_true", help="leave out the two circuits")
 
 
 def _one(proxy: str, way: str, users: list[str], rate: float, options: argparse.Namespace) -> dict[str, Any]:
-    took_s, counts = measure(proxy, way, users, options.settle, options.seconds)
+    settle_s = max(options.settle, _BACKLOG_BYTES / (rate * BYTES_PER_MBIT))
+    took_s, counts = measure(proxy, way, users, settle_s, options.seconds)
     mbit = sum(counts) / BYTES_PER_MBIT / took_s
     circuits = [sum(n for n, user in zip(counts, users, strict=True) if user == each) for each in dict.fromkeys(users)]
     return {

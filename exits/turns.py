@@ -50,7 +50,7 @@ class Turns[Key]:
     def had(self, key: Key, count: int) -> None:
         """Count bytes that a key was given."""
         self._had[key] = self._tag(key) + count
-        # Where the others are on the average is where new ones begin. Else ever new ones would keep the old ones waiting.
+        # New ones begin where the others are on the average. Else ever new ones would keep the old ones waiting.
         self._largest = max(self._largest, count)
         entry = max(self._entry, self._reached) + count / (len(self._waiting) + 1)
         self._entry = min(entry, self._reached + self._slack + self._largest)

@@ -87,6 +87,7 @@ class Peering:
         operator: what the descriptor says about whoever runs it; may be empty.
         membership: the network, and peers to begin with.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
+        restricted: whether the descriptor says that this node serves only those that it chose.
 
     Attributes:
         network: which network this is.
@@ -114,11 +115,14 @@ class Peering:
         operator: str = "",
         membership: Invite = PUBLIC,
         asn_of: Callable[[str], int | None] = lambda host: None,
+        *,
+        restricted: bool = False,
     ) -> None:
         self._settings = settings
         self.identity = identity
         self.roles = roles
         self._offered = roles
+        self._restricted = restricted
         self.address: Address | None = None
         self._store = home / STORE_NAME
         self._onion = onion
@@ -192,6 +196,11 @@ class Peering:
         found = self.directory.get(peer)
         return path_of([found], self.address_ok)[0] if found is not None else None
 
+    def link_key_of(self, peer: PeerKey) -> bytes | None:
+        """The key with which a known peer proves on links who it is."""
+        found = self.directory.get(peer)
+        return None if found is None else found.link_key
+
     def holders(self, peer: PeerKey) -> list[PeerKey]:
         """Relays that hold a link to a peer, as it says."""
         found = self.directory.get(peer)
@@ -230,6 +239,7 @@ class Peering:
             exit_policy=self._exit_policy,
             operator=self._operator,
             via=via,
+            restricted=self._restricted,
         )
         self.on_published()
 
@@ -239,6 +249,11 @@ class Peering:
             return
         self._found = address
         self._publish_anew()
+
+    @property
+    def offered(self) -> Role:
+        """What the descriptor offers now."""
+        return self._offered
 
     def offer(self, roles: Role) -> None:
         """Publish that this node does only so much for others now; part of `roles`, or nothing."""

@@ -98,6 +98,7 @@ class RunningNode:
             settings.node.operator,
             member,
             self._regions.asn_of,
+            restricted=settings.sharing.only_friends,
         )
         # The members of a private network were chosen: nobody comes there in crowds, and few networks are diverse.
         self._choosing = Choosing(
@@ -121,14 +122,17 @@ class RunningNode:
         )
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
+        loop = asyncio.get_running_loop()
         self._sharing = Sharing(
             settings.sharing,
             settings.peers.friends,
             self._role,
             home,
             datetime.now(),
-            asyncio.get_running_loop(),
+            loop.time,
+            loop.call_later,
             self._peering.offer,
+            self._peering.link_key_of,
         )
         self._carrying: Carrying | None = None
         self._control = Control(self, home)
@@ -139,7 +143,7 @@ class RunningNode:
         self._front: Front | None = None
         self._port_mapping: PortMapping | None = None
         self._port = 0
-        self._silent_since = asyncio.get_running_loop().time()
+        self._silent_since = loop.time()
         self.stopping = asyncio.Event()
 
     # -- life

@@ -18,13 +18,13 @@ from peers.descriptor import Role
 from peers.identity import parse_peer_id
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
+    from core.ids import PeerKey
+    from exits.shaping import Timer
     from node.settings import SharingSettings
-    from tunnel.link import Link
 
 type Obstacle = Callable[[], Reason | None]
 """Why nothing new is taken now; None when that is no obstacle."""
@@ -55,6 +55,14 @@ class Work(Protocol):
 
     def end_circuits(self, reason: Reason) -> None:
         """End every circuit that passes or ends here."""
+
+
+class Neighbour(Protocol):
+    """A link, as far as it matters here."""
+
+    @property
+    def static(self) -> bytes:
+        """The link key that the other side has proved to have."""
 
 
 class Clock:
@@ -116,8 +124,10 @@ class Sharing:
         roles: what this node does for others as long as nothing stands against it.
         home: the node's folder.
         now: the local time.
-        loop: whose clock and timers are used.
+        clock: gives seconds that only rise.
+        later: calls a function after some seconds, as an event loop's `call_later`.
         offer: told what the descriptor shall offer.
+        link_key_of: the link key of a peer by its descriptor; None when it is not known.
 
     Attributes:
         obstacles: what may stand against circuits and flows alike; the first that does gives the reason.
@@ -134,34 +144,39 @@ class Sharing:
         roles: Role,
         home: Path,
         now: datetime,
-        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        later: Callable[[float, Callable[[], None]], Timer],
         offer: Callable[[Role], None],
+        link_key_of: Callable[[PeerKey], bytes | None],
     ) -> None:
         self._settings = settings
         self._friends = frozenset(map(parse_peer_id, friends))
+        self._link_key_of = link_key_of
         self._roles = roles
         self._offer = offer
         self._quota: Quota | None = None
         if roles and settings.monthly_gb:
             self._quota = Quota(home, round(settings.monthly_gb * BYTES_PER_GB), (now.year, now.month))
-        self.shaper = self._make_shaper(loop) if roles else None
-        self._clock = Clock(settings, self._quota, loop.time)
+        self.shaper = self._make_shaper(clock, later) if roles else None
+        self._clock = Clock(settings, self._quota, clock)
         self._clock.look(now)
         self.obstacles: list[Obstacle] = [self._clock.obstacle]
         self._work: Work | None = None
-        self._time = loop.time
-        self._seen = (loop.time(), 0, 0)
+        self._time = clock
+        self._seen = (clock(), 0, 0)
         self._refused: set[str] = set()
         self._biting: tuple[str, ...] = ()
         self.rates = (0, 0)
         """Bytes per second since the last look, towards destinations and back, rounded."""
 
-    def _make_shaper(self, loop: asyncio.AbstractEventLoop) -> Shaper | None:
+    def _make_shaper(
+        self, clock: Callable[[], float], later: Callable[[float, Callable[[], None]], Timer]
+    ) -> Shaper | None:
         set_rates = [rate for rate in (self._settings.up_mbit, self._settings.down_mbit) if rate]
         rate = min(set_rates) * BYTES_PER_MBIT if set_rates else math.inf
         if self._quota is not None:
-            return Shaper(rate, loop.time, loop.call_later, self._quota.take, self._quota.give_back)
-        return Shaper(rate, loop.time, loop.call_later) if set_rates else None
+            return Shaper(rate, clock, later, self._quota.take, self._quota.give_back)
+        return Shaper(rate, clock, later) if set_rates else None
 
     def attach(self, work: Work) -> None:
         """Name what is limited."""
@@ -169,9 +184,9 @@ class Sharing:
 
     # -- before anything is done
 
-    def refuses_circuit(self, link: Link) -> Reason | None:
+    def refuses_circuit(self, link: Neighbour) -> Reason | None:
         """Say why no circuit that comes over a link is taken now; None when it is."""
-        if self._settings.only_friends and link.peer not in self._friends:
+        if self._settings.only_friends and link.static not in map(self._link_key_of, self._friends):
             self._refused.add("friends")
             return Reason.NOT_ALLOWED
         if (reason := self._obstacle()) is not None:

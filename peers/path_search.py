@@ -62,6 +62,7 @@ class PathRules:
         regions: where the exit may be; empty for anywhere.
         excluded: where it may not be. With either of the two, an exit without a region is left out.
         max_tariff: the highest tariff step of any hop, 0 to 7.
+        friends: peers that may be used although they serve only those that they chose.
 
     Raises:
         ConfigError: wrong number of hops.
@@ -75,6 +76,7 @@ class PathRules:
     regions: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     max_tariff: int = MAX_TARIFF_STEP
+    friends: frozenset[PeerKey] = frozenset()
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= MAX_HOPS:
@@ -318,6 +320,8 @@ def candidates_for(
     without: list[Descriptor] = []
     for found in descriptors:
         if found.peer in avoid or found.tariff_step > rules.max_tariff:
+            continue
+        if found.restricted and found.peer not in rules.friends:
             continue
         if hosts := [host for host, _ in found.addresses if rules.address_ok(host)]:
             candidate = Candidate(found, rules.marks(found, hosts))

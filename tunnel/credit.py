@@ -39,6 +39,9 @@ ROUND_TRIPS: Final = 6
 """What a window covers. Each lost packet holds its stream up for a round trip and a half of its link, and a path has
 several links, so what is under way takes much longer than the shortest round trip wherever packets get lost."""
 
+PIECES_PER_WINDOW: Final = 16
+"""On a slow path a frame has this part of the window at most, which takes a sixteenth of a second or little more."""
+
 TELL_SHARE: Final = 4
 """Credit is told again when a quarter of the window has been dealt with."""
 
@@ -246,6 +249,7 @@ class CircuitCredit[End: Sender]:
         self._arrivals = Arrivals()
         self._turn = MAX_CIRCUIT_WINDOW
         self._waking = False
+        self._largest = MAX_CIRCUIT_WINDOW
         self._sent = 0
         self._may_send = CIRCUIT_WINDOW
         self._blocked: dict[Sender, None] = {}
@@ -287,7 +291,7 @@ class CircuitCredit[End: Sender]:
         Args:
             kept_bytes: what the flow keeps already.
         """
-        return min(self._may_send - self._sent, self._spare(kept_bytes), self._turn) - DATA_COST
+        return min(self._may_send - self._sent, self._spare(kept_bytes), self._turn, self._largest) - DATA_COST
 
     def may_not_keep_more(self, kept_bytes: int) -> bool:
         """Whether a flow that keeps so many bytes must wait until some of them are dealt with."""
@@ -323,6 +327,9 @@ class CircuitCredit[End: Sender]:
         if consumed > self._sent or consumed + window < self._may_send:
             raise DecodeError("CREDIT", "out of range")
         self._may_send = max(self._may_send, consumed + min(window, MAX_CIRCUIT_WINDOW))
+        # Whoever gives less than the first window knows a slow path: there, large pieces keep others waiting.
+        slow = window < CIRCUIT_WINDOW // 2
+        self._largest = max(LEAST_TURN, window // PIECES_PER_WINDOW) if slow else MAX_CIRCUIT_WINDOW
         self._wake()
 
     def _wake(self) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from tunnel.link_stream import LinkStream
     from tunnel.queues import CircuitQueue
@@ -61,19 +61,28 @@ class Line:
         share: the circuit.
         stream: where they go.
         queue: what waits for the circuit.
+        ended: called when the end was passed on after it had to wait.
         urgent: as for `Gate.admits`.
     """
 
-    __slots__ = ("_ends", "_gate", "_queue", "_records", "_share", "_stream", "_urgent")
+    __slots__ = ("_ended", "_ends", "_gate", "_queue", "_records", "_share", "_stream", "_urgent")
 
     def __init__(
-        self, gate: Gate, share: Hashable, stream: LinkStream, queue: CircuitQueue, *, urgent: bool = False
+        self,
+        gate: Gate,
+        share: Hashable,
+        stream: LinkStream,
+        queue: CircuitQueue,
+        ended: Callable[[], None],
+        *,
+        urgent: bool = False,
     ) -> None:
         self._gate = gate
         self._share = share
         self._stream = stream
         self._queue = queue
         self._records: deque[bytearray] = deque()
+        self._ended = ended
         self._urgent = urgent
         self._ends = False
 
@@ -90,6 +99,10 @@ class Line:
             return True
         return self._gate.passes(self._share, self, size)
 
+    @property
+    def waits(self) -> bool:
+        return bool(self._records)
+
     def finish(self) -> None:
         """Nothing follows."""
         if self._records:
@@ -98,12 +111,9 @@ class Line:
             self._stream.finish()
 
     def clear(self) -> None:
-        """What waits does not matter any more."""
+        """The streams are cut: what waits does not matter any more."""
         self._queue.holds(-sum(map(len, self._records)))
         self._records.clear()
-        if self._ends:
-            self._ends = False
-            self._stream.finish()
 
     def go(self) -> bool:
         if not self._records:
@@ -112,8 +122,8 @@ class Line:
         while self._records and self._passes(len(self._records[0])):
             self._next()
         if self._ends and not self._records:
-            self._ends = False
             self._stream.finish()
+            self._ended()
         return True
 
     def _next(self) -> None:

@@ -75,8 +75,8 @@ class RelayFlow:
         self._far_over = False
         self._forth = self._back = None
         if circuit.gate is not None:
-            self._forth = Line(circuit.gate, circuit, self._far, circuit.queue, urgent=not number)
-            self._back = Line(circuit.gate, circuit, near, circuit.queue, urgent=not number)
+            self._forth = Line(circuit.gate, circuit, self._far, circuit.queue, self._forget, urgent=not number)
+            self._back = Line(circuit.gate, circuit, near, circuit.queue, self._forget, urgent=not number)
 
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""
@@ -92,8 +92,6 @@ class RelayFlow:
             return
         self._opened += 1
         self._circuit.forth_bytes += size
-        if self._far_over:
-            return
         if self._forth is not None:
             self._forth.send(record)
         elif not self._far.send(record):
@@ -114,8 +112,6 @@ class RelayFlow:
         self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
         self._sealed += 1
         self._circuit.back_bytes += len(body)
-        if self._near_over:
-            return
         if self._back is not None:
             self._back.send(record)
         elif not self._near.send(record):
@@ -162,20 +158,19 @@ class RelayFlow:
     def ended(self) -> None:
         if not self._near_over:
             self._near_over = True
-            self._end(self._far, self._forth, self._back)
+            self._end(self._far, self._forth)
 
     def far_ended(self) -> None:
         if not self._far_over:
             self._far_over = True
-            self._end(self._near, self._back, self._forth)
+            self._end(self._near, self._back)
 
-    def _end(self, stream: LinkStream, line: Line | None, opposite: Line | None) -> None:
-        """One side sends nothing more, and takes nothing more."""
-        if line is None or opposite is None:
+    def _end(self, stream: LinkStream, line: Line | None) -> None:
+        """One side sends nothing more. What the other one still sends is passed on: its circuit counts it."""
+        if line is None:
             stream.finish()
         else:
             line.finish()
-            opposite.clear()
         self._forget()
 
     def writable(self) -> None:
@@ -186,7 +181,8 @@ class RelayFlow:
         self._circuit.queue.drained(self._far)
 
     def _forget(self) -> None:
-        if self._near_over and self._far_over:
+        waits = any(line is not None and line.waits for line in (self._forth, self._back))
+        if self._near_over and self._far_over and not waits:
             self._near.link.forget_stream(self._near)
             self._far.link.forget_stream(self._far)
             self._over()
