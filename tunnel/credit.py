@@ -189,7 +189,7 @@ class ReceiveWindow:
         if since is None:
             return
         wanted = int(ROUND_TRIPS * rtt_s * (self.consumed - consumed) / (now - since))
-        wanted = max(wanted, PROVEN_WINDOW)
+        wanted = max(wanted, PROVEN_WINDOW if self._floor == self._first else self._floor)
         proven = self.consumed >= PROVEN_BYTES
         if not proven:
             # Step by step, so that none of several flows that begin together gets far ahead.
