@@ -69,6 +69,7 @@ class Flows:
             server.close()
             for writer in self._open:
                 writer.transport.abort()
+            await asyncio.gather(*(writer.wait_closed() for writer in self._open), return_exceptions=True)
             await server.wait_closed()
 
     async def _client(self, number: int, user: str, port: int) -> None:
@@ -81,6 +82,7 @@ class Flows:
         """SOCKS5 with a user name (RFC 1928, RFC 1929)."""
         host, _, proxy_port = self._proxy.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(proxy_port), limit=READ_BYTES)
+        self._open.add(writer)
         writer.write(b"\x05\x01\x02" if user else b"\x05\x01\x00")
         await reader.readexactly(2)
         if user:

@@ -344,6 +344,7 @@ class RunningNode:
             "reachable": reach(self._reachability.facts).value,
             "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
+            "sharing": {"biting": list(self._sharing.biting()), "bytes_per_s": list(self._sharing.rates)},
             "counters": self._counters(tunnel) if tunnel is not None else {},
         }
 
