@@ -29,10 +29,8 @@ def mbit(measured: tuple[float, list[int]]) -> float:
 
 def test_an_exit_keeps_its_rate_and_shares_it_out(tmp_path: Path) -> None:
     with Demo(*SMALL, "--set", "exit:sharing.up_mbit=5", log=tmp_path / "log") as demo:
-        alone = measure(demo.proxy, "upload", [""], 1.0, 4.0)
-        many = measure(demo.proxy, "download", [""] * 20, 1.0, 4.0)
-        users = measure(demo.proxy, "download", ["one"] + ["other"] * 9, 1.0, 4.0)
-    assert mbit(alone) == pytest.approx(5, rel=0.05)
+        many = measure(demo.proxy, "download", [""] * 20, 0.5, 4.0)
+        users = measure(demo.proxy, "upload", ["one"] + ["other"] * 9, 0.5, 3.0)
     assert mbit(many) == pytest.approx(5, rel=0.05)
     assert unevenness(many[1]) < 0.15
     assert mbit(users) == pytest.approx(5, rel=0.05)
@@ -41,7 +39,7 @@ def test_an_exit_keeps_its_rate_and_shares_it_out(tmp_path: Path) -> None:
 
 def test_a_relay_keeps_its_rate(tmp_path: Path) -> None:
     with Demo(*SMALL, "--set", "relay-1:sharing.down_mbit=5", log=tmp_path / "log") as demo:
-        measured = measure(demo.proxy, "download", [""] * 3, 3.0, 4.0)
+        measured = measure(demo.proxy, "download", [""] * 3, 2.0, 3.0)
     assert 0.92 * 5 < mbit(measured) < 1.05 * 5  # what layers, credit and padding take is within it
 
 
