@@ -53,83 +53,121 @@ class Gate(Protocol):
         """
 
 
-class Line:
-    """Messages of one direction of a relayed flow, in order, and the end of the stream after them.
+class Order:
+    """Messages of one circuit that wait, in the order in which they came.
+
+    Not stream by stream: a lane carries many flows and a stream of its own only one. The ends share out a circuit's
+    credit among its flows, and here nothing changes that.
 
     Args:
         gate: says when.
         share: the circuit.
-        stream: where they go.
         queue: what waits for the circuit.
-        ended: called when the end was passed on after it had to wait.
         urgent: as for `Gate.admits`.
     """
 
-    __slots__ = ("_ended", "_ends", "_gate", "_queue", "_records", "_share", "_stream", "_urgent")
+    __slots__ = ("_asked", "_gate", "_queue", "_share", "_urgent", "_waiting")
 
-    def __init__(
-        self,
-        gate: Gate,
-        share: Hashable,
-        stream: LinkStream,
-        queue: CircuitQueue,
-        ended: Callable[[], None],
-        *,
-        urgent: bool = False,
-    ) -> None:
+    def __init__(self, gate: Gate, share: Hashable, queue: CircuitQueue, *, urgent: bool = False) -> None:
         self._gate = gate
         self._share = share
-        self._stream = stream
         self._queue = queue
-        self._records: deque[bytearray] = deque()
-        self._ended = ended
         self._urgent = urgent
-        self._ends = False
+        self._waiting: deque[tuple[Line, bytearray]] = deque()
+        self._asked = 0
 
-    def send(self, record: bytearray) -> None:
-        """Pass a record on, now or in its turn."""
-        if not self._records and self._passes(len(record)):
-            self._pass(record)
-        else:
-            self._records.append(record)
-            self._queue.holds(len(record))
+    def add(self, line: Line, record: bytearray) -> bool:
+        """Ask for a record to be passed on; returns True for now, else it will be, in its turn."""
+        if not self._waiting and self._passes(len(record)):
+            return True
+        self._waiting.append((line, record))
+        self._queue.holds(len(record))
+        return False
 
     def _passes(self, size: int) -> bool:
         if self._urgent and self._gate.admits(self._share, size, urgent=True):
             return True
+        self._asked = size
         return self._gate.passes(self._share, self, size)
+
+    def go(self) -> bool:
+        # The one that was asked for may have been cut.
+        carried = bool(self._waiting) and len(self._waiting[0][1]) == self._asked
+        if carried:
+            self._next()
+        while self._waiting and self._passes(len(self._waiting[0][1])):
+            self._next()
+        return carried
+
+    def _next(self) -> None:
+        line, record = self._waiting.popleft()
+        self._queue.holds(-len(record))
+        line.turn_came(record)
+
+    def forget(self, line: Line) -> None:
+        """What waits for a line does not matter any more."""
+        kept = deque(entry for entry in self._waiting if entry[0] is not line)
+        dropped = len(self._waiting) - len(kept)
+        if dropped:
+            self._queue.holds(-sum(len(record) for other, record in self._waiting if other is line))
+            self._waiting = kept
+
+    def clear(self) -> None:
+        """The circuit is over."""
+        self._queue.holds(-sum(len(record) for _, record in self._waiting))
+        self._waiting.clear()
+
+
+class Line:
+    """One direction of a relayed flow: its messages, in order, and the end of the stream after them.
+
+    Args:
+        order: where they wait.
+        stream: where they go.
+        queue: what waits for the circuit.
+        ended: called when the end was passed on after it had to wait.
+    """
+
+    __slots__ = ("_ended", "_ends", "_order", "_queue", "_stream", "_waiting")
+
+    def __init__(self, order: Order, stream: LinkStream, queue: CircuitQueue, ended: Callable[[], None]) -> None:
+        self._order = order
+        self._stream = stream
+        self._queue = queue
+        self._ended = ended
+        self._waiting = 0
+        self._ends = False
+
+    def send(self, record: bytearray) -> None:
+        """Pass a record on, now or in its turn."""
+        if self._order.add(self, record):
+            self._pass(record)
+        else:
+            self._waiting += 1
 
     @property
     def waits(self) -> bool:
-        return bool(self._records)
+        return self._waiting > 0
 
     def finish(self) -> None:
         """Nothing follows."""
-        if self._records:
+        if self._waiting:
             self._ends = True
         else:
             self._stream.finish()
 
     def clear(self) -> None:
         """The streams are cut: what waits does not matter any more."""
-        self._queue.holds(-sum(map(len, self._records)))
-        self._records.clear()
+        self._waiting = 0
+        self._order.forget(self)
 
-    def go(self) -> bool:
-        if not self._records:
-            return False
-        self._next()
-        while self._records and self._passes(len(self._records[0])):
-            self._next()
-        if self._ends and not self._records:
+    def turn_came(self, record: bytearray) -> None:
+        """Pass on a record that had to wait."""
+        self._waiting -= 1
+        self._pass(record)
+        if self._ends and not self._waiting:
             self._stream.finish()
             self._ended()
-        return True
-
-    def _next(self) -> None:
-        record = self._records.popleft()
-        self._queue.holds(-len(record))
-        self._pass(record)
 
     def _pass(self, record: bytearray) -> None:
         if not self._stream.send(record):

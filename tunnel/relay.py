@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.creation import ANSWER_BYTES, consume_creation
+from tunnel.gate import Order
 from tunnel.layers import (
     SEQUENCE_BITS,
     FlowNumbers,
@@ -84,6 +85,7 @@ class HopCircuit:
         self.next_number = 0
         self.queue: CircuitQueue = CircuitQueue(self, relay.queues)
         self.gate: Gate | None = relay.gate
+        self._order = Order(relay.gate, self, self.queue) if relay.gate is not None else None
         self.forth_bytes = 0
         self.back_bytes = 0
         self._numbers = FlowNumbers()
@@ -107,6 +109,12 @@ class HopCircuit:
         self.flows.add(flow)
         return flow
 
+    def order_of(self, number: int) -> Order | None:
+        """Where a flow's messages wait; None where there is no limit. Flow 0, with pings and credit, is by itself."""
+        if self.gate is None or number:
+            return self._order
+        return Order(self.gate, self, self.queue, urgent=True)
+
     def refused(self, why: str) -> None:
         """Count what a flow of this circuit was cut for."""
         self._relay.counters[why] += 1
@@ -129,6 +137,8 @@ class HopCircuit:
 
     def _drop(self) -> None:
         self._relay.drop(self._link, self)
+        if self._order is not None:
+            self._order.clear()
         for flow in list(self.flows):
             flow.cut()
         self.queue.clear()

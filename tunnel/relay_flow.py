@@ -74,9 +74,9 @@ class RelayFlow:
         self._far = far_link.open_stream(_Backward(self))
         self._far_over = False
         self._forth = self._back = None
-        if circuit.gate is not None:
-            self._forth = Line(circuit.gate, circuit, self._far, circuit.queue, self._forget, urgent=not number)
-            self._back = Line(circuit.gate, circuit, near, circuit.queue, self._forget, urgent=not number)
+        if (order := circuit.order_of(number)) is not None:
+            self._forth = Line(order, self._far, circuit.queue, self._forget)
+            self._back = Line(order, near, circuit.queue, self._forget)
 
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""

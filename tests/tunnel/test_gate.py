@@ -214,6 +214,11 @@ async def test_what_is_forwarded_is_counted() -> None:
 # -- flows that are cancelled
 
 
+def streams_at(node: Tunnel) -> int:
+    """Streams of circuits that a hop relays now."""
+    return sum(len(held.flows) for circuits in node.relay._circuits.values() for held in circuits.values())
+
+
 def carrying(client: Tunnel) -> Circuit:
     return max(client.pool.circuits, key=lambda circuit: len(circuit.flows))
 
@@ -230,8 +235,10 @@ async def test_a_cancelled_flow_takes_no_credit_from_its_circuit(limited: bool) 
         listener.flow.consumed(len(listener.data))
         source = echo.listeners[0].flow
         assert source is not None
+        streams = streams_at(network.nodes[0])
         source.write(bytes(APART_BYTES + 100_000))
         await until(lambda: len(listener.data) >= APART_BYTES + 100_000)
+        assert streams_at(network.nodes[0]) == streams + 1  # one of its own
         circuit = carrying(client)
         terminal = next(
             held.terminal
@@ -253,3 +260,4 @@ async def test_a_cancelled_flow_takes_no_credit_from_its_circuit(limited: bool) 
         barrier.let_all_go()
         await until(lambda: terminal.flow_count == 0)
         await until(lambda: circuit.credit._window.received == terminal.credit._sent)
+        await until(lambda: streams_at(network.nodes[0]) == streams)
