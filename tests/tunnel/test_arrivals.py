@@ -146,6 +146,17 @@ def test_credit_is_shared_out_evenly(window: int) -> None:
     assert max(abs(count - mean) for count in got) < 0.05 * mean
 
 
+def test_each_credit_that_comes_is_shared_out_among_all() -> None:
+    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock())
+    flows = [Greedy(credit) for _ in range(20)]
+    for flow in flows:
+        flow.go_on()
+    before = [flow.sent for flow in flows]
+    credit.credit_came(CIRCUIT_WINDOW // 4, CIRCUIT_WINDOW)
+    got = [flow.sent - old for flow, old in zip(flows, before, strict=True)]
+    assert max(got) - min(got) <= LEAST_TURN
+
+
 def test_pieces_are_small_on_a_slow_path() -> None:
     credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock())
     flow = Greedy(credit)
