@@ -20,6 +20,9 @@ pytestmark = pytest.mark.system
 
 SMALL = ["--relays", "2", "--exits", "1", "--find", "gossip", "--allow-destination", "127.0.0.0/8"]
 MBIT = 125_000
+LEAST, MOST = 0.92, 1.05
+"""Of the limit. A machine that is busy with other things carries less in some seconds, and a relay's limit is on its
+layers, credit and padding as well. `bench sharing` measures for longer."""
 
 
 def mbit(measured: tuple[float, list[int]]) -> float:
@@ -29,18 +32,18 @@ def mbit(measured: tuple[float, list[int]]) -> float:
 
 def test_an_exit_keeps_its_rate_and_shares_it_out(tmp_path: Path) -> None:
     with Demo(*SMALL, "--set", "exit:sharing.up_mbit=5", log=tmp_path / "log") as demo:
-        many = measure(demo.proxy, "download", [""] * 20, 0.5, 4.0)
-        users = measure(demo.proxy, "upload", ["one"] + ["other"] * 9, 0.5, 3.0)
-    assert mbit(many) == pytest.approx(5, rel=0.05)
+        many = measure(demo.proxy, "download", [""] * 20, 1.0, 4.0)
+        users = measure(demo.proxy, "upload", ["one"] + ["other"] * 9, 1.5, 4.0)
+    assert LEAST * 5 < mbit(many) < MOST * 5
     assert unevenness(many[1]) < 0.15
-    assert mbit(users) == pytest.approx(5, rel=0.05)
+    assert LEAST * 5 < mbit(users) < MOST * 5
     assert users[1][0] == pytest.approx(sum(users[1][1:]), rel=0.15)
 
 
 def test_a_relay_keeps_its_rate(tmp_path: Path) -> None:
     with Demo(*SMALL, "--set", "relay-1:sharing.down_mbit=5", log=tmp_path / "log") as demo:
         measured = measure(demo.proxy, "download", [""] * 3, 2.0, 3.0)
-    assert 0.92 * 5 < mbit(measured) < 1.05 * 5  # what layers, credit and padding take is within it
+    assert LEAST * 5 < mbit(measured) < MOST * 5
 
 
 def test_the_month_s_cap_holds_over_a_kill(tmp_path: Path, origin: Origin) -> None:
