@@ -28,6 +28,7 @@ COMMANDS: Final = (
     "eclipse",
     "egress",
     "names",
+    "sharing",
 )
 DEFAULT: Final = "speed"
 

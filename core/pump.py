@@ -43,6 +43,7 @@ class Pump(asyncio.BufferedProtocol):
         self._flow_over = False
         self._finished = False
         self._reading_paused = False
+        self._room = _READ
         self.sent_bytes = 0
         self.received_bytes = 0
 
@@ -69,10 +70,10 @@ class Pump(asyncio.BufferedProtocol):
     # -- the TCP side
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _READ
+        return self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._came(_READ[:nbytes])
+        self._came(self._room[:nbytes])
 
     def _came(self, data: Buffer) -> None:
         self.sent_bytes += len(data)

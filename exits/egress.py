@@ -26,6 +26,7 @@ from exits.limits import EgressLimits
 from exits.names import parse_destination
 from exits.outlet import EgressPump, FirstBytes
 from exits.scans import KEY_BYTES
+from exits.shaped_outlet import ShapedPump
 from exits.shares import Shares
 from exits.udp import Association
 from tunnel.rate import Rate
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from exits.destinations import Place
     from exits.policy import Policy
     from exits.resolver import Resolver
+    from exits.shaping import Shaper
 
 _STOP_LIMIT_S: Final = 2.0
 """How long `Egress.stop` waits for aborted connections to be gone, in seconds."""
@@ -59,7 +61,7 @@ class Egress:
         limits: how much at once.
         allow_special_names: see `parse_destination`.
         admits: why no flow is taken now; None when one is.
-        passes: whether a circuit may have so many bytes of datagrams carried now; otherwise they are dropped.
+        shaper: what is carried passes here; None where there is no limit.
 
     Raises:
         ConfigError: `source_address` is no IP address.
@@ -75,7 +77,7 @@ class Egress:
         limits: EgressLimits | None = None,
         allow_special_names: bool = False,
         admits: Callable[[], Reason | None] = lambda: None,
-        passes: Callable[[object, int], bool] = lambda circuit, count: True,
+        shaper: Shaper | None = None,
     ) -> None:
         self._resolver = resolver
         self._filter = address_filter
@@ -84,7 +86,8 @@ class Egress:
         self._limits = limits or EgressLimits()
         self._allow_special_names = allow_special_names
         self._admits = admits
-        self._passes = passes
+        self._shaper = shaper
+        self._sent_bytes = self._received_bytes = 0
         self.counters: Counter[str] = Counter()
         self._clock = asyncio.get_running_loop().time
         self._accounts = Accounts(self._limits)
@@ -109,6 +112,12 @@ class Egress:
     def open_flows(self) -> int:
         """Connections to destinations, from the first step until the socket is closed."""
         return len(self._connecting) + len(self._pumps)
+
+    @property
+    def carried_bytes(self) -> tuple[int, int]:
+        """Bytes of flows since the start, to destinations and from them."""
+        to = sum((pump.received_bytes for pump in self._pumps if not pump.over), self._received_bytes)
+        return to, sum((pump.sent_bytes for pump in self._pumps if not pump.over), self._sent_bytes)
 
     def flow_requested(self, flow: IncomingFlow, host: str, port: int) -> None:
         """Serve a flow: it is accepted once its destination is connected, or reset with the reason.
@@ -162,7 +171,7 @@ class Egress:
                 self._source,
                 self._tasks,
                 self.counters,
-                self._passes,
+                self._may_carry,
                 self._association_ended,
             )
         except (FlowError, OSError) as error:
@@ -174,9 +183,26 @@ class Egress:
         self._associations[association] = account
         association.start()
 
+    def _may_carry(self, circuit: object, count: int, *, back: bool) -> bool:
+        """See `exits.udp.Association`."""
+        if self._shaper is not None and not self._shaper.admits(circuit, count):
+            return False
+        if back:
+            self._sent_bytes += count
+        else:
+            self._received_bytes += count
+        return True
+
     def _association_ended(self, association: Association, reason: Reason) -> None:
         self.counters[reason.word] += 1
         self._association_shares.give(self._associations.pop(association))
+
+    def end_flows(self, reason: Reason) -> None:
+        """End the flows and associations that run; what is being connected goes on."""
+        for association in list(self._associations):
+            association.end(reason)
+        for pump in list(self._pumps):
+            pump.end(reason)
 
     async def stop(self) -> None:
         """Refuse new flows, reset those that run, and wait until their sockets are closed."""
@@ -184,10 +210,7 @@ class Egress:
         if self._watch is not None:
             self._watch.cancel()
         await self._tasks.cancel()
-        for association in list(self._associations):
-            association.end(Reason.CLOSED)
-        for pump in list(self._pumps):
-            pump.end(Reason.CLOSED)
+        self.end_flows(Reason.CLOSED)
         if self._pumps:
             self._all_gone.clear()
             with contextlib.suppress(TimeoutError):
@@ -303,7 +326,7 @@ class Egress:
             self._refuse(flow, Reason.RESET)
             return
         self._connected(asyncio.current_task())
-        pump = EgressPump(flow, self._count, self._gone, self._limits.linger_s)
+        pump = self._pump(flow)
         self._pumps[pump] = account, place
         flow.accept()
         pump.join(transport, bytes(first.data), first.eof)
@@ -318,8 +341,15 @@ class Egress:
         if self._pumps:
             self._watch = asyncio.get_running_loop().call_later(self._watch_s, self._check_idle)
 
+    def _pump(self, flow: IncomingFlow) -> EgressPump:
+        if self._shaper is None:
+            return EgressPump(flow, self._count, self._gone, self._limits.linger_s)
+        return ShapedPump(flow, self._count, self._gone, self._limits.linger_s, self._shaper)
+
     def _count(self, reason: Reason, sent_bytes: int, received_bytes: int) -> None:
         self.counters[reason.word] += 1
+        self._sent_bytes += sent_bytes
+        self._received_bytes += received_bytes
 
     def _gone(self, pump: EgressPump) -> None:
         account, place = self._pumps.pop(pump)

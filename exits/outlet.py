@@ -100,6 +100,11 @@ class EgressPump(Pump):
         self._client_finished = True
         super().flow_eof()
 
+    @property
+    def over(self) -> bool:
+        """Whether `on_done` was called."""
+        return self._flow_over
+
     def end(self, reason: Reason) -> None:
         """Close both sides now."""
         self._flow.reset(reason)

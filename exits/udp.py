@@ -46,6 +46,20 @@ _NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDR
 _BUFFER: Final = memoryview(bytearray(MAX_DATAGRAM_BYTES + 1))
 """What every association reads into; one that fills it is too large to travel."""
 
+
+class Passes(Protocol):
+    """Whether a circuit may have so many bytes carried now."""
+
+    def __call__(self, circuit: object, count: int, *, back: bool) -> bool:
+        """Count bytes of one datagram, which is dropped if this is False.
+
+        Args:
+            circuit: whose.
+            count: bytes.
+            back: whether they come from the destination.
+        """
+
+
 type Where = tuple[str, int]
 """An address as text, as the system writes it, and a port."""
 
@@ -108,7 +122,7 @@ class Association:
         source: local address to send from, for destinations of its family.
         tasks: keeper of the look-ups.
         counters: where drops are counted, as `datagram` and a reason word.
-        passes: whether the circuit may have so many bytes carried now; otherwise the datagram is dropped.
+        passes: asked for every datagram.
         on_end: called once, with the reason, when the association is over.
 
     Raises:
@@ -124,7 +138,7 @@ class Association:
         source: Address | None,
         tasks: Tasks,
         counters: Counter[str],
-        passes: Callable[[object, int], bool],
+        passes: Passes,
         on_end: Callable[[Association, Reason], None],
     ) -> None:
         self._flow = flow
@@ -285,7 +299,7 @@ class Association:
 
     def _send(self, destination: Destination, data: Buffer) -> None:
         """Send a datagram to a destination that is known, or drop it if that was refused."""
-        if destination.where is not None and not self._passes(self._flow.circuit, len(data)):
+        if destination.where is not None and not self._passes(self._flow.circuit, len(data), back=False):
             self._drop(Reason.LIMIT)
             return
         while destination.where is not None:
@@ -343,7 +357,7 @@ class Association:
                 self._silent.give_back()
             if size > MAX_DATAGRAM_BYTES or not sender[1]:
                 self._drop(Reason.PROTOCOL)
-            elif not self._passes(self._flow.circuit, size):
+            elif not self._passes(self._flow.circuit, size, back=True):
                 self._drop(Reason.LIMIT)
             elif not self._flow.send(sender[0], sender[1], _BUFFER[:size]):
                 self._drop(Reason.BUSY)

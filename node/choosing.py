@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from node.guards import KeptGuards
 from peers.choice import Choice, Moment
 from peers.eligible import PATIENCE_S, Eligible
+from peers.identity import parse_peer_id
 from peers.measurements import Measurements
 from peers.nearness import from_nowhere
 from peers.networks import PUBLIC_NAME
@@ -89,6 +90,7 @@ class Choosing:
             regions=chosen.regions,
             excluded=chosen.excluded_regions,
             max_tariff=chosen.max_tariff,
+            friends=frozenset(map(parse_peer_id, settings.peers.friends)),
         )
         self._guards = KeptGuards(home)
         self._pool: CircuitPool | None = None

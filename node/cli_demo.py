@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from node.cli_common import SettingType, browser_lines, json_option, say, show
 
+if TYPE_CHECKING:
+    from node.demo_plan import MemberSetting
+
 _MAX_NODES = 200
+
+
+class _MemberSettingType(click.ParamType["MemberSetting"]):
+    """`WHO:SETTING=VALUE`, for a role or a node of the network."""
+
+    name = "WHO:SETTING=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> MemberSetting:
+        from core.errors import ConfigError
+        from node.config import check
+        from node.demo_plan import MemberSetting
+
+        whose, _, assignment = str(value).partition(":")
+        setting, found, text = assignment.partition("=")
+        if not found:
+            self.fail("write who, the setting and the value, such as exit:sharing.up_mbit=5", param, ctx)
+        try:
+            return MemberSetting(whose, setting, check(setting, text, setting, text=True))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -87,6 +110,13 @@ _MAX_NODES = 200
     "--log-level", type=click.Choice(["warning", "info", "debug"]), default="info", help="How much the nodes log."
 )
 @click.option("--metrics", is_flag=True, help="Relays and exits serve figures; `status --json` of each says where.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    type=_MemberSettingType(),
+    help="A setting of the nodes of a role, or of one, such as exit:sharing.up_mbit=5. Repeatable.",
+)
 def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
     """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
     import asyncio

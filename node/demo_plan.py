@@ -7,7 +7,7 @@ network: 127.20.0.1, 127.21.0.1, 127.23.0.1 and so on. Exits leave from 127.22.0
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from node.config_edit import format_file
 from node.settings import MODE_HOPS
@@ -25,6 +25,14 @@ _EGRESS_NET: Final = 22
 CLIENT_ADDRESS: Final = "127.19.0.1"
 """Of the client in the DHT; its links have no address of their own."""
 _MIXED: Final = ("aiopquic", "aioquic")
+
+
+class MemberSetting(NamedTuple):
+    """A setting of some members: whose (a role or a name), `section.key`, and a value that was checked."""
+
+    whose: str
+    name: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class DemoOptions:
         log_level: how much every node says in its log.
         metrics: whether relays and exits serve their figures, each on a port of its own that its `status` names.
         find: how its nodes find each other: `gossip` from a first peer, a `dht` of their own, or `both`.
+        settings: more of their settings, each of a role (`exit`) or of one node (`relay-1`).
     """
 
     relays: int = 4
@@ -70,6 +79,7 @@ class DemoOptions:
     find: str = "both"
     log_level: str = "info"
     metrics: bool = False
+    settings: tuple[MemberSetting, ...] = ()
 
     @property
     def path_hops(self) -> int:
@@ -192,4 +202,8 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
         }
         tables["exit"] |= {"policy": member.policy} if member.policy else {}
         tables["exit"] |= {"rules": [member.rule]} if member.rule else {}
+    for whose, name, value in options.settings:
+        if whose in (member.role, member.name):
+            section, _, key = name.partition(".")
+            tables.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
     return format_file(tables)

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
-from exits.addresses import AddressFilter
-from exits.routes import system_routes
 from node.hearing import Hearing
 from node.networks import introduce
+from node.peer_filter import peer_filter
 from peers import store
 from peers.addresses import parse_address
 from peers.descriptor import Descriptor, Role
@@ -68,10 +67,6 @@ STORE_NAME: Final = "peers"
 PUBLIC: Final = Invite(Network(PUBLIC_NAME))
 NO_ONION_KEY: Final = bytes(32)
 
-HOME_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-"""In a private network, peers may also be dialled here, and at public addresses inside: its members were chosen, and
-often stand in one house."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -92,6 +87,7 @@ class Peering:
         membership: the network, and peers to begin with.
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
         routes: the way to an address; None to ask the system.
+        restricted: whether the descriptor says that this node serves only those that it chose.
 
     Attributes:
         network: which network this is.
@@ -121,11 +117,14 @@ class Peering:
         membership: Invite = PUBLIC,
         asn_of: Callable[[str], int | None] = lambda host: None,
         routes: Routes | None = None,
+        *,
+        restricted: bool = False,
     ) -> None:
         self._settings = settings
         self.identity = identity
         self.roles = roles
         self._offered = roles
+        self._restricted = restricted
         self.address: Address | None = None
         self._store = home / STORE_NAME
         self._onion = onion
@@ -138,7 +137,7 @@ class Peering:
             raise ConfigError("peers.bootstrap", "a private network's peers are in its invite; name none here")
         self.network = membership.network
         self._introductions = [found for found in membership.peers if identity is None or found.peer != identity.peer]
-        self._filter = self._make_filter(routes or system_routes())
+        self._filter = peer_filter(settings.allow_addresses, self.network, routes, self.own_addresses)
         self._bootstrap = [parse_address(text) for text in settings.bootstrap]
         self._links: Links | None = None
         self._gossip: dict[Link, Gossip] = {}
@@ -154,8 +153,7 @@ class Peering:
         self.own_hosts: Callable[[], frozenset[str]] = frozenset
         self.directory = Directory(identity.peer if identity else None, asn_of=asn_of, secret=secrets.token_bytes(16))
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
-        needed = settings.gossip and not self.network.is_private
-        self.hearing = Hearing(self.directory, self.address_ok, needed=needed)
+        self.hearing = Hearing(self.directory, self.address_ok, needed=settings.gossip and not self.network.is_private)
 
     # -- what the tunnel asks
 
@@ -178,12 +176,6 @@ class Peering:
             return self._filter.may_allow(ipaddress.ip_address(host))
         except ValueError:
             return False
-
-    def _make_filter(self, routes: Routes) -> AddressFilter:
-        allow = [ipaddress.ip_network(text) for text in self._settings.allow_addresses]
-        if self.network.is_private:
-            return AddressFilter([*allow, *map(ipaddress.ip_network, HOME_NETWORKS)])
-        return AddressFilter(allow, way_to=routes.way_to, own=self.own_addresses)
 
     def descriptor(self) -> bytes | None:
         return self._own
@@ -214,6 +206,11 @@ class Peering:
     def locate(self, peer: PeerKey) -> Hop | None:
         found = self.directory.get(peer)
         return path_of([found], self.address_ok)[0] if found is not None else None
+
+    def link_key_of(self, peer: PeerKey) -> bytes | None:
+        """The key with which a known peer proves on links who it is."""
+        found = self.directory.get(peer)
+        return None if found is None else found.link_key
 
     def holders(self, peer: PeerKey) -> list[PeerKey]:
         """Relays that hold a link to a peer, as it says."""
@@ -253,6 +250,7 @@ class Peering:
             exit_policy=self._exit_policy,
             operator=self._operator,
             via=via,
+            restricted=self._restricted,
         )
         self.on_published()
 
@@ -262,6 +260,11 @@ class Peering:
             return
         self._found = address
         self._publish_anew()
+
+    @property
+    def offered(self) -> Role:
+        """What the descriptor offers now."""
+        return self._offered
 
     def offer(self, roles: Role) -> None:
         """Publish that this node does only so much for others now; part of `roles`, or nothing."""

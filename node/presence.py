@@ -75,7 +75,7 @@ class Presence:
         self._dht.serve(address is not None)
         if address is None or identity is None:
             return
-        for key in own_keys(self._peering.network, identity.peer, self._peering.roles, time.time()):
+        for key in own_keys(self._peering.network, identity.peer, self._peering.offered, time.time()):
             self._dht.announce(key, address[1])
 
     async def _store_again_and_again(self) -> None:

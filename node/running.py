@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
-from core.tasks import Tasks
 from exits.addresses import AddressFilter
 from exits.egress import Egress
 from exits.name_server import NameServer
@@ -20,13 +19,10 @@ from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
 from node.control import Control
 from node.discovery import Discovery
-from node.drain import Drain
 from node.exposure import not_hidden
 from node.files import KEYS_NAME
 from node.holding import Holding
 from node.isolation import isolate_sites
-from node.load import Load
-from node.load_memory import FALLS, limit_bytes, used_bytes
 from node.metrics import Sample
 from node.networks import membership
 from node.outside import OutsideOnly
@@ -36,10 +32,8 @@ from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
+from node.serving import Serving
 from node.settings import join_endpoint, split_endpoint
-from node.sharing import Sharing
-from node.sharing_pages import SharingPages
-from node.sharing_view import Figures, sharing_section
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
 from peers.addresses import format_address
@@ -109,6 +103,7 @@ class RunningNode:
             settings.node.operator,
             member,
             self._regions.asn_of,
+            restricted=settings.sharing.only_friends,
         )
         # The members of a private network were chosen: nobody comes there in crowds, and few networks are diverse.
         self._choosing = Choosing(
@@ -133,13 +128,8 @@ class RunningNode:
         self._peering.own_hosts = lambda: self._reachability.hosts
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
-        self._sharing = Sharing()
         ports = self._policy.summary() if Role.EXIT in self._role else ""
-        self._pages = SharingPages(settings, self._sample, ports)
-        self._sharing.obstacles.append(lambda: Reason.LEAVING if self._drain is not None else None)
-        self._drain: Drain | None = None
-        self._load: Load | None = None
-        self._tasks = Tasks()
+        self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._control = Control(self, home)
         self._rules = RuleSet(_rules(settings))
         self._resolver: NameResolver | None = None
@@ -161,12 +151,12 @@ class RunningNode:
         """
         engine = load_engine(self._settings.node.engine)
         await self._control.start(self._settings.control.port)
-        await self._pages.start()
+        await self._serving.pages.start()
         if Role.EXIT in self._role:
             self._egress = self._make_egress()
         self._tunnel = Tunnel(engine, self._parts())
         if self._role:
-            self._watch_load(self._tunnel)
+            self._serving.start(self._tunnel.relay, self._egress)
         self._choosing.attach(self._tunnel.links, self._tunnel.pool)
         self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
         self._peering.publish(self._port)
@@ -198,13 +188,6 @@ class RunningNode:
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
         self._front = front
 
-    def _watch_load(self, tunnel: Tunnel) -> None:
-        limit = self._settings.sharing.memory_mb * 1_000_000 or limit_bytes()
-        self._load = Load(tunnel.relay, used_bytes, limit, falls=FALLS)
-        self._sharing.for_circuits.append(self._load.refuses_circuit)
-        self._sharing.for_flows.append(self._load.refuses_flow)
-        self._load.start()
-
     def _own_control(self) -> tuple[str, int]:
         return split_endpoint(self._control.url.removeprefix("http://"))
 
@@ -234,7 +217,8 @@ class RunningNode:
             held_by=peering.holders,
             helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
             holding=self._hold,
-            admits=self._sharing.refuses_circuit,
+            admits=self._serving.sharing.refuses_circuit,
+            gate=self._serving.sharing.shaper,
         )
 
     def _make_egress(self) -> Egress:
@@ -246,7 +230,7 @@ class RunningNode:
             resolver=self._resolver,
             address_filter=AddressFilter(
                 allow=[ipaddress.ip_network(text) for text in chosen.allow_destinations],
-                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1]), *self._pages.own()],
+                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1]), *self._serving.pages.own()],
                 way_to=system_routes(source).way_to,
                 own=self._peering.own_addresses,
             ),
@@ -254,14 +238,13 @@ class RunningNode:
             source_address=chosen.egress_address or None,
             # A resolver may stand in the house, and know names of the house: they are for tests, as that setting is.
             allow_special_names=bool(chosen.resolver and chosen.allow_destinations),
-            admits=self._sharing.refuses_flow,
+            admits=self._serving.sharing.refuses_flow,
+            shaper=self._serving.sharing.shaper,
         )
 
     async def stop(self) -> None:
         """Stop every layer, the front first."""
-        await self._tasks.cancel()
-        if self._load is not None:
-            await self._load.close()
+        await self._serving.stop()
         if self._front is not None:
             await self._front.stop()
         if self._port_mapping is not None:
@@ -277,7 +260,7 @@ class RunningNode:
             await self._egress.stop()
         if self._resolver is not None:
             await self._resolver.close()
-        await self._pages.stop()
+        await self._serving.close()
         await self._control.stop()
 
     # -- what is missing
@@ -311,8 +294,8 @@ class RunningNode:
     def _state(self) -> tuple[str, str]:
         """The state's word, and a sentence when it is not `up`."""
         now = asyncio.get_running_loop().time()
-        if self._drain is not None:
-            return "leaving", f"What runs for others may go on for {self._drain.left_s:.0f} s more."
+        if (left_s := self._serving.leaving_in_s) is not None:
+            return "leaving", f"What runs for others may go on for {left_s:.0f} s more."
         if self._tunnel is None or (self._is_client and self._front is None):
             return "connecting", "The node is starting."
         if not self._is_client:
@@ -364,24 +347,12 @@ class RunningNode:
             "reachable": reach(self._reachability.facts).value,
             "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
-            "refuses": self._load.refuses if self._load is not None else "",
-            "late_ms": round(self._load.late_s * 1e3) if self._load is not None else 0,
             "counters": self._counters(tunnel) if tunnel is not None else {},
-            "sharing": self._sharing_section(),
-        }
-
-    def _sharing_section(self) -> dict[str, Any]:
-        relay = self._tunnel.relay if self._tunnel is not None else None
-        figures = Figures(
-            circuits=relay.circuit_count if relay is not None else 0,
-            flows=relay.flow_count if relay is not None else 0,
-            refusal=self._sharing.refuses_flow(),
-        )
-        return sharing_section(self._settings, figures, self._pages.endpoints)
+        } | self._serving.facts()
 
     def _sample(self) -> Sample:
         counters = self._counters(self._tunnel) if self._tunnel is not None else {}
-        return Sample(self._sharing_section(), {part: counters.get(part, {}) for part in _MEASURED_PARTS})
+        return Sample(self._serving.section(), {part: counters.get(part, {}) for part in _MEASURED_PARTS})
 
     def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
@@ -392,7 +363,7 @@ class RunningNode:
             "relay": tunnel.relay.counters,
             "holding": self._holding.counters,
             "exit": self._egress.counters if self._egress is not None else {},
-            "load": self._load.counters if self._load is not None else {},
+            "load": self._serving.load_counters,
         }
         return {name: dict(counters) for name, counters in kept.items()} | {"memory": {"shed": tunnel.memory.shed}}
 
@@ -451,13 +422,10 @@ class RunningNode:
         Returns:
             Seconds that may take.
         """
-        if self._tunnel is None or not self._role or self._drain is not None or self.stopping.is_set():
+        limit_s = None if self.stopping.is_set() else self._serving.leave(self.stopping.set)
+        if limit_s is None:
             self.stopping.set()
             return 0.0
-        limit_s = float(self._settings.sharing.drain_s)
-        self._drain = Drain(self._tunnel.relay, limit_s)
-        self._peering.offer(Role.NONE)
-        self._tasks.spawn(self._drain.run(), "drain").add_done_callback(lambda _: self.stopping.set())
         return limit_s
 
 

@@ -168,7 +168,14 @@ def _is_name_server(text: str) -> bool:
 
 
 def _is_peer_id(text: str) -> bool:
-    return re.fullmatch("[1-9A-HJ-NP-Za-km-z]{40,64}", text) is not None
+    from core.errors import DecodeError
+    from peers.identity import parse_peer_id
+
+    try:
+        parse_peer_id(text)
+    except DecodeError:
+        return False
+    return True
 
 
 def _is_short(text: str) -> bool:

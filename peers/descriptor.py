@@ -23,6 +23,7 @@ Layout, all numbers big-endian, 996 bytes at most (a mutable item of BitTorrent'
 | 10 | summary of the exit policy, 1 to 64 bytes |
 | 11 | operator, 1 to 32 bytes: a name for whoever runs it; no two hops of a path have one in common |
 | 12 | via, 1 to 3 times 104 bytes: relays that hold a link to it, each with its word (`peers.holds`) |
+| 13 | restricted (1), 1: it makes circuits only for links from peers that it chose |
 
 Fields 1, 2, 4, 5 and 6 must be there. The others are left out when they would be empty or zero, so each descriptor
 has one encoding. A peer has addresses or `via`, not both, and its descriptor expires no later than any word in it.
@@ -104,6 +105,7 @@ class _Tag(IntEnum):
     POLICY = 10
     OPERATOR = 11
     VIA = 12
+    RESTRICTED = 13
 
 
 class ExpiryError(DecodeError):
@@ -128,6 +130,7 @@ class Descriptor:
         exit_policy: a summary, at most 64 bytes.
         operator: whom it says it is run by, at most 32 bytes; empty when it does not say.
         via: who holds a link to it, at most 3, if it has no address.
+        restricted: whether it serves only those that it chose.
         unknown: fields of later versions, as (tag, value), by rising tag.
         raw: the bytes it came in, to be passed on unchanged.
     """
@@ -145,6 +148,7 @@ class Descriptor:
     exit_policy: bytes = b""
     operator: bytes = b""
     via: tuple[Hold, ...] = ()
+    restricted: bool = False
     unknown: tuple[tuple[int, bytes], ...] = ()
     raw: bytes = b""
 
@@ -166,6 +170,7 @@ class Descriptor:
         exit_policy: bytes = b"",
         operator: bytes = b"",
         via: tuple[Hold, ...] = (),
+        restricted: bool = False,
         unknown: tuple[tuple[int, bytes], ...] = (),
     ) -> bytes:
         """Make the descriptor of this node. The arguments are those of the class.
@@ -190,6 +195,7 @@ class Descriptor:
             exit_policy=exit_policy,
             operator=operator,
             via=via,
+            restricted=restricted,
             unknown=unknown,
         )
         try:
@@ -250,6 +256,7 @@ class Descriptor:
             (_Tag.POLICY, self.exit_policy),
             (_Tag.OPERATOR, self.operator),
             (_Tag.VIA, encode_holds(self.via)),
+            (_Tag.RESTRICTED, b"\x01" if self.restricted else b""),
         ]
         kept = [(tag, value) for tag, value in fields if value] + list(self.unknown)
         encoded = [bytes([tag]) + len(value).to_bytes(2) + value for tag, value in kept]
@@ -289,6 +296,7 @@ def _parse(body: bytes, raw: bytes) -> Descriptor:
         exit_policy=_text(fields.pop(_Tag.POLICY, None), "exit policy", MAX_POLICY_BYTES),
         operator=_text(fields.pop(_Tag.OPERATOR, None), "operator", MAX_OPERATOR_BYTES),
         via=_via(peer, fields.pop(_Tag.VIA, None)),
+        restricted=_number(fields.pop(_Tag.RESTRICTED, None), 1, 1) == 1,
         unknown=tuple(fields.items()),
         raw=raw,
     )

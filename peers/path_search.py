@@ -65,6 +65,7 @@ class PathRules:
         max_tariff: the highest tariff step of any hop, 0 to 7.
         port: a TCP port that the exit must serve, by what it says; 0 for any.
         but: where the path may not end.
+        friends: peers that may be used although they serve only those that they chose.
 
     Raises:
         ConfigError: wrong number of hops.
@@ -80,6 +81,7 @@ class PathRules:
     max_tariff: int = MAX_TARIFF_STEP
     port: int = 0
     but: frozenset[PeerKey] = frozenset()
+    friends: frozenset[PeerKey] = frozenset()
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= MAX_HOPS:
@@ -330,6 +332,8 @@ def candidates_for(
     without: list[Descriptor] = []
     for found in descriptors:
         if found.peer in avoid or found.tariff_step > rules.max_tariff:
+            continue
+        if found.restricted and found.peer not in rules.friends:
             continue
         if hosts := [host for host, _ in found.addresses if rules.address_ok(host)]:
             candidate = Candidate(found, rules.marks(found, hosts))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import DecodeError
+from tunnel.arrivals import Arrivals
 from tunnel.frames import encode_credit
 from tunnel.limits import (
     CIRCUIT_GROWTH,
@@ -22,6 +23,7 @@ from tunnel.limits import (
     FLOW_WINDOW,
     GUESSED_RATE,
     LEAST_RTT_S,
+    LEAST_TURN,
     MAX_CIRCUIT_WINDOW,
     MAX_FLOW_WINDOW,
     PROVEN_BYTES,
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 ROUND_TRIPS: Final = 6
 """What a window covers. Each lost packet holds its stream up for a round trip and a half of its link, and a path has
 several links, so what is under way takes much longer than the shortest round trip wherever packets get lost."""
+
+PIECES_PER_WINDOW: Final = 16
+"""On a slow path a frame has this part of the window at most, which takes a sixteenth of a second or little more."""
 
 TELL_SHARE: Final = 4
 """Credit is told again when a quarter of the window has been dealt with."""
@@ -83,6 +88,7 @@ class ReceiveWindow:
 
     __slots__ = (
         "_first",
+        "_floor",
         "_growth",
         "_limit",
         "_most",
@@ -95,7 +101,7 @@ class ReceiveWindow:
     )
 
     def __init__(self, first: int, most: int, growth: Growth | None = None) -> None:
-        self._first = first
+        self._first = self._floor = first
         self._most = most
         self._growth = growth
         self._limit = self.window = first
@@ -119,6 +125,12 @@ class ReceiveWindow:
         """Count bytes that were dealt with; returns whether it is time to tell."""
         self.consumed += count
         return self.untold >= self.window // TELL_SHARE
+
+    def do_with(self, enough: int | None) -> None:
+        """Grow to `enough` bytes only, if that is less than the window's first size; None for no such bound."""
+        self._floor = self._first if enough is None else min(self._first, enough)
+        if self.window < self._floor or self._floor < self._first:
+            self._resize(self._floor, proven=True)
 
     def tell(self, now: float, rtt_s: float, *, everything: bool = False) -> tuple[int, int]:
         """Bytes consumed and window, for the other end. What was once allowed is never taken back.
@@ -177,7 +189,7 @@ class ReceiveWindow:
         if since is None:
             return
         wanted = int(ROUND_TRIPS * rtt_s * (self.consumed - consumed) / (now - since))
-        wanted = max(wanted, PROVEN_WINDOW)
+        wanted = max(wanted, PROVEN_WINDOW if self._floor == self._first else self._floor)
         proven = self.consumed >= PROVEN_BYTES
         if not proven:
             # Step by step, so that none of several flows that begin together gets far ahead.
@@ -188,7 +200,7 @@ class ReceiveWindow:
             self._resize(self.window // 2, proven=True)
 
     def _resize(self, wanted: int, *, proven: bool) -> None:
-        more = max(self._first, min(wanted, self._most)) - self.window
+        more = max(self._floor, min(wanted, self._most)) - self.window
         if self._growth is None:
             self.window += more
         elif more > 0:
@@ -234,6 +246,10 @@ class CircuitCredit[End: Sender]:
         self._rtt_s = LEAST_RTT_S
         self._measured = False
         self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW)
+        self._arrivals = Arrivals()
+        self._turn = MAX_CIRCUIT_WINDOW
+        self._waking = False
+        self._largest = MAX_CIRCUIT_WINDOW
         self._sent = 0
         self._may_send = CIRCUIT_WINDOW
         self._blocked: dict[Sender, None] = {}
@@ -275,7 +291,7 @@ class CircuitCredit[End: Sender]:
         Args:
             kept_bytes: what the flow keeps already.
         """
-        return min(self._may_send - self._sent, self._spare(kept_bytes)) - DATA_COST
+        return min(self._may_send - self._sent, self._spare(kept_bytes), self._turn, self._largest) - DATA_COST
 
     def may_not_keep_more(self, kept_bytes: int) -> bool:
         """Whether a flow that keeps so many bytes must wait until some of them are dealt with."""
@@ -287,6 +303,7 @@ class CircuitCredit[End: Sender]:
     def sent(self, count: int) -> int:
         """Count the bytes of one DATA frame; returns what it costs in memory until it is dealt with."""
         self._sent += count + DATA_COST
+        self._turn -= count + DATA_COST if self._waking else 0
         return count + DATA_COST
 
     def keep(self, before: int, after: int) -> None:
@@ -310,12 +327,28 @@ class CircuitCredit[End: Sender]:
         if consumed > self._sent or consumed + window < self._may_send:
             raise DecodeError("CREDIT", "out of range")
         self._may_send = max(self._may_send, consumed + min(window, MAX_CIRCUIT_WINDOW))
+        # Whoever gives less than the first window knows a slow path: there, large pieces keep others waiting.
+        slow = window < CIRCUIT_WINDOW // 2
+        self._largest = max(LEAST_TURN, window // PIECES_PER_WINDOW) if slow else MAX_CIRCUIT_WINDOW
         self._wake()
 
     def _wake(self) -> None:
-        blocked, self._blocked = self._blocked, {}
-        for flow in blocked:
-            flow.go_on()
+        """Let those that wait share what may be sent, each as much as the others; who got less comes first next."""
+        if self._waking:
+            return
+        self._waking = True
+        sent = -1
+        while self._blocked and sent != self._sent:
+            sent, blocked, self._blocked = self._sent, self._blocked, {}
+            share = max(LEAST_TURN, (self._may_send - self._sent) // len(blocked))
+            for flow in list(blocked):
+                if self._may_send - self._sent <= DATA_COST:
+                    break
+                del blocked[flow]
+                self._turn = share
+                flow.go_on()
+            self._blocked = {**blocked, **self._blocked}
+        self._turn, self._waking = MAX_CIRCUIT_WINDOW, False
 
     # -- receiving
 
@@ -326,11 +359,13 @@ class CircuitCredit[End: Sender]:
             DecodeError: more than the circuit's credit allows.
         """
         self._window.came(count + DATA_COST)
+        self._arrivals.came(count + DATA_COST, self.clock())
         if self._window.dealt_with(count + DATA_COST):
             self._tell_credit()
 
     def _tell_credit(self) -> None:
         if self._tell is not None:
+            self._window.do_with(self._arrivals.enough(ROUND_TRIPS * self._rtt_s))
             self._tell(encode_credit(*self._window.tell(self.clock(), self._rtt_s)))
 
     # -- memory

@@ -57,6 +57,16 @@ PROVEN_BYTES: Final = 2 * 1024 * 1024
 PROVEN_WINDOW: Final = 512 * 1024
 """The least window of such a flow, so that links, which are fair, divide the rate among flows, and not windows."""
 
+LEAST_CIRCUIT_WINDOW: Final = 128 * 1024
+"""What a circuit's window never falls below, on a path that carries less than that in `QUEUE_S`."""
+
+QUEUE_S: Final = 1.0
+"""Seconds of what a slow path carries that a circuit's window covers. What is beyond a round trip waits at the
+narrowest place, and small flows wait behind it."""
+
+LEAST_TURN: Final = 2 * 1024
+"""Bytes that a flow may send at least when its circuit's credit is shared out."""
+
 LEAST_RTT_S: Final = 0.01
 """Shorter round trips are reckoned as this, since the programs at the ends need time as well."""
 

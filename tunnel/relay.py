@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.creation import ANSWER_BYTES, consume_creation
+from tunnel.gate import Order
 from tunnel.layers import (
     SEQUENCE_BITS,
     FlowNumbers,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.creation import Asked
+    from tunnel.gate import Gate
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.links import Links
@@ -72,6 +74,8 @@ class HopCircuit:
 
     Attributes:
         turn: higher than that of every circuit that is older.
+        gate: as for `Relay`.
+        forth_bytes, back_bytes: bytes of messages that were passed on, towards the exit and back.
     """
 
     def __init__(self, relay: Relay, link: Link, number: int, session: Session) -> None:
@@ -84,7 +88,11 @@ class HopCircuit:
         self.terminal: Terminal | None = None
         self.next_link: Link | None = None
         self.next_number = 0
-        self.queue = CircuitQueue(self, relay.queues)
+        self.queue: CircuitQueue = CircuitQueue(self, relay.queues)
+        self.gate: Gate | None = relay.gate
+        self._order = Order(relay.gate, self, self.queue) if relay.gate is not None else None
+        self.forth_bytes = 0
+        self.back_bytes = 0
         self._numbers = FlowNumbers()
 
     def opened(self, stream: LinkStream, number: int, body: memoryview) -> StreamReceiver:
@@ -105,6 +113,12 @@ class HopCircuit:
         flow = RelayFlow(self, number, stream, self.next_link)
         self.flows.add(flow)
         return flow
+
+    def order_of(self, number: int) -> Order | None:
+        """Where a flow's messages wait; None where there is no limit. Flow 0, with pings and credit, is by itself."""
+        if self.gate is None or number:
+            return self._order
+        return Order(self.gate, self, self.queue, urgent=True)
 
     def refused(self, why: str) -> None:
         """Count what a flow of this circuit was cut for."""
@@ -140,6 +154,8 @@ class HopCircuit:
 
     def _drop(self) -> None:
         self._relay.drop(self._link, self)
+        if self._order is not None:
+            self._order.clear()
         for flow in list(self.flows):
             flow.cut()
         self.queue.clear()
@@ -186,6 +202,7 @@ class Relay:
         memory: the node's.
         find: looks for a peer that is not known, for about a second.
         admits: why no circuit that comes over a link is taken now; None when it is.
+        gate: what is forwarded passes here; None where there is no limit.
     """
 
     def __init__(
@@ -198,6 +215,7 @@ class Relay:
         memory: Memory,
         find: Callable[[PeerKey], Awaitable[None]],
         admits: Callable[[Link], Reason | None],
+        gate: Gate | None = None,
     ) -> None:
         self._onions: dict[bytes, _Onion] = {}
         self._links = links
@@ -210,6 +228,8 @@ class Relay:
         self._creating: Counter[Link] = Counter()
         self._tasks = Tasks()
         self._memory = memory
+        self._forth_bytes = self._back_bytes = 0
+        self.gate = gate
         self.queues = Queues(links)
         self.table = FlowTable()
         self.counters: Counter[str] = Counter()
@@ -220,6 +240,11 @@ class Relay:
     @property
     def circuit_count(self) -> int:
         return sum(len(circuits) for circuits in self._circuits.values())
+
+    @property
+    def creating_count(self) -> int:
+        """Circuits that are being made, also those that will be refused."""
+        return self._creating.total()
 
     @property
     def flow_count(self) -> int:
@@ -237,6 +262,13 @@ class Relay:
 
     def _held(self) -> list[HopCircuit]:
         return [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
+
+    @property
+    def forwarded_bytes(self) -> tuple[int, int]:
+        """Bytes of flows that were passed on since the start, towards exits and back."""
+        held = [circuit for circuits in self._circuits.values() for circuit in circuits.values()]
+        forth = sum((circuit.forth_bytes for circuit in held), self._forth_bytes)
+        return forth, sum((circuit.back_bytes for circuit in held), self._back_bytes)
 
     # -- creation
 
@@ -388,10 +420,13 @@ class Relay:
 
     def drop(self, link: Link, circuit: HopCircuit) -> None:
         circuits = self._circuits.get(link)
-        if circuits is not None:
-            circuits.pop(circuit.session.local_index, None)
+        if circuits is not None and circuits.pop(circuit.session.local_index, None) is not None:
+            self._forth_bytes += circuit.forth_bytes
+            self._back_bytes += circuit.back_bytes
 
     def link_down(self, link: Link) -> None:
+        for circuit in list(self._circuits.get(link, {}).values()):
+            self.drop(link, circuit)
         self._circuits.pop(link, None)
 
     def leave(self) -> None:
@@ -407,6 +442,12 @@ class Relay:
             self.counters["shed"] += 1
             circuit.close(Reason.BUSY)
         return len(newest)
+
+    def end_circuits(self, reason: Reason) -> None:
+        """End every circuit that passes or ends here."""
+        for circuits in list(self._circuits.values()):
+            for circuit in list(circuits.values()):
+                circuit.close(reason)
 
     async def close(self) -> None:
         """Stop creating, and end every circuit."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import DecodeError
 from tunnel.assembler import PREFIX_BYTES
+from tunnel.gate import Line
 from tunnel.layers import DATAGRAM, MAX_SEQUENCE, RECORD_BYTES, SEQUENCE_BITS, DatagramWindow
 from tunnel.limits import MAX_MESSAGE
 from tunnel.wireguard.constants import TAG_BYTES
@@ -45,12 +46,14 @@ class RelayFlow:
     """One flow through this hop; receiver of the near stream."""
 
     __slots__ = (
+        "_back",
         "_base",
         "_circuit",
         "_datagrams",
         "_datagrams_sealed",
         "_far",
         "_far_over",
+        "_forth",
         "_near",
         "_near_over",
         "_opened",
@@ -70,6 +73,10 @@ class RelayFlow:
         self._near_over = False
         self._far = far_link.open_stream(_Backward(self))
         self._far_over = False
+        self._forth = self._back = None
+        if (order := circuit.order_of(number)) is not None:
+            self._forth = Line(order, self._far, circuit.queue, self._forget)
+            self._back = Line(order, near, circuit.queue, self._forget)
 
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""
@@ -84,7 +91,10 @@ class RelayFlow:
             self._refuse()
             return
         self._opened += 1
-        if not self._far_over and not self._far.send(record):
+        self._circuit.forth_bytes += size
+        if self._forth is not None:
+            self._forth.send(record)
+        elif not self._far.send(record):
             self._circuit.queue.queued(self._far, len(record))
 
     def _refuse(self) -> None:
@@ -101,7 +111,10 @@ class RelayFlow:
         record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
         self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
         self._sealed += 1
-        if not self._near_over and not self._near.send(record):
+        self._circuit.back_bytes += len(body)
+        if self._back is not None:
+            self._back.send(record)
+        elif not self._near.send(record):
             self._circuit.queue.queued(self._near, len(record))
 
     def datagram(self, body: memoryview) -> None:
@@ -109,6 +122,9 @@ class RelayFlow:
         inner = self._datagrams.open(body)
         if len(inner) < OVERHEAD_BYTES:
             raise DecodeError("datagram", "too short")
+        if not self._admitted(len(inner)):
+            return
+        self._circuit.forth_bytes += len(inner)
         if not self._far_over and not self._far.send_datagram(inner):
             self._circuit.queue.queued(self._far, len(inner))
 
@@ -122,23 +138,40 @@ class RelayFlow:
             raise DecodeError("datagram", "too long")
         if self._datagrams_sealed > MAX_SEQUENCE:
             raise DecodeError("datagram", "sequence used up")
+        if not self._admitted(len(body)):
+            return
+        self._circuit.back_bytes += len(body)
         out = bytearray(len(body) + OVERHEAD_BYTES)
         self._session.seal_into(DATAGRAM | self._base | self._datagrams_sealed, body, memoryview(out))
         self._datagrams_sealed += 1
         if not self._near_over and not self._near.send_datagram(out):
             self._circuit.queue.queued(self._near, len(out))
 
+    def _admitted(self, size: int) -> bool:
+        """Whether the operator's limit leaves something for a datagram. It is dropped else: late ones are of no use."""
+        gate = self._circuit.gate
+        if gate is None or gate.admits(self._circuit, size):
+            return True
+        self._circuit.refused("datagram over the limit")
+        return False
+
     def ended(self) -> None:
         if not self._near_over:
             self._near_over = True
-            self._far.finish()
-            self._forget()
+            self._end(self._far, self._forth)
 
     def far_ended(self) -> None:
         if not self._far_over:
             self._far_over = True
-            self._near.finish()
-            self._forget()
+            self._end(self._near, self._back)
+
+    def _end(self, stream: LinkStream, line: Line | None) -> None:
+        """One side sends nothing more. What the other one still sends is passed on: its circuit counts it."""
+        if line is None:
+            stream.finish()
+        else:
+            line.finish()
+        self._forget()
 
     def writable(self) -> None:
         self._circuit.queue.drained(self._near)
@@ -148,12 +181,16 @@ class RelayFlow:
         self._circuit.queue.drained(self._far)
 
     def _forget(self) -> None:
-        if self._near_over and self._far_over:
+        waits = any(line is not None and line.waits for line in (self._forth, self._back))
+        if self._near_over and self._far_over and not waits:
             self._near.link.forget_stream(self._near)
             self._far.link.forget_stream(self._far)
             self._over()
 
     def _over(self) -> None:
+        for line in (self._forth, self._back):
+            if line is not None:
+                line.clear()
         self._circuit.queue.drained(self._near)
         self._circuit.queue.drained(self._far)
         self._circuit.flows.discard(self)

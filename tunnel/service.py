@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from tunnel.circuit_witness import CircuitWitness
     from tunnel.engines.seam import Address, Engine
+    from tunnel.gate import Gate
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import ExitOffers, ExitRank, Hop, Path, PathChooser, PathWitness, Wish
@@ -69,6 +70,7 @@ class TunnelParts:
         helps: whether a peer says that this node holds a link to it.
         holding: told of HOLD and HELD; raises DecodeError.
         admits: why no circuit that comes over a link is taken now; None when it is.
+        gate: what is forwarded for others passes here; None where there is no limit.
     """
 
     address_ok: Callable[[str], bool]
@@ -95,6 +97,7 @@ class TunnelParts:
     helps: Callable[[PeerKey], bool] = lambda peer: False
     holding: Callable[[Link, Kind, bytes], None] = lambda link, kind, body: None
     admits: Callable[[Link], Reason | None] = lambda link: None
+    gate: Gate | None = None
 
 
 class Tunnel:
@@ -128,6 +131,7 @@ class Tunnel:
             self.memory,
             parts.find,
             parts.admits,
+            parts.gate,
         )
         self.pool = CircuitPool(
             self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness, parts.offers

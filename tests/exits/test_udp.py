@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import math
 import os
 import socket
 from ipaddress import ip_network
@@ -17,6 +18,7 @@ from core.flow import MAX_DATAGRAM_BYTES
 from exits.addresses import AddressFilter
 from exits.limits import DatagramLimits, EgressLimits
 from exits.policy import Policy
+from exits.shaping import Shaper
 from tests.exits.datagrams import FakeDatagrams, Target, again, associate, refused
 from tests.exits.fakes import FixedResolver
 from tests.exits.stage import NAME
@@ -427,11 +429,13 @@ async def test_what_may_not_pass_now_is_dropped(make_egress: MakeEgress) -> None
     asked: list[tuple[object, int]] = []
     answers = iter([True, True, False, True, False, True, True])
 
-    def passes(circuit: object, count: int) -> bool:
-        asked.append((circuit, count))
-        return next(answers)
+    class Moody(Shaper):
+        def admits(self, share: object, count: int, *, urgent: bool = False) -> bool:
+            asked.append((share, count))
+            return next(answers)
 
-    egress = make_egress(passes=passes)
+    loop = asyncio.get_running_loop()
+    egress = make_egress(shaper=Moody(math.inf, loop.time, loop.call_later))
     async with Target() as target:
         flow = associate(egress)
         flow.to("127.0.0.1", target.port, b"a")
@@ -443,6 +447,7 @@ async def test_what_may_not_pass_now_is_dropped(make_egress: MakeEgress) -> None
         await flow.wait_received(2)
     assert [data for _, _, data in flow.received] == [b"a", b"bcd"]
     assert asked == [(flow.circuit, size) for size in (1, 1, 8, 12, 12, 3, 3)]
+    assert egress.carried_bytes == (1 + 12 + 3, 1 + 3)
 
 
 # -- the end

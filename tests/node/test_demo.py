@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from node.config import load, parse
-from node.demo_plan import DemoOptions, plan, settings_text
+from node.demo_plan import DemoOptions, MemberSetting, plan, settings_text
 from node.files import lock_holder
 from peers.identity import Identity
 from tests.node.fake_node import PEER_ID
@@ -63,6 +63,20 @@ def test_what_exits_serve_goes_by_turns(tmp_path: Path) -> None:
     assert [found.get("policy") for found in read] == ["web", "default", "web", None]
     assert [found.get("rules") for found in read] == [["reject *:9"], None, None, None]
     assert not any(member.region for member in plan(DemoOptions(relays=1, exits=1), Path("/d"), range(1, 6)))
+
+
+def test_settings_of_a_role_and_of_one_node() -> None:
+    chosen = (
+        MemberSetting("relay", "sharing.up_mbit", 5.0),
+        MemberSetting("relay-2", "sharing.hours", ("1:00-2:00",)),
+        MemberSetting("exit", "exit.rules", ("reject *:25",)),
+    )
+    options = DemoOptions(relays=2, exits=1, settings=chosen)
+    members = plan(options, Path("/d"), range(1, 10))
+    read = [parse(settings_text(member, options, "", "127.20.0.1:7"), Path("/d"))[0] for member in members]
+    assert [settings.get("sharing.up_mbit") for settings in read] == [5.0, 5.0, None, None]
+    assert [settings.get("sharing.hours") for settings in read] == [None, ("1:00-2:00",), None, None]
+    assert [settings.get("exit.rules") for settings in read] == [None, None, ("reject *:25",), None]
 
 
 def test_engines_of_members() -> None:

@@ -120,7 +120,7 @@ async def test_who_serves_others_stops_when_asked_twice(tmp_path: Path) -> None:
         assert node.request_stop() == 7.0
         assert not node.stopping.is_set()
         assert node.status()["state"] == "leaving"
-        assert node._sharing.refuses_flow() is Reason.LEAVING
+        assert node._serving.sharing.refuses_flow() is Reason.LEAVING
         assert node._peering.descriptor() != offered
         assert node.request_stop() == 0.0
         assert node.stopping.is_set()

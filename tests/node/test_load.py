@@ -31,12 +31,12 @@ from node.load import (
     Level,
     Load,
 )
-from node.sharing import Sharing
 from tests.harness.demo import ROOT
 from tests.harness.demo import until as wait_for
 from tests.harness.network import chain
 from tests.harness.waiting import until
 from tests.harness.wire import Board
+from tests.node.test_sharing import Stage
 from tunnel.limits import NEIGHBOUR_S
 
 if TYPE_CHECKING:
@@ -244,11 +244,11 @@ def test_without_that_the_peak_is_known(tmp_path: Path, text: str | None) -> Non
 # -- for real
 
 
-async def test_memory_that_is_really_low_ends_the_newest_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_low_memory_really_ends_the_newest_circuits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(load_module, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(load_module, "SHED_EVERY_S", 0.02)
     async with chain(2, Board().engine) as (network, client, _):
-        relay, sharing = network.nodes[1].relay, Sharing()
+        relay, sharing = network.nodes[1].relay, Stage(tmp_path).sharing
         await client.pool.dial(FlowRequest("echo.example", 80))
         await until(lambda: relay.circuit_count == 3)
         load = Load(relay, load_memory.used_bytes, load_memory.used_bytes() + 100_000_000)

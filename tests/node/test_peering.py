@@ -103,6 +103,23 @@ async def test_every_new_descriptor_is_told_of(tmp_path: Path) -> None:
     assert first != node.peering.descriptor()
 
 
+async def test_what_is_offered_is_published_when_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(1000.0)
+    monkeypatch.setattr(peering_module, "time", SimpleNamespace(time=clock.time))
+    node = Node(tmp_path, clock)
+    node.peering.publish(4433)
+    first = node.descriptor
+    node.peering.offer(Role.RELAY)
+    assert node.descriptor == first
+    node.peering.offer(Role.NONE)
+    assert not node.descriptor.roles
+    assert not node.peering.offered
+    assert node.descriptor.sequence > first.sequence
+    node.peering.offer(Role.RELAY)
+    assert node.descriptor.roles & Role.RELAY
+    assert not node.descriptor.restricted
+
+
 def test_who_has_a_descriptor_can_use_its_key() -> None:
     """A client's clock is behind by as much as it may be, it forgets late, and its creation takes long."""
     assert DESCRIPTOR_LIFE_S + CLOCK_SKEW_S + TIDY_S + CLOCK_S + BUILD_S < OVERLAP_S

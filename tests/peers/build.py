@@ -52,6 +52,7 @@ def signed(
     region: str = "",
     operator: bytes = b"",
     via: tuple[Hold, ...] = (),
+    restricted: bool = False,
 ) -> bytes:
     if addresses is None:
         addresses = ((host(number), 4433),)
@@ -65,6 +66,7 @@ def signed(
         region=region,
         operator=operator,
         via=via,
+        restricted=restricted,
     )
 
 

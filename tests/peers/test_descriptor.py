@@ -98,6 +98,7 @@ def test_vector_is_read(case: dict[str, Any]) -> None:
         exit_policy=bytes.fromhex(case["exit_policy"]),
         operator=bytes.fromhex(case.get("operator", "")),
         via=via(case),
+        restricted=case.get("restricted", False),
         unknown=tuple((tag, bytes.fromhex(value)) for tag, value in case["unknown"]),
         raw=data,
     )
@@ -119,12 +120,20 @@ def test_vector_is_made(case: dict[str, Any]) -> None:
         exit_policy=bytes.fromhex(case["exit_policy"]),
         operator=bytes.fromhex(case.get("operator", "")),
         via=via(case),
+        restricted=case.get("restricted", False),
         unknown=tuple((tag, bytes.fromhex(value)) for tag, value in case["unknown"]),
     )
     assert data.hex() == case["hex"]
 
 
 # -- what is broken is refused
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00", b"\x02", b"\x01\x01"])
+def test_restricted_has_one_spelling(value: bytes) -> None:
+    assert Descriptor.decode(forged({**BASE, 13: b"\x01"}), NOW).restricted
+    assert not Descriptor.decode(forged(BASE), NOW).restricted
+    assert_refused(forged({**BASE, 13: value}))
 
 
 def test_every_flipped_bit_is_refused() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -211,3 +212,10 @@ def test_a_path_is_found_if_and_only_if_there_is_one(
     else:
         with pytest.raises(CircuitError):
             choose_path(View(*peers), rules, random.Random(seed), avoid)
+
+
+def test_who_serves_only_those_it_chose_is_left_out_unless_named() -> None:
+    view = View(plain(1, RELAY, (host(1),)), replace(plain(2, EXIT, (host(2),)), restricted=True))
+    assert_no_path(view, 2)
+    named = PathRules(2, anywhere, friends=frozenset({view.descriptors[1].peer}))
+    assert choose_path(view, named, random.Random(0)) == view.descriptors

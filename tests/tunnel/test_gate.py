@@ -1,0 +1,263 @@
+"""A hop whose operator has set a limit: what waits, in which order, what never does, and what is counted."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import Reason
+from core.flow import FlowRequest
+from tests.harness.network import Collect, Network, chain
+from tests.harness.waiting import turns, until
+from tests.harness.wire import Board, WireEngine
+from tunnel import queues
+from tunnel.limits import APART_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Hashable
+
+    from tests.harness.network import Echo
+    from tunnel.circuit import Circuit
+    from tunnel.gate import Waiter
+    from tunnel.service import Tunnel
+
+ECHO = FlowRequest("echo.example", 80)
+
+
+class Barrier:
+    """A gate that the test opens, for one piece or for good."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.urgent_passes = True
+        self.datagrams_pass = True
+        self.passed = 0
+        self.urgent = 0
+        self.shares: set[Hashable] = set()
+        self._waiting: deque[tuple[Waiter, int]] = deque()
+
+    def passes(self, share: Hashable, waiter: Waiter, count: int) -> bool:
+        self.shares.add(share)
+        if self.open:
+            self.passed += count
+            return True
+        assert waiter not in [other for other, _ in self._waiting], "waits twice"
+        self._waiting.append((waiter, count))
+        return False
+
+    def admits(self, share: Hashable, count: int, *, urgent: bool = False) -> bool:
+        if urgent:
+            self.urgent += self.urgent_passes * count
+            return self.urgent_passes
+        return self.datagrams_pass
+
+    def let_one_go(self) -> None:
+        waiter, count = self._waiting.popleft()
+        self.passed += count * waiter.go()
+
+    def let_all_go(self) -> None:
+        self.open = True
+        while self._waiting:
+            self.let_one_go()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+
+@asynccontextmanager
+async def gated(count: int = 2) -> AsyncIterator[tuple[Network, Tunnel, Echo, Barrier]]:
+    """A chain in memory whose guard has a barrier."""
+    barrier = Barrier()
+    async with chain(count, Board().engine) as (network, client, echo):
+        network.nodes[0].relay.gate = barrier
+        old = set(client.pool.circuits)
+        client.pool.hop()
+        await until(lambda: client.pool.ready == 2 and not old & set(client.pool.circuits))
+        await until(lambda: all(circuit.rtt_s is not None for circuit in client.pool.circuits))
+        yield network, client, echo, barrier
+
+
+async def opened(client: Tunnel, *, hungry: bool = True) -> Collect:
+    flow = await client.pool.dial(ECHO)
+    listener = Collect(flow, hungry=hungry)
+    flow.attach(listener)
+    return listener
+
+
+def heard(listener: Collect, data: bytes) -> bool:
+    return bytes(listener.data) == data
+
+
+async def test_what_waits_goes_in_order_and_the_end_comes_last() -> None:
+    data = bytes(range(256)) * 800
+    async with gated() as (_, client, _echo, barrier):
+        listener = await opened(client)
+        assert listener.flow is not None
+        barrier.open = False
+        listener.flow.write(data)
+        listener.flow.finish()
+        await until(lambda: barrier.waiting)
+        assert not listener.data
+        while listener.reason is None:
+            await until(lambda: barrier.waiting or listener.reason is not None)
+            if barrier.waiting:
+                barrier.let_one_go()
+        assert listener.reason is Reason.DONE
+        assert bytes(listener.data) == data
+        assert barrier.passed > 2 * len(data)
+
+
+async def test_pings_and_credit_never_wait() -> None:
+    async with gated() as (network, client, _, barrier):
+        listener = await opened(client)
+        barrier.open = False
+        before, counters = barrier.urgent, dict(network.nodes[0].relay.counters)
+        circuits = set(client.pool.circuits)
+        assert listener.flow is not None
+        listener.flow.write(b"waits")
+        await until(lambda: barrier.urgent > before + 500, 10)  # several pings of circuits that carry flows
+        assert circuits <= set(client.pool.circuits)
+        assert network.nodes[0].relay.counters == counters
+        barrier.let_all_go()
+        await until(lambda: listener.data == b"waits")
+
+
+async def test_too_many_pings_wait_like_everything_else() -> None:
+    async with gated() as (_, client, _echo, barrier):
+        await opened(client)
+        barrier.urgent_passes = barrier.open = False
+        await until(lambda: barrier.waiting)
+        barrier.urgent_passes = True
+        barrier.let_all_go()
+        listener = await opened(client)
+        assert listener.flow is not None
+        listener.flow.write(b"after")
+        await until(lambda: listener.data == b"after")
+
+
+async def test_datagrams_are_dropped() -> None:
+    async with gated() as (network, client, echo, barrier):
+        association = await client.pool.dial_datagrams()
+        await until(lambda: echo.associations)
+        barrier.datagrams_pass = False
+        association.send("192.0.2.1", 53, b"lost")
+        await until(lambda: network.nodes[0].relay.counters["datagram over the limit"] == 1)
+        barrier.datagrams_pass = True
+        association.send("192.0.2.1", 53, b"comes")
+        await until(lambda: echo.associations[0].datagrams == [("192.0.2.1", 53, b"comes")])
+
+
+async def test_shares_are_circuits() -> None:
+    async with gated() as (_, client, _echo, barrier):
+        barrier.shares.clear()
+        for isolation in ("one", "one", "other"):
+            flow = await client.pool.dial(FlowRequest("echo.example", 80, isolation))
+            listener = Collect(flow)
+            flow.attach(listener)
+            flow.write(b"x")
+            await until(partial(heard, listener, b"x"))
+        assert len(barrier.shares) == 2
+
+
+@pytest.mark.parametrize("bound", ["CIRCUIT_QUEUE", "RELAY_BYTES"])
+async def test_what_waits_for_its_turn_is_bounded(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gated() as (network, client, _, barrier):
+        monkeypatch.setattr(queues, bound, 600_000)
+        monkeypatch.setattr(queues, "QUEUE_STEP", 50_000)
+        relay = network.nodes[0].relay
+        listeners = [await opened(client) for _ in range(30)]
+        barrier.open = False
+        for listener in listeners:
+            assert listener.flow is not None
+            listener.flow.write(bytes(60_000))
+        await until(lambda: relay.counters["over budget"] == 1)
+        await turns()
+        assert relay.queues.held_bytes < 100_000
+        barrier.let_all_go()
+        await until(lambda: not relay.queues.held_bytes)
+
+
+async def test_a_circuit_that_ends_leaves_nothing_waiting() -> None:
+    async with gated() as (network, client, _, barrier):
+        listener = await opened(client)
+        barrier.open = False
+        assert listener.flow is not None
+        listener.flow.write(bytes(60_000))
+        await until(lambda: barrier.waiting)
+        assert network.nodes[0].relay.queues.held_bytes
+        network.nodes[0].relay.end_circuits(Reason.LIMIT)
+        assert not network.nodes[0].relay.queues.held_bytes
+        passed = barrier.passed
+        barrier.let_all_go()
+        assert barrier.passed == passed
+
+
+async def test_what_is_forwarded_is_counted() -> None:
+    async with gated() as (network, client, _, _barrier):
+        relay = network.nodes[0].relay
+        before = relay.forwarded_bytes
+        listener = await opened(client)
+        assert listener.flow is not None
+        listener.flow.write(bytes(50_000))
+        await until(lambda: len(listener.data) == 50_000)
+        after = relay.forwarded_bytes
+        relay.end_circuits(Reason.LIMIT)
+        assert all(50_000 <= late - early < 60_000 for late, early in zip(after, before, strict=True))
+        assert all(late >= early for late, early in zip(relay.forwarded_bytes, after, strict=True))
+
+
+# -- flows that are cancelled
+
+
+def streams_at(node: Tunnel) -> int:
+    """Streams of all links of a node that are not over in both directions."""
+    return sum(link.stream_count for link in node.links)
+
+
+def carrying(client: Tunnel) -> Circuit:
+    return max(client.pool.circuits, key=lambda circuit: len(circuit.flows))
+
+
+@pytest.mark.parametrize("limited", [False, True])
+async def test_a_cancelled_flow_takes_no_credit_from_its_circuit(limited: bool) -> None:
+    """What is under way to it still arrives, so that both ends of the circuit count the same."""
+    async with gated() as (network, client, echo, barrier):
+        listener = await opened(client, hungry=False)
+        assert listener.flow is not None
+        listener.flow.write(b"begin")
+        await until(lambda: listener.data)
+        listener.hungry = True
+        listener.flow.consumed(len(listener.data))
+        source = echo.listeners[0].flow
+        assert source is not None
+        streams = [streams_at(node) for node in network.nodes]
+        source.write(bytes(APART_BYTES + 100_000))
+        await until(lambda: len(listener.data) >= APART_BYTES + 100_000)
+        assert [streams_at(node) for node in network.nodes] == [streams[0] + 2, streams[1] + 1, streams[2] + 1]
+        circuit = carrying(client)
+        terminal = next(
+            held.terminal
+            for circuits in network.nodes[1].relay._circuits.values()
+            for held in circuits.values()
+            if held.terminal is not None and held.terminal.flow_count
+        )
+        for node in network.nodes:
+            assert isinstance(node.engine, WireEngine)
+            for connection in node.engine.connections:
+                connection.delay_s = 0.05
+        barrier.open = not limited
+        listener.hungry = False
+        source.write(bytes(300_000))
+        sent = terminal.credit._sent
+        assert sent > circuit.credit._window.received
+        listener.flow.reset(Reason.LOCAL)
+        await until(lambda: terminal.flow_count == 0 or barrier.waiting)
+        barrier.let_all_go()
+        await until(lambda: terminal.flow_count == 0)
+        await until(lambda: circuit.credit._window.received == terminal.credit._sent)
+        await until(lambda: [streams_at(node) for node in network.nodes] == streams)
