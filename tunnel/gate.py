@@ -66,21 +66,23 @@ class Order:
         urgent: as for `Gate.admits`.
     """
 
-    __slots__ = ("_asked", "_gate", "_queue", "_share", "_urgent", "_waiting")
+    __slots__ = ("_asked", "_gate", "_queue", "_share", "_stale", "_urgent", "_waiting")
 
     def __init__(self, gate: Gate, share: Hashable, queue: CircuitQueue, *, urgent: bool = False) -> None:
         self._gate = gate
         self._share = share
         self._queue = queue
         self._urgent = urgent
-        self._waiting: deque[tuple[Line, bytearray]] = deque()
+        self._waiting: deque[Line] = deque()
+        """Whose messages wait, once for each; the messages are in the lines. Of cut lines some may be left."""
+        self._stale = 0
         self._asked = 0
 
     def add(self, line: Line, record: bytearray) -> bool:
         """Ask for a record to be passed on; returns True for now, else it will be, in its turn."""
         if not self._waiting and self._passes(len(record)):
             return True
-        self._waiting.append((line, record))
+        self._waiting.append(line)
         self._queue.holds(len(record))
         return False
 
@@ -92,30 +94,43 @@ class Order:
 
     def go(self) -> bool:
         # The one that was asked for may have been cut.
-        carried = bool(self._waiting) and len(self._waiting[0][1]) == self._asked
+        carried = self._next_bytes() == self._asked
         if carried:
             self._next()
-        while self._waiting and self._passes(len(self._waiting[0][1])):
+        while (size := self._next_bytes()) and self._passes(size):
             self._next()
         return carried
 
+    def _next_bytes(self) -> int:
+        """The size of the message whose turn is next, 0 when none waits."""
+        while self._waiting and not self._waiting[0].records:
+            self._waiting.popleft()
+            self._stale -= 1
+        return len(self._waiting[0].records[0]) if self._waiting else 0
+
     def _next(self) -> None:
-        line, record = self._waiting.popleft()
-        self._queue.holds(-len(record))
-        line.turn_came(record)
+        line = self._waiting.popleft()
+        self._queue.holds(-len(line.records[0]))
+        line.turn_came()
 
     def forget(self, line: Line) -> None:
-        """What waits for a line does not matter any more."""
-        kept = deque(entry for entry in self._waiting if entry[0] is not line)
-        dropped = len(self._waiting) - len(kept)
-        if dropped:
-            self._queue.holds(-sum(len(record) for other, record in self._waiting if other is line))
-            self._waiting = kept
+        """A line is cut: what waits for it does not matter any more."""
+        if not line.records:
+            return
+        self._queue.holds(-sum(map(len, line.records)))
+        self._stale += len(line.records)
+        line.records.clear()
+        if self._stale > len(self._waiting) // 2:  # so that cutting many flows costs little, and nothing piles up
+            self._waiting = deque(other for other in self._waiting if other.records)
+            self._stale = 0
 
     def clear(self) -> None:
         """The circuit is over."""
-        self._queue.holds(-sum(len(record) for _, record in self._waiting))
+        for line in self._waiting:
+            self._queue.holds(-sum(map(len, line.records)))
+            line.records.clear()
         self._waiting.clear()
+        self._stale = 0
 
 
 class Line:
@@ -126,46 +141,47 @@ class Line:
         stream: where they go.
         queue: what waits for the circuit.
         ended: called when the end was passed on after it had to wait.
+
+    Attributes:
+        records: messages that wait.
     """
 
-    __slots__ = ("_ended", "_ends", "_order", "_queue", "_stream", "_waiting")
+    __slots__ = ("_ended", "_ends", "_order", "_queue", "_stream", "records")
 
     def __init__(self, order: Order, stream: LinkStream, queue: CircuitQueue, ended: Callable[[], None]) -> None:
         self._order = order
         self._stream = stream
         self._queue = queue
         self._ended = ended
-        self._waiting = 0
         self._ends = False
+        self.records: deque[bytearray] = deque()
 
     def send(self, record: bytearray) -> None:
         """Pass a record on, now or in its turn."""
         if self._order.add(self, record):
             self._pass(record)
         else:
-            self._waiting += 1
+            self.records.append(record)
 
     @property
     def waits(self) -> bool:
-        return self._waiting > 0
+        return bool(self.records)
 
     def finish(self) -> None:
         """Nothing follows."""
-        if self._waiting:
+        if self.records:
             self._ends = True
         else:
             self._stream.finish()
 
     def clear(self) -> None:
         """The streams are cut: what waits does not matter any more."""
-        self._waiting = 0
         self._order.forget(self)
 
-    def turn_came(self, record: bytearray) -> None:
-        """Pass on a record that had to wait."""
-        self._waiting -= 1
-        self._pass(record)
-        if self._ends and not self._waiting:
+    def turn_came(self) -> None:
+        """Pass on the first record that had to wait."""
+        self._pass(self.records.popleft())
+        if self._ends and not self.records:
             self._stream.finish()
             self._ended()
 
