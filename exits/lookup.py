@@ -28,7 +28,8 @@ MAX_NO_NAME_S: Final = 30.0
 """Longest time that it is kept that there is no such name (RFC 2308, section 5, allows hours)."""
 
 FAILED_S: Final = 1.0
-"""How long it is kept that nobody could tell (RFC 9520, section 3.2, asks for at least one second)."""
+"""How long it is kept that nobody could tell (RFC 9520, section 3.2, asks for at least one second). That this exit was
+too busy to ask says nothing about the name, and is not kept."""
 
 _TELLING: Final = (Reason.BUSY, Reason.TIMED_OUT, Reason.NO_NAME)
 """Which reason tells most if several questions failed, first to last."""
@@ -122,4 +123,4 @@ class Lookup:
             return min(max(min(answer.ttl_s for answer in answers), MIN_TTL_S), MAX_TTL_S)
         if answers and all(answer.said_no for answer in answers):
             return min(max(min(answer.ttl_s for answer in answers), MIN_TTL_S), MAX_NO_NAME_S)
-        return FAILED_S
+        return 0.0 if any(answer.reason is Reason.BUSY for answer in answers) else FAILED_S

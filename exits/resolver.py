@@ -42,7 +42,8 @@ class Resolver(Protocol):
 
         Raises:
             FlowError: `NO_NAME` if there is no such name or it has no address, `TIMED_OUT` after
-                `sources.LOOKUP_LIMIT_S`, `BUSY` if too many look-ups are running.
+                `sources.LOOKUP_LIMIT_S`, `BUSY` if too many look-ups are running, or for want of a
+                descriptor.
         """
 
 

@@ -12,6 +12,7 @@ import dns.exception
 import dns.rdatatype
 
 from core.errors import FlowError, Reason
+from exits.dial import reason_for
 from exits.dns_message import Answer
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class SystemSource:
         except socket.gaierror as error:
             known = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
             return Answer(ttl_s=SYSTEM_TTL_S if known else 0.0, reason=Reason.NO_NAME)
-        except OSError:
-            return Answer(reason=Reason.NO_NAME)
+        except OSError as error:
+            return Answer(reason=_reason(error))
 
     def _ended(self, lookup: asyncio.Future[list[Address]]) -> None:
         self._running -= 1
@@ -133,8 +134,15 @@ class ServerSource:
             return Answer(reason=Reason.TIMED_OUT)
         except FlowError as error:
             return Answer(reason=error.reason)
-        except (dns.exception.DNSException, OSError):
+        except OSError as error:
+            return Answer(reason=_reason(error))
+        except dns.exception.DNSException:
             return Answer(reason=Reason.NO_NAME)
+
+
+def _reason(error: OSError) -> Reason:
+    """Tell an exit that has no descriptor, port or memory left from a server that does not answer."""
+    return Reason.BUSY if reason_for(error) is Reason.BUSY else Reason.NO_NAME
 
 
 def _look_up(name: str) -> list[Address]:
@@ -143,7 +151,12 @@ def _look_up(name: str) -> list[Address]:
     Raises:
         OSError: there is no such name, or the system cannot tell.
     """
-    found = socket.getaddrinfo(f"{name}.", None, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(f"{name}.", None, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    except socket.gaierror:
+        # glibc also says "no such name" when there was no descriptor to ask with: then there is none for this either.
+        socket.socket().close()
+        raise
     addresses = dict.fromkeys(_read_address(str(entry[4][0])) for entry in found)
     return list(addresses)[:MAX_SYSTEM_ADDRESSES]
 

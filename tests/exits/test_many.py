@@ -8,15 +8,19 @@ import gc
 import os
 import resource
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from core.errors import Reason
+from core.errors import FlowError, Reason
 from exits.descriptors import RESERVE, check_reserve
 from exits.limits import DatagramLimits, EgressLimits
+from exits.name_server import NameServer
+from exits.resolver import open_resolver
 from tests.exits.datagrams import FakeDatagrams, Target, associate, refused
-from tests.exits.fakes import FakeFlow, Origin
+from tests.exits.dns_servers import EncryptedServer, trust
+from tests.exits.fakes import DnsServer, FakeFlow, Origin, Reply
 from tests.exits.stage import connect, outcome, wait_idle
 from tests.harness.waiting import turns, until
 
@@ -204,6 +208,33 @@ async def test_not_one_descriptor_left(make_egress: MakeEgress) -> None:
             await connect(egress, "127.0.0.1", origin.port)
             associate(egress)
     assert egress.counters == {"busy": 2, "datagram busy": 1}
+
+
+@pytest.mark.parametrize("kind", ["udp", "tls"])
+async def test_no_descriptor_left_to_look_a_name_up(kind: str) -> None:
+    """It says nothing about the name: the client may ask again at once, and is then told."""
+    circuit = Circuit()
+    script: dict[tuple[str, str], list[Reply]] = {("a.org", "A"): [["93.184.215.14"]]}
+    with descriptor_limit(LOW):
+        async with DnsServer(script) as plain, EncryptedServer("tls", script) as encrypted:
+            servers = {"udp": NameServer("udp", "127.0.0.1", plain.port), "tls": encrypted.address}
+            resolver = open_resolver(servers[kind], trust())
+            with no_descriptor_left(), pytest.raises(FlowError) as caught:
+                await resolver.resolve("a.org", circuit)
+            assert caught.value.reason is Reason.BUSY
+            assert await resolver.resolve("a.org", circuit) == [ip_address("93.184.215.14")]
+            await resolver.close()
+
+
+async def test_no_descriptor_left_for_the_systems_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It then says that there is no such name, of any name."""
+    circuit, resolver = Circuit(), open_resolver(None)
+    with descriptor_limit(LOW), no_descriptor_left(), pytest.raises(FlowError) as caught:
+        await resolver.resolve("localhost", circuit)
+    assert caught.value.reason is Reason.BUSY
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [(0, 0, 0, "", ("127.0.0.1", 0))])
+    assert await resolver.resolve("localhost", circuit) == [ip_address("127.0.0.1")]
+    await resolver.close()
 
 
 def test_the_reserve_is_never_most_of_what_there_is() -> None:

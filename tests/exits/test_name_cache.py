@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 V4, OTHER_V4, V6 = (ip_address(text) for text in ("93.184.215.14", "9.9.9.9", "2606:4700::1"))
 NO = Answer(ttl_s=60, reason=Reason.NO_NAME)
 FAILED = Answer(reason=Reason.NO_NAME)
+BUSY = Answer(reason=Reason.BUSY)
 TIMED_OUT = Answer(reason=Reason.TIMED_OUT)
 
 
@@ -172,6 +173,9 @@ async def test_a_look_up_outlives_nobody(made: list[NameResolver]) -> None:
         ([NO, NO], MAX_NO_NAME_S),
         ([NO, FAILED], FAILED_S),
         ([TIMED_OUT, TIMED_OUT], FAILED_S),
+        ([Answer((V4,), 90), BUSY], MIN_TTL_S),
+        ([NO, BUSY], 0),
+        ([BUSY, TIMED_OUT], 0),
     ],
 )
 async def test_how_long(made: list[NameResolver], answers: list[Answer], kept_s: float) -> None:
