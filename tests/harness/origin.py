@@ -180,12 +180,17 @@ class NameServer:
 
 
 class DatagramEcho:
-    """Sends every datagram back, and remembers from where and what it got."""
+    """Sends every datagram back, and remembers from where and what it got.
 
-    def __init__(self) -> None:
+    Args:
+        host: the loopback address to listen on.
+        port: where; 0 for any free port.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.got: list[tuple[str, bytes]] = []
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((host, port))
         self.port: int = self._socket.getsockname()[1]
         self._over = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -204,7 +209,7 @@ class DatagramEcho:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over = True
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stopper:
+        with socket.socket(self._socket.family, socket.SOCK_DGRAM) as stopper:
             stopper.sendto(b"", self._socket.getsockname())
         self._thread.join(5)
         self._socket.close()

@@ -1,15 +1,27 @@
-"""What a client reaches on its exits' machine, where the exits open nothing: nothing."""
+"""What a client reaches on its exits' machine, where the exits open nothing: nothing.
+
+A client refuses such destinations itself. So these are asked for by one that was told to ask for everything, and every
+refusal is the exit's, who counts it. One test is about a client as it should be, whose exits hear nothing.
+"""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.harness.demo import Demo
-from tests.harness.origin import NameServer, Origin
+from core.errors import FlowError, Reason
+from exits.names import parse_destination
+from node.client import NodeClient
+from tests.harness.associations import pysocks
+from tests.harness.demo import Demo, command, until
+from tests.harness.origin import DatagramEcho, NameServer, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +69,8 @@ ELSEWHERE: Final = (
 )
 REFUSED: Final = (97, 56)
 """Exit codes of curl: the proxy did not connect, or had let it begin, and then ended it. Source: curl(1)."""
+DATAGRAM: Final = "datagram not_allowed"
+"""Under which word an exit counts a datagram that it does not send on."""
 
 
 REBINDING: Final = {
@@ -75,11 +89,12 @@ def liar() -> Iterator[NameServer]:
 
 @pytest.fixture(scope="module")
 def strict(liar: NameServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A network whose exits open nothing, and ask a resolver whose names lead inside."""
+    """A network whose exits open nothing, and ask a resolver whose names lead inside. Its client asks for anything."""
     log = tmp_path_factory.mktemp("strict") / "demo.log"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MACROVPN_BYPASS_PRESETS", "[]")  # else the client itself goes to private addresses
-        with Demo("--resolver", liar.endpoint, log=log) as running:
+        anything = ("--set", "client:tunnel.allow_destinations=0.0.0.0/0,::/0")
+        with Demo("--resolver", liar.endpoint, *anything, log=log) as running:
             yield running
 
 
@@ -89,24 +104,62 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def sink() -> Iterator[list[DatagramEcho]]:
+    """UDP servers on this machine, at one port of IPv4 and IPv6."""
+    with DatagramEcho() as four, DatagramEcho("::1", four.port) as six:
+        yield [four, six]
+
+
 def fetch(demo: Demo, url: str, way: str) -> tuple[int, str]:
     done = demo.curl("-L", "--max-redirs", "3", "-o", "-", "--globoff", url, way=way, timeout=20)
     return done.returncode, done.stdout
 
 
+def refusals(demo: Demo, word: str = "not_allowed") -> int:
+    """How often the exits have refused to go somewhere."""
+    homes = [Path(entry["home"]) for entry in demo.facts["processes"] if entry["role"] == "exit"]
+    return sum(NodeClient(home).status()["counters"]["exit"].get(word, 0) for home in homes)
+
+
+def refusals_reach(demo: Demo, count: int) -> bool:
+    """Whether the exits have refused so many datagrams."""
+    return refusals(demo, DATAGRAM) >= count
+
+
+@contextmanager
+def refused_by_an_exit(demo: Demo, host: str) -> Iterator[None]:
+    """Refused there, and not before."""
+    before = refusals(demo)
+    yield
+    assert refusals(demo) > before, host
+
+
+def is_sent(host: str) -> bool:
+    """Whether a client that was told to ask for anything sends a host: never a number in disguise, nor `0.0.0.0`."""
+    try:
+        found = parse_destination(host.strip("[]"), allow_special=True)
+    except FlowError:
+        return False
+    return isinstance(found, str) or not found.is_unspecified
+
+
 @pytest.mark.parametrize("way", ["--socks5-hostname", "--proxy"])
 def test_loopback_is_not_reached_in_any_form(strict: Demo, inside: Origin, way: str) -> None:
     for host in LOOPBACK:
+        before = refusals(strict)
         code, text = fetch(strict, f"http://{host}:{inside.http}/", way)
         assert "origin" not in text, host
         assert code != 0 or way == "--proxy", host
+        assert refusals(strict) > before or not is_sent(host), host
     assert inside.seen == []
 
 
 def test_names_that_lead_inside_are_not_reached(strict: Demo, inside: Origin, liar: NameServer) -> None:
     for name in REBINDING:
         for _ in range(4):
-            assert fetch(strict, f"http://{name}:{inside.http}/", "--socks5-hostname")[0] in REFUSED, name
+            with refused_by_an_exit(strict, name):
+                assert fetch(strict, f"http://{name}:{inside.http}/", "--socks5-hostname")[0] in REFUSED, name
     assert set(REBINDING) <= set(liar.asked)
     assert not any(name.endswith(("test", "localhost", "lan", "local")) for name in liar.asked)
     assert inside.seen == []
@@ -114,20 +167,76 @@ def test_names_that_lead_inside_are_not_reached(strict: Demo, inside: Origin, li
 
 def test_metadata_and_neighbours_are_not_reached(strict: Demo) -> None:
     for host in ELSEWHERE:
-        assert fetch(strict, f"http://{host}/latest/meta-data/", "--socks5-hostname")[0] in REFUSED, host
+        with refused_by_an_exit(strict, host):
+            assert fetch(strict, f"http://{host}/latest/meta-data/", "--socks5-hostname")[0] in REFUSED, host
+
+
+HERE: Final = ("127.0.0.1", "[::ffff:127.0.0.1]", "site.test")
 
 
 def test_the_networks_own_ports_are_not_reached(strict: Demo) -> None:
-    control = urlsplit(strict.facts["control"]).port
-    ports = [control, int(strict.proxy.rpartition(":")[2])]
-    for port in ports:
-        for host in ("127.0.0.1", "[::ffff:127.0.0.1]", "site.test"):
+    for home in [Path(entry["home"]) for entry in strict.facts["processes"] if entry["role"] != "client"]:
+        port = urlsplit(NodeClient(home).url).port
+        for host in HERE:
+            with refused_by_an_exit(strict, f"{host}:{port}"):
+                assert fetch(strict, f"http://{host}:{port}/", "--socks5-hostname")[0] in REFUSED, (host, port)
+
+
+def test_the_clients_own_ports_are_not_reached(strict: Demo) -> None:
+    for port in (urlsplit(strict.facts["control"]).port, int(strict.proxy.rpartition(":")[2])):
+        for host in HERE:
             assert fetch(strict, f"http://{host}:{port}/", "--socks5-hostname")[0] in REFUSED, (host, port)
 
 
+def own_addresses() -> set[str]:
+    return {str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None)}
+
+
 def test_own_addresses_of_this_machine_are_not_reached(strict: Demo, inside: Origin) -> None:
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None)}
-    for host in found:
+    for host in own_addresses():
         literal = f"[{host}]" if ":" in host else host
-        assert fetch(strict, f"http://{literal}:{inside.http}/", "--socks5-hostname")[0] in REFUSED, host
+        with refused_by_an_exit(strict, host):
+            assert fetch(strict, f"http://{literal}:{inside.http}/", "--socks5-hostname")[0] in REFUSED, host
     assert inside.seen == []
+
+
+def links(demo: Demo) -> list[tuple[str, int]]:
+    """Where the nodes take links."""
+    found = [entry["address"].split("/") for entry in demo.facts["processes"] if entry["role"] != "client"]
+    return [(parts[2], int(parts[4])) for parts in found]
+
+
+def test_no_datagram_gets_inside(strict: Demo, sink: list[DatagramEcho]) -> None:
+    hosts = [host.strip("[]") for host in (*LOOPBACK, *ELSEWHERE) if is_sent(host)]
+    targets = [(host, sink[0].port) for host in (*hosts, *REBINDING, *own_addresses())]
+    with pysocks(strict.proxy, "datagrams") as sock:
+        for number, target in enumerate((*targets, *links(strict)), refusals(strict, DATAGRAM)):
+            sock.sendto(b"for nobody", target)
+            until(f"refusal of {target}", partial(refusals_reach, strict, number + 1))
+    assert [server.got for server in sink] == [[], []]
+
+
+def test_a_client_asks_no_exit_for_it(
+    strict: Demo, sink: list[DatagramEcho], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = strict.facts["processes"][0]
+    monkeypatch.setenv("MACROVPN_BYPASS_PRESETS", "[]")
+    bootstrap = ("--bootstrap", f"{first['address']}/p2p/{first['peer_id']}")
+    proxy = command("up", *bootstrap, "--allow-address", "127.0.0.0/8", "--port", "0", home=tmp_path)["proxy"]
+    before = refusals(strict), refusals(strict, DATAGRAM)
+    try:
+        with pysocks(proxy) as sock:
+            for host in (*LOOPBACK, *ELSEWHERE):
+                sock.sendto(b"for nobody", (host.strip("[]"), sink[0].port))
+            for host in (*LOOPBACK, *ELSEWHERE):
+                done = subprocess.run(
+                    ["curl", "-s", "--globoff", "--noproxy", "", "--proxy", f"http://{proxy}", f"http://{host}/"],
+                    capture_output=True,
+                    text=True,
+                    timeout=20,
+                    check=False,
+                )
+                assert Reason.INSIDE.sentence in done.stdout, host
+    finally:
+        command("down", home=tmp_path)
+    assert (refusals(strict), refusals(strict, DATAGRAM)) == before

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dns.message
@@ -17,6 +15,7 @@ import socks
 
 from bench.datagram_ends import near
 from bench.datagrams import far_end
+from tests.harness.associations import LIMIT_S, pysocks
 from tests.harness.demo import Demo, until
 from tests.harness.origin import DatagramEcho
 
@@ -28,20 +27,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-LIMIT_S = 10.0
 LOST = 0.01
 TRIES = 4
 """Whoever else uses the machine makes a stream lose datagrams; a network that loses them does so every time."""
-
-
-@contextmanager
-def pysocks(demo: Demo, user: str | None = None) -> Iterator[socks.socksocket]:
-    """A UDP socket of PySocks, which asks for its association when it is first used."""
-    host, _, port = demo.proxy.rpartition(":")
-    with socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.set_proxy(socks.SOCKS5, host, int(port), username=user, password=user)
-        sock.settimeout(LIMIT_S)
-        yield sock
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +40,7 @@ def echo() -> Iterator[DatagramEcho]:
 
 def test_dns_over_udp(demo: Demo, names: NameServer) -> None:
     host, _, port = names.endpoint.rpartition(":")
-    with pysocks(demo) as sock:
+    with pysocks(demo.proxy) as sock:
         for name in ("udp-one.test.", "udp-two.test."):
             query = dns.message.make_query(name, dns.rdatatype.A)
             answer = dns.query.udp(query, host, LIMIT_S, int(port), sock=sock)
@@ -62,7 +50,7 @@ def test_dns_over_udp(demo: Demo, names: NameServer) -> None:
 
 @pytest.mark.parametrize("user", [None, "work"])
 def test_a_program_of_others_hears_its_echo(demo: Demo, echo: DatagramEcho, user: str | None) -> None:
-    with pysocks(demo, user) as sock:
+    with pysocks(demo.proxy, user) as sock:
         for payload in (b"one", bytes(1200), bytes(9000)):
             sock.sendto(payload, ("127.0.0.1", echo.port))
             assert sock.recvfrom(1 << 16) == (payload, ("127.0.0.1", echo.port))
@@ -70,14 +58,14 @@ def test_a_program_of_others_hears_its_echo(demo: Demo, echo: DatagramEcho, user
 
 
 def test_a_name_is_resolved_at_the_exit(demo: Demo, echo: DatagramEcho, names: NameServer) -> None:
-    with pysocks(demo) as sock:
+    with pysocks(demo.proxy) as sock:
         sock.sendto(b"by name", ("udp-name.test", echo.port))
         assert sock.recvfrom(1 << 16) == (b"by name", ("127.0.0.1", echo.port))
     assert "udp-name.test" in names.asked
 
 
 def test_what_a_bypass_rule_names_is_not_sent(demo: Demo, echo: DatagramEcho) -> None:
-    with pysocks(demo) as sock:
+    with pysocks(demo.proxy) as sock:
         sock.sendto(b"past the tunnel", ("direct.test", echo.port))
         sock.sendto(b"through the tunnel", ("127.0.0.1", echo.port))
         assert sock.recvfrom(1 << 16)[0] == b"through the tunnel"
@@ -106,7 +94,7 @@ def _worst(demo: Demo, port: int, mbit: float) -> float:
 
 
 def test_when_all_exits_die_the_association_ends_and_nothing_goes_directly(echo: DatagramEcho, tmp_path: Path) -> None:
-    with Demo("--allow-destination", "127.0.0.0/8", log=tmp_path / "log") as demo, pysocks(demo) as sock:
+    with Demo("--allow-destination", "127.0.0.0/8", log=tmp_path / "log") as demo, pysocks(demo.proxy) as sock:
         sock.sendto(b"alive", ("127.0.0.1", echo.port))
         assert sock.recvfrom(1 << 16)[0] == b"alive"
         for pid in demo.pids("exit"):
@@ -123,6 +111,6 @@ def test_when_all_exits_die_the_association_ends_and_nothing_goes_directly(echo:
 
         until("the end of the association", refused)
         until("blocked", lambda: demo.status()["state"] == "blocked")
-        with pysocks(demo) as late, pytest.raises(socks.SOCKS5Error, match="General SOCKS server failure"):
+        with pysocks(demo.proxy) as late, pytest.raises(socks.SOCKS5Error, match="General SOCKS server failure"):
             late.sendto(b"to nobody", ("127.0.0.1", echo.port))
         assert len(echo.got) == before
