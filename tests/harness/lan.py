@@ -14,14 +14,17 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.harness.demo import ROOT, until
 from tests.harness.houses import House
 from tests.harness.namespaces import Built, add, delete, enter, ip, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PORT: Final = 8080
 ONLY_LAN_PORT: Final = 8081
@@ -75,7 +78,7 @@ table inet seen {{
 table ip house {{
     chain forwards {{
         type nat hook prerouting priority dstnat;
-        ip daddr {OUTSIDE_V4} tcp dport {PORT} dnat to 192.168.7.20
+        ip daddr {OUTSIDE_V4} meta l4proto {{ tcp, udp }} th dport {PORT} dnat to 192.168.7.20
         ip daddr {OUTSIDE_V4} udp dport {LINKS_PORT} dnat to 192.168.7.2
     }}
     chain translate {{
@@ -119,6 +122,19 @@ class Estate(Built):
     def came_out(self) -> int:
         """Packets that have come to the machine on the Internet."""
         return _count(self.outside.name)
+
+    @contextmanager
+    def datagrams(self, proxy: str, *hosts: str) -> Iterator[str]:
+        """Send a datagram to `PORT` of each host, from outside through a proxy; gives the first host that answers, and
+        keeps the association. The last one has to answer, and nobody else may."""
+        command = (sys.executable, "-m", "tests.harness.lan_datagrams", proxy, str(PORT), *hosts)
+        with subprocess.Popen(
+            self.outside.inside(*command), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            yield process.stdout.readline().rstrip()
+            assert process.communicate(timeout=10) == ("", None)
+            assert process.returncode == 0
 
     def forget(self) -> None:
         """Begin to count anew."""

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from core.errors import FlowError
+from exits.addresses import is_public
+from exits.names import parse_destination
 from peers import store
 from peers.descriptor import Descriptor, Role
 from peers.directory import Directory
 from peers.identity import Identity
-from tests.harness.demo import until
+from tests.harness.demo import ROOT, until
 from tests.harness.lan import (
     LINKS_PORT,
     MACHINE,
@@ -34,6 +40,7 @@ from tests.harness.lan import (
     redirect,
     url,
 )
+from tests.harness.lan_datagrams import DIRECT
 from tests.harness.namespaces import why_not
 from tunnel.wireguard.primitives import private_key, public_bytes
 
@@ -46,6 +53,8 @@ pytestmark = pytest.mark.system
 NET: Final = ("--network", "home")
 PAGE: Final = "a page"
 DAY_S: Final = 86400
+DATAGRAM: Final = "datagram not_allowed"
+"""Under which word an exit counts a datagram that it does not send on."""
 
 
 @pytest.fixture
@@ -57,39 +66,93 @@ def estate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Estate]:
         yield built
 
 
-def proxy_through_the_house(estate: Estate) -> str:
-    """Make the machine in the LAN an exit, and the one outside its client."""
+def share_from_the_house(estate: Estate) -> None:
+    """Make the machine in the LAN an exit, and the one outside a member of its network."""
     house, outside = estate.house, estate.outside
     house.command("network", "create", "home")
     where = ("--address", OUTSIDE_V4, "--port", str(LINKS_PORT))
     house.command("share", *NET, "--role", "exit", *where, "--background")
     outside.command("network", "join", house.command("network", "invite", "home")["invite"])
-    proxy: str = outside.command("up", *NET, "--hops", "1")["proxy"]
+
+
+def proxy_of_client(estate: Estate) -> str:
+    proxy: str = estate.outside.command("up", *NET, "--hops", "1")["proxy"]
+    until("the web", lambda: estate.outside.curl(url(WEB_V4), proxy) == PAGE, 30)
     return proxy
 
 
-def test_an_exit_reaches_nothing_in_its_lan(estate: Estate) -> None:
-    proxy = proxy_through_the_house(estate)
-    until("the web", lambda: estate.outside.curl(url(WEB_V4), proxy) == PAGE, 30)
+def refusals(estate: Estate, word: str = "not_allowed") -> int:
+    """How often the exit has refused to go somewhere."""
+    counted: dict[str, int] = estate.house.command("status", *NET)["counters"]["exit"]
+    return counted.get(word, 0)
+
+
+def refusals_reach(estate: Estate, count: int) -> bool:
+    """Whether the exit has refused so many datagrams."""
+    return refusals(estate, DATAGRAM) >= count
+
+
+def is_special(host: str) -> bool:
+    """Whether a client sees by a host itself that it is no public one."""
+    try:
+        found = parse_destination(host)
+    except FlowError:
+        return True
+    return not isinstance(found, str) and not is_public(found)
+
+
+def test_a_client_asks_no_exit_for_what_is_special(estate: Estate) -> None:
+    share_from_the_house(estate)
+    proxy = proxy_of_client(estate)
+    before = len(estate.asked)
+    hosts = list(filter(is_special, inside_hosts()))
+    assert "192.168.7.20" in hosts
+    assert "nas.local" in hosts
+    for host in hosts:
+        assert estate.outside.curl(url(host), proxy) == "", host
+    with estate.datagrams(proxy, *hosts, WEB_V4) as answered:
+        assert answered == WEB_V4
+    assert refusals(estate) == refusals(estate, DATAGRAM) == 0
+    assert not any(name.startswith("nas") for name in estate.asked[before:])
+
+
+def test_an_exit_reaches_nothing_in_its_lan(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    share_from_the_house(estate)
+    monkeypatch.setenv("MACROVPN_TUNNEL_ALLOW_DESTINATIONS", "0.0.0.0/0,::/0")  # a client that asks for anything
+    proxy = proxy_of_client(estate)
     assert estate.outside.curl(url(WEB_V6), proxy) == PAGE
     assert estate.outside.curl(url("web.example.org"), proxy) == PAGE
     estate.forget()
     before = len(estate.asked)
 
-    machines = [text.partition("/")[0] for text in (*MACHINE, *ROUTER)]
-    for host in (*inside_hosts(), *machines):
+    hosts = [*inside_hosts(), *(text.partition("/")[0] for text in (*MACHINE, *ROUTER))]
+    redirected = ("192.168.7.20", "11.90.0.20", "2a0c:90:0:1::20", "hairpin.example.org")
+    for host in hosts:
         assert estate.outside.curl(url(host), proxy) == "", host
-    for host in ("192.168.7.20", "11.90.0.20", "2a0c:90:0:1::20", "hairpin.example.org"):
+    for host in redirected:
         assert estate.outside.curl(redirect(host), proxy) == "", host
     assert estate.outside.curl(redirect(WEB_V6), proxy) == PAGE
+    assert refusals(estate) == len(hosts) + len(redirected)
     assert estate.outside.curl(url("both.example.org", ONLY_LAN_PORT), proxy) == ""
     assert estate.outside.curl(url("both.example.org"), proxy) == PAGE  # its one address that is outside
+    with estate.datagrams(proxy, *hosts, WEB_V4) as answered:
+        assert answered == WEB_V4
+        until("all others are refused", partial(refusals_reach, estate, len(hosts)))
+    for web in (WEB_V6, "web.example.org", "both.example.org"):
+        with estate.datagrams(proxy, web) as answered:
+            assert answered == web
     assert set(estate.inside().values()) == {0}
     assert not {name for name in estate.asked[before:] if name.startswith("nas")}
 
     # The same machine, without the exit's rules, reaches each of them.
     assert estate.house.curl(url("nas.lan")) == PAGE
     assert sum(estate.inside().values()) > 0
+    estate.forget()
+    reached = estate.house.inside(
+        sys.executable, "-m", "tests.harness.lan_datagrams", DIRECT, str(PORT), *inside_hosts()
+    )
+    subprocess.run(reached, cwd=ROOT, check=True, timeout=60)
+    assert sum(estate.inside().values()) >= len(inside_hosts())
 
 
 def signed(host: str) -> Descriptor:
