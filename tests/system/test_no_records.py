@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from node.client import NodeClient
-from tests.harness.demo import Demo, udp_port
-from tests.harness.origin import NameServer, Origin
+from tests.harness.associations import pysocks
+from tests.harness.demo import Demo, udp_port, until
+from tests.harness.origin import DatagramEcho, NameServer, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,9 @@ HOST: Final = f"www.{CANARY}.test"
 DESTINATION: Final = "127.91.82.73"
 """Where the name server says that every name is."""
 REFUSED: Final = "10.99.88.77"
+"""What the client asks for, and exits refuse."""
+AT_HOME: Final = "10.66.55.44"
+"""What the client refuses itself."""
 BROWSER: Final = "127.77.66.55"
 """Where the program that uses the proxy comes from."""
 MAX_REQUEST_S: Final = 4.0
@@ -131,6 +135,7 @@ def browse(demo: Demo, origin: Origin, upload: Path) -> None:
             assert done.returncode == 0, (arguments, done.stderr)
     ill = [
         f"http://{REFUSED}/",
+        f"http://{AT_HOME}/",
         f"http://{DESTINATION}:1/",
         f"http://missing.{CANARY}.test/",
         f"http://{CANARY}.internal/",
@@ -146,6 +151,20 @@ def browse(demo: Demo, origin: Origin, upload: Path) -> None:
     assert all(one.wait(4 * MAX_REQUEST_S) != 0 for one in asking), "all of these fail"
     NodeClient(demo.home).hop()
     assert demo.curl(*come, f"{url}/bytes/100000").returncode == 0
+
+
+def send(demo: Demo, echo: DatagramEcho, homes: list[Path]) -> int:
+    """Send datagrams to whoever answers, and to whoever does not; returns the port from which they came."""
+    data = f"datagram-{CANARY}".encode()
+    with pysocks(demo.proxy, f"user-{CANARY}") as sock:
+        for host in (REFUSED, AT_HOME, f"missing.{CANARY}.test", f"{CANARY}.internal", f"held.{CANARY}.test", CANARY):
+            sock.sendto(data, (host, echo.port))
+        for host in (DESTINATION, HOST):
+            sock.sendto(data, (host, echo.port))
+            assert sock.recvfrom(2048) == (data, (DESTINATION, echo.port))
+        until("refusals", lambda: {"datagram not_allowed", "datagram no_name"} <= _counted_by_exits(homes))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 def disturb(endpoint: str) -> None:
@@ -167,25 +186,29 @@ def test_nothing_is_kept(tmp_path: Path) -> None:
     elsewhere.mkdir()
     upload.write_bytes(f"body-{CANARY}".encode() * 20_000)
     verbose = {"PYTHONASYNCIODEBUG": "1", "PYTHONWARNINGS": "default", "HOME": str(elsewhere), "TMPDIR": str(elsewhere)}
-    with Origin(tmp_path, DESTINATION) as origin, NameServer(DESTINATION) as names:
+    with Origin(tmp_path, DESTINATION) as origin, DatagramEcho(DESTINATION) as echo, NameServer(DESTINATION) as names:
         options = ["--home", str(home), "--resolver", names.endpoint, "--allow-destination", "127.0.0.0/8"]
+        options += ["--set", "client:tunnel.allow_destinations=127.0.0.0/8,10.99.0.0/16"]
         options += ["--log-level", "debug", "--metrics"]
         with Demo(*options, log=elsewhere / "demo.log", environment=verbose) as demo:
             homes = [Path(entry["home"]) for entry in demo.facts["processes"]]
             client_port = udp_port(demo.pids("client")[0])
             begin = int(time.time())
             browse(demo, origin, upload)
+            datagrams_port = send(demo, echo, homes)
             for home_of_one in homes:
                 node = NodeClient(home_of_one)
                 disturb(node.url.removeprefix("http://"))
                 if metrics := node.status()["sharing"].get("metrics"):
                     disturb(metrics)
             disturb(demo.proxy)
-            canaries = Canaries([DESTINATION, REFUSED, BROWSER], [client_port], range(begin, int(time.time()) + 1))
+            addresses, ports = [DESTINATION, REFUSED, AT_HOME, BROWSER], [client_port, datagrams_port]
+            canaries = Canaries(addresses, ports, range(begin, int(time.time()) + 1))
 
             # It went through: the exits asked for the names and reached the destination.
             assert {HOST, f"missing.{CANARY}.test", f"held.{CANARY}.test"} <= set(names.asked)
             assert any(host.startswith(HOST) for _, host in origin.seen)
+            assert len(echo.got) == 2
             assert {"not_allowed", "refused", "no_name", "done"} <= _counted_by_exits(homes)
 
             told = list(answers(homes))
