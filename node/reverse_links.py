@@ -1,4 +1,8 @@
-"""Being reached without an address: links to a few relays, which hold them, and whose word the descriptor carries."""
+"""Being reached without an address: links to a few relays, which hold them, and whose word the descriptor carries.
+
+While this node offers nothing, as outside its hours, relays would refuse their word, and are not asked. Links that are
+held stay. When it offers something again, it asks at once.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +57,7 @@ class ReverseLinks:
         self._holds: dict[Link, Hold] = {}
         self._asked: dict[Link, asyncio.Future[bytes]] = {}
         self._news = asyncio.Event()
+        self._offered = True
         self._tasks = Tasks()
 
     @property
@@ -68,6 +73,12 @@ class ReverseLinks:
 
     async def close(self) -> None:
         await self._tasks.cancel()
+
+    def published(self) -> None:
+        """Hear that the own descriptor is a new one."""
+        before, self._offered = self._offered, bool(self._peering.offered)
+        if self._offered and not before:
+            self._news.set()
 
     def link_down(self, link: Link) -> None:
         if self._holds.pop(link, None) is not None:
@@ -90,11 +101,11 @@ class ReverseLinks:
                     await self._news.wait()
                     pause_s = FIRST_PAUSE_S
             self._news.clear()
-            if self._peering.address is None:
+            if self._peering.address is not None:
+                self._holds.clear()
+            elif self._offered:
                 await self._renew()
                 await self._find()
-            else:
-                self._holds.clear()
             self._peering.held_by(tuple(self._holds.values()))
             pause_s = LONGEST_PAUSE_S if len(self._holds) == MAX_HOLDS else min(2 * pause_s, LONGEST_PAUSE_S)
 

@@ -118,7 +118,7 @@ class RunningNode:
             seen_from=self._regions.seen_from,
         )
         self._discovery = Discovery(settings.peers, home, self._peering, self._in_need)
-        self._peering.on_published = self._discovery.published
+        self._peering.on_published = self._published
         self._reachability = Reachability(
             self._peering.candidates,
             self._peering.reachable_at,
@@ -281,6 +281,10 @@ class RunningNode:
         self._reachability.link_down(link)
         self._reverse_links.link_down(link)
         self._holding.link_down(link)
+
+    def _published(self) -> None:
+        self._discovery.published()
+        self._reverse_links.published()
 
     def _hold(self, link: Link, kind: Kind, body: bytes) -> None:
         (self._holding.asked if kind is Kind.HOLD else self._reverse_links.told)(link, body)

@@ -51,6 +51,7 @@ class Node:
         settings = PeersSettings(address=host)
         self.peering = Peering(settings, folder, self.identity, onion, role, "", b"", lambda: None, lambda keys: None)
         self.reverse = ReverseLinks(self.peering, is_private=is_private)
+        self.peering.on_published = self.reverse.published
         self.holding = Holding(self.peering, relays=Role.RELAY in role)
         self.words: list[bytes] = []
         self.answers: Callable[[Link, bytes], None] = self.holding.asked
@@ -238,6 +239,46 @@ async def test_words_are_asked_for_anew_before_they_shorten_a_descriptor(
             monkeypatch.setattr(module, "time", later)
         home.peering.publish(4433)
         await until(lambda: home.published.via[0].expiry >= before.expiry + ahead - 1)
+
+
+async def test_who_offers_nothing_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with street(tmp_path) as make:
+        relay, home = await make(host(1)), await make()
+        home.peering.offer(Role.NONE)
+        home.knows(relay)
+        rounds: list[object] = []
+        monkeypatch.setattr(home.peering, "held_by", rounds.append)
+        home.reverse.start(home.tunnel.links)
+        await until(lambda: len(rounds) > 2)
+        assert not relay.links
+
+
+async def test_who_offers_something_again_asks_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pause in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S"):
+        monkeypatch.setattr(reverse_links_module, pause, 60.0)
+    async with street(tmp_path) as make:
+        relay, home = await make(host(1)), await make()
+        home.peering.offer(Role.NONE)
+        home.knows(relay)
+        home.reverse.start(home.tunnel.links)
+        await turns()
+        home.peering.offer(Role.RELAY)
+        await until(home.via, 2.0)
+
+
+async def test_who_offers_nothing_keeps_the_links_that_it_has(tmp_path: Path) -> None:
+    async with street(tmp_path) as make:
+        relay, home = await make(host(1)), await make()
+        home.knows(relay)
+        home.reverse.start(home.tunnel.links)
+        await until(home.via)
+        (link,) = home.links
+        home.peering.offer(Role.NONE)
+        await turns()
+        home.peering.offer(Role.RELAY)
+        assert home.via() == {relay.identity.peer}
+        assert home.links == [link]
+        assert not relay.holding.counters
 
 
 @pytest.mark.parametrize("wrong", ["short", "for another", "of another"])
