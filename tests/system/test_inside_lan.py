@@ -41,7 +41,7 @@ from tests.harness.lan import (
     url,
 )
 from tests.harness.lan_datagrams import DIRECT
-from tests.harness.namespaces import why_not
+from tests.harness.namespaces import ip, why_not
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def test_an_exit_reaches_nothing_in_its_lan(estate: Estate, monkeypatch: pytest.
     assert sum(estate.inside().values()) >= len(inside_hosts())
 
 
-def signed(host: str) -> Descriptor:
+def signed(host: str, roles: Role) -> Descriptor:
     """A peer that says that it is at an address, in words that nobody can find fault with."""
     peer = Identity.ephemeral()
     now = int(time.time())
@@ -164,7 +164,7 @@ def signed(host: str) -> Descriptor:
         (public_bytes(private_key(secrets.token_bytes(32))),),
         sequence=now,
         expiry=now + DAY_S,
-        roles=Role.RELAY,
+        roles=roles,
         addresses=((host, PORT),),
         region="",
         exit_policy=b"",
@@ -172,19 +172,49 @@ def signed(host: str) -> Descriptor:
     return Descriptor.decode(raw, now)
 
 
-def test_a_relay_dials_nobody_in_its_lan(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
-    liars = [text.partition("/")[0] for text in (*SERVER, *SECOND, *ROUTER)]
-    directory = Directory(None)
-    for host in (*liars, OUTSIDE_V4, WEB_V4, WEB_V6):
-        assert directory.insert(signed(host), None)
-    estate.house.home.mkdir()
-    store.save(estate.house.home / "peers", directory)
+LIARS: Final = [text.partition("/")[0] for text in (*SERVER, *SECOND, *ROUTER)]
 
+
+def relay_in_the_house(estate: Estate, known: Directory, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the machine in the LAN a relay that knows some peers; returns its multiaddr."""
+    estate.house.home.mkdir()
+    store.save(estate.house.home / "peers", known)
     monkeypatch.setenv("MACROVPN_PEERS_DHT", "false")
     estate.forget()
     where = ("--address", OUTSIDE_V4, "--port", str(LINKS_PORT))
     estate.house.command("share", "--role", "relay", *where, "--background")
+    status = estate.house.command("status")
+    return f"{status['address']}/p2p/{status['peer_id']}"
+
+
+def test_a_relay_dials_nobody_in_its_lan(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = Directory(None)
+    for host in (*LIARS, OUTSIDE_V4, WEB_V4, WEB_V6):
+        assert directory.insert(signed(host, Role.RELAY), None)
+    relay_in_the_house(estate, directory, monkeypatch)
     until("a few attempts to link", lambda: estate.came_out() >= 5, 40)
     status = estate.house.command("status")
-    assert status["peers"] == len(liars) + 3
+    assert status["peers"] == len(LIARS) + 3
     assert set(estate.inside().values()) == {0}, json.dumps(status["counters"])
+
+
+def test_a_relay_that_is_told_to_dials_nobody_in_its_lan(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose paths lead over it to each of the servers and back into the house."""
+    directory = Directory(None)
+    for host in LIARS:
+        assert directory.insert(signed(host, Role.EXIT), None)
+    bootstrap = relay_in_the_house(estate, directory, monkeypatch)
+    estate.outside.home.mkdir()
+    store.save(estate.outside.home / "peers", directory)
+    ip("-n", estate.outside.name, "route", "add", "blackhole", "2a0c:90::/48")  # what comes inside is the relay's
+    anywhere = [
+        word for network in ("192.168.0.0/16", "11.0.0.0/8", "2a0c::/16") for word in ("--allow-address", network)
+    ]
+
+    def told() -> int:
+        counted: dict[str, int] = estate.house.command("status")["counters"]["relay"]
+        return counted.get("next_hop", 0)
+
+    with estate.outside.trying("up", "--hops", "2", "--bootstrap", bootstrap, *anywhere):
+        until("circuits into the house", lambda: told() >= 2 * len(LIARS), 40)
+    assert set(estate.inside().values()) == {0}

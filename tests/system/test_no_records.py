@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -159,9 +160,17 @@ def send(demo: Demo, echo: DatagramEcho, homes: list[Path]) -> int:
     with pysocks(demo.proxy, f"user-{CANARY}") as sock:
         for host in (REFUSED, AT_HOME, f"missing.{CANARY}.test", f"{CANARY}.internal", f"held.{CANARY}.test", CANARY):
             sock.sendto(data, (host, echo.port))
+        sock.settimeout(1.0)  # on a busy machine, one may be lost
+
+        def comes_back(host: str) -> bool:
+            to_host = data + host.encode()
+            sock.sendto(to_host, (host, echo.port))
+            with suppress(TimeoutError):
+                return bool(sock.recvfrom(2048) == (to_host, (DESTINATION, echo.port)))
+            return False
+
         for host in (DESTINATION, HOST):
-            sock.sendto(data, (host, echo.port))
-            assert sock.recvfrom(2048) == (data, (DESTINATION, echo.port))
+            until(f"an echo of {host}", partial(comes_back, host))
         until("refusals", lambda: {"datagram not_allowed", "datagram no_name"} <= _counted_by_exits(homes))
         port: int = sock.getsockname()[1]
         return port
@@ -208,7 +217,7 @@ def test_nothing_is_kept(tmp_path: Path) -> None:
             # It went through: the exits asked for the names and reached the destination.
             assert {HOST, f"missing.{CANARY}.test", f"held.{CANARY}.test"} <= set(names.asked)
             assert any(host.startswith(HOST) for _, host in origin.seen)
-            assert len(echo.got) == 2
+            assert echo.got
             assert {"not_allowed", "refused", "no_name", "done"} <= _counted_by_exits(homes)
 
             told = list(answers(homes))
