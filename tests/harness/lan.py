@@ -133,7 +133,8 @@ class Estate(Built):
         ) as process:
             assert process.stdout is not None
             yield process.stdout.readline().rstrip()
-            assert process.communicate(timeout=10) == ("", None)
+            others, _ = process.communicate(timeout=10)
+            assert others == ""
             assert process.returncode == 0
 
     def forget(self) -> None:
