@@ -11,7 +11,7 @@ import click
 from node.cli_common import SettingType, browser_lines, json_option, say, show
 
 if TYPE_CHECKING:
-    from node.demo_plan import MemberSetting
+    from node.demo_plan import DemoOptions, MemberSetting
 
 _MAX_NODES = 200
 
@@ -28,7 +28,7 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
 
         whose, _, assignment = str(value).partition(":")
         setting, found, text = assignment.partition("=")
-        if not found:
+        if not (whose and setting and found):
             self.fail("write who, the setting and the value, such as exit:sharing.up_mbit=5", param, ctx)
         try:
             return MemberSetting(whose, setting, check(setting, text, setting, text=True))
@@ -126,6 +126,7 @@ def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
     options = DemoOptions(**flags, home=home)
     if options.relays + options.exits > _MAX_NODES:
         raise click.UsageError(f"There may be {_MAX_NODES} relays and exits together.")
+    _check_members(options)
     if options.relays < options.path_hops - 1:
         raise click.UsageError(f"A path of {options.path_hops} hops needs {options.path_hops - 1} relays and an exit.")
 
@@ -133,6 +134,19 @@ def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
         show(as_json, facts, _text(facts))
 
     asyncio.run(run(options, announce, say))
+
+
+def _check_members(options: DemoOptions) -> None:
+    """Refuse settings of nodes that there are not: they would change nothing, and nobody would see it."""
+    from node.demo_plan import member_names
+
+    counts = {"relay": options.relays, "exit": options.exits}
+    known = member_names(counts)
+    nodes = " and ".join(f"{role}-1 to {role}-{count}" for role, count in counts.items() if count)
+    for setting in options.settings:
+        if setting.whose not in known:
+            problem = f"--set {setting.whose}:{setting.name}: there is no {setting.whose!r} in this network"
+            raise click.UsageError(f"{problem}; there are {nodes}, the client, and the roles.")
 
 
 def _text(facts: dict[str, Any]) -> str:

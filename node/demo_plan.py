@@ -13,7 +13,7 @@ from node.config_edit import format_file
 from node.settings import MODE_HOPS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from node.children import Child
@@ -129,6 +129,16 @@ class Member:
         """Where it stands in the DHT, such as `127.20.0.1:41002`; the client at an address of its own too, since the
         nodes of the DHT want their neighbours to be in different networks."""
         return f"{self.address or CLIENT_ADDRESS}:{self.dht_port}"
+
+
+def member_names(counts: Mapping[str, int]) -> set[str]:
+    """Name whom `MemberSetting.whose` may mean: roles that somebody has, and nodes.
+
+    Args:
+        counts: how many nodes have each role, beside the client.
+    """
+    nodes = {f"{role}-{number}" for role, count in counts.items() for number in range(1, count + 1)}
+    return nodes | {role for role, count in counts.items() if count} | {"client"}
 
 
 def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Member]:

@@ -1,6 +1,7 @@
 """What `macrovpn share` shows while it runs: live figures on a terminal, else a line when something changes.
 
-What goes into a file or a pipe has no figures: many of them one after the other would be a record of the traffic.
+What goes into a file or a pipe has no figures, and names no limit that bites for a moment: many of them one after the
+other would be a record of the traffic.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import click
 
 from node.cli_common import plain
 from node.reach import sentence
-from node.sharing_view import DRAINING, rows, state_sentence
+from node.sharing_view import DRAINING, PASSING, rows, state_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,13 +61,17 @@ class Changes:
     def show(self, status: dict[str, Any]) -> None:
         """Take the status of now."""
         section = status.get("sharing") or {}
-        facts = {key: status.get(key, "") for key in _KEYS}
-        facts |= {"sharing": section.get("state", ""), "biting": section.get("biting", [])}
+        lasting = [word for word in section.get("biting", []) if word not in PASSING]
+        facts = {key: status.get(key, "") for key in _KEYS} | {"sharing": section.get("state", ""), "biting": lasting}
         if facts == self._shown:
             return
         self._shown = facts
         # The number of those that are to finish changes all the time: it is no part of the line.
-        text = "stopping: takes nothing new" if facts["sharing"] == DRAINING else state_sentence(section)
+        text = (
+            "stopping: takes nothing new"
+            if facts["sharing"] == DRAINING
+            else state_sentence({**section, "biting": lasting})
+        )
         how = sentence(str(facts["reachable"]), int(facts["via"] or 0))
         click.echo(json.dumps(facts) if self._as_json else plain("; ".join(part for part in (text, how) if part)))
 

@@ -16,11 +16,15 @@ OPEN: Final = "open"
 REFUSING: Final = "refusing"
 DRAINING: Final = "draining"
 
+PASSING: Final = frozenset({"rate", "circuits", "flows", "friends"})
+"""Limits that bite for a moment because of what somebody does. Lines that say so, each with a time, would say when
+others came: only what shows the present may name them."""
+
 _WHY: Final = {
     Reason.LIMIT.word: "a limit of yours is reached",
     Reason.BUSY.word: "this machine is at its limit",
     Reason.LEAVING.word: "it is about to stop",
-    "hours": "it is none of your hours",
+    "hours": "it is outside your hours",
     "month": "the amount of this month is used up",
     "rate": "your rate is reached",
     "circuits": "there are as many circuits as you allow",
@@ -69,7 +73,7 @@ def sharing_section(settings: Settings, figures: Figures, pages: Mapping[str, st
     return {
         "roles": roles,
         "state": _state(figures),
-        "biting": list(figures.biting or ([figures.refusal.word] if figures.refusal else [])),
+        "biting": _biting(figures),
         "circuits": figures.circuits,
         "flows": figures.flows,
         "forth_bytes_s": figures.forth_bytes_s,
@@ -91,6 +95,14 @@ def sharing_section(settings: Settings, figures: Figures, pages: Mapping[str, st
         "metrics": pages.get("metrics", ""),
         "notice": pages.get("notice", ""),
     }
+
+
+def _biting(figures: Figures) -> list[str]:
+    """Name what holds something back, and with it always why nothing new is taken."""
+    refusal, named = figures.refusal, list(figures.biting)
+    if refusal is not None and not (refusal is Reason.LIMIT and {"hours", "month"}.intersection(named)):
+        named.append(refusal.word)
+    return named
 
 
 def _state(figures: Figures) -> str:
@@ -133,8 +145,8 @@ def rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _rate(bytes_s: int | None) -> str:
-    """Write a rate to two digits of MB/s."""
-    return "–" if bytes_s is None else f"{bytes_s / 1e6:.2f} MB/s"
+    """Write a rate in the unit of the limits."""
+    return "–" if bytes_s is None else f"{bytes_s * 8 / 1e6:.1f} Mbit/s"
 
 
 def _volume(megabytes: int | None) -> str:
@@ -144,11 +156,13 @@ def _volume(megabytes: int | None) -> str:
 
 
 def _month(megabytes: int | None, cap_gb: float) -> str:
-    return f"{_volume(megabytes)} of {cap_gb:g} GB" if cap_gb else f"{_volume(megabytes)}, no limit"
+    return f"{_volume(megabytes)} of {cap_gb:g} GB" if cap_gb else "no cap"
 
 
 def _limits(limits: Mapping[str, Any]) -> str:
-    found = [f"{limits[f'{way}_mbit']:g} Mbit/s {way}" for way in ("up", "down") if limits.get(f"{way}_mbit")]
+    rates = [limits[key] for key in ("up_mbit", "down_mbit") if limits.get(key)]
+    # What comes in goes out again, so one rate holds for both.
+    found = [f"{min(rates):g} Mbit/s each way"] if rates else []
     found += [f"{limits[what]} {what}" for what in ("circuits", "flows") if limits.get(what)]
     found += [" and ".join(limits["hours"])] if limits.get("hours") else []
     found += ["friends only"] if limits.get("only_friends") else []

@@ -284,6 +284,35 @@ def test_wrong_usage(tmp_path: Path, started: Started, flags: list[str]) -> None
     assert not started.here + started.away
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("exit-3:sharing.up_mbit=5", "no 'exit-3' in this network; there are relay-1 to relay-4 and exit-1 to exit-2"),
+        ("exits:sharing.up_mbit=5", "no 'exits' in this network"),
+        ("relay-0:sharing.up_mbit=5", "no 'relay-0' in this network"),
+        ("exit:sharing.upmbit=5", "no setting sharing.upmbit; sharing.up_mbit is the nearest"),
+        ("exit:sharing.up_mbit=fast", "sharing.up_mbit: it must be a rate in Mbit/s"),
+        ("exit:sharing.flows=-1", "sharing.flows: it must be a number"),
+        ("exit:sharing.hours=night", "write a time such as 22:00-06:00"),
+        *(
+            (text, "write who, the setting and the value")
+            for text in ("exit", "exit:sharing.flows", ":a.b=1", "exit:=5")
+        ),
+    ],
+)
+def test_demo_settings_of_nobody_or_of_no_kind(monkeypatch: pytest.MonkeyPatch, text: str, problem: str) -> None:
+    monkeypatch.setattr("node.demo.run", lambda *_: pytest.fail("it must not start"))
+    result = call("demo", "--set", text)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert problem in result.stderr
+
+
+def test_without_relays_there_are_no_settings_of_relays() -> None:
+    result = call("demo", "--relays", "0", "--hops", "1", "--set", "relay:sharing.flows=1")
+    assert result.exit_code == 2
+    assert "there are exit-1 to exit-2, the client" in result.stderr
+
+
 def test_a_wrong_settings_file_is_a_failure_with_its_reason(tmp_path: Path, started: Started) -> None:
     (tmp_path / "config.toml").write_text("[tunnel]\nhops = 9\n")
     result = call("up", "--home", tmp_path)

@@ -127,6 +127,8 @@ def test_sentences() -> None:
         said(refusal=Reason.LIMIT, biting=("month", "x")) == "takes nothing new: the amount of this month is used up, x"
     )
     assert said(refusal=Reason.BUSY) == "takes nothing new: this machine is at its limit"
+    assert said(refusal=Reason.LIMIT) == "takes nothing new: a limit of yours is reached"
+    assert said(refusal=Reason.BUSY, biting=("rate",)).endswith("your rate is reached, this machine is at its limit")
     assert said(refusal=Reason.LEAVING, flows=1) == "stopping: takes nothing new, 1 connection to finish"
     assert sharing_section(Settings(), Figures(), {}) == {}, "a client shares nothing"
 
@@ -135,10 +137,10 @@ def test_rows() -> None:
     assert rows(status()["sharing"]) == [
         ("sharing", "exit and relay; takes new work"),
         ("carrying", "12 flows in 3 circuits"),
-        ("speed", "1.23 MB/s to destinations, 0.04 MB/s back"),
+        ("speed", "9.9 Mbit/s to destinations, 0.4 Mbit/s back"),
         ("carried", "1.5 GB since the start"),
         ("month", "12.3 GB of 200 GB"),
-        ("limits", "20 Mbit/s up, 64 flows, 22:00-06:00, friends only"),
+        ("limits", "20 Mbit/s each way, 64 flows, 22:00-06:00, friends only"),
         ("earned", "payments are off"),
         ("policy", "default and 1 rules of yours"),
         ("beware", "reaches what exits refuse otherwise: 198.51.100.0/24. This is for tests"),
@@ -154,6 +156,18 @@ def test_lines_at_changes_only(capsys: pytest.CaptureFixture[str]) -> None:
         changes.show(status(figures))
     reach = "others reach this peer directly, as its settings or its neighbours say"
     assert capsys.readouterr().out == f"takes new work; {reach}\nstopping: takes nothing new; {reach}\n"
+
+
+def test_lines_do_not_say_when_somebody_came(capsys: pytest.CaptureFixture[str]) -> None:
+    """Standard output may go to something that stamps each line with the time."""
+    for as_json in (False, True):
+        changes = Changes(as_json=as_json)
+        for biting in ((), ("rate",), (), ("circuits", "flows"), ("friends",), ()):
+            changes.show(status(Figures(biting=biting)))
+        changes.show(status(Figures(refusal=Reason.LIMIT, biting=("hours", "rate"))))
+        first, second = capsys.readouterr().out.splitlines()
+        assert "hours" in second
+        assert not {"rate", "circuits", "flows", "friends"} & set(f"{first} {second}".replace('"', " ").split())
 
 
 def test_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +190,7 @@ def test_a_terminal_shows_figures_and_log_lines_above_them() -> None:
         screen.close()
     text = drawn.getvalue()
     assert "[red]not markup�[31m" in text
-    assert "1.23 MB/s to destinations, 0.04 MB/s back" in text
+    assert "9.9 Mbit/s to destinations, 0.4 Mbit/s back" in text
     assert text.index("Ctrl-C takes nothing new") < text.index("INFO node.somewhere: a line")
     assert text.index("INFO node.somewhere: a line") < text.index("2 connections to finish")
     assert text.index("2 connections to finish") < text.index("Ctrl-C again ends at once.")

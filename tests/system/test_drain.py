@@ -9,16 +9,14 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from node.config import CONFIG_NAME
-from node.config_edit import format_file
-from node.files import make_home, write_private
 from tests.harness import waiting
 from tests.harness.demo import ROOT, Demo, alive, command, until
 from tests.harness.downloads import Download, source
+from tests.harness.share import ELSEWHERE, left_from, preferred_exit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,69 +99,16 @@ async def test_downloads_leave_guards_and_relays_that_stop(tmp_path: Path) -> No
         assert longest_s < LONGEST_PAUSE_S
 
 
-class Share:
-    """`macrovpn share` as an exit in a region of its own, which the client of a demo prefers."""
-
-    def __init__(self, demo: Demo, home: Path) -> None:
-        first = demo.facts["processes"][0]
-        tables: dict[str, dict[str, Any]] = {
-            "node": {"roles": ["exit"], "region": "DE"},
-            "peers": {
-                "address": "127.99.0.1",
-                "bootstrap": [f"{first['address']}/p2p/{first['peer_id']}"],
-                "allow_addresses": ["127.0.0.0/8"],
-                "dht": False,
-            },
-            "exit": {"allow_destinations": ["127.0.0.0/8"], "egress_address": "127.88.0.1"},
-            "sharing": {"drain_s": DRAIN_S},
-        }
-        write_private(make_home(home) / CONFIG_NAME, format_file(tables))
-        self.log = home / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "node", "share", "--home", str(home)], cwd=ROOT, stdout=log, stderr=log
-            )
-
-    async def stop(self) -> None:
-        self.process.kill()
-        await asyncio.to_thread(self.process.wait)
-
-    async def ended_s(self, limit_s: float) -> float:
-        """Tell it to stop; gives the seconds that it took."""
-        started = time.monotonic()
-        self.process.terminate()
-        assert await asyncio.to_thread(self.process.wait, limit_s) == 0, self.log.read_text()
-        return time.monotonic() - started
-
-
-@asynccontextmanager
-async def preferred_exit(tmp_path: Path) -> AsyncIterator[tuple[Demo, Share]]:
-    options = ["--relays", "4", "--exits", "1", "--exit-region", "NL", "--region", "DE", "--region", "NL"]
-    with Demo(*options, "--allow-destination", "127.0.0.0/8", log=tmp_path / "demo.log") as demo:
-        share = Share(demo, tmp_path / "share")
-        try:
-            await asyncio.to_thread(until, "circuits to the preferred exit", lambda: _ready(demo), 30)
-            yield demo, share
-        finally:
-            await share.stop()
-
-
-def _ready(demo: Demo) -> bool:
-    known = {entry["peer_id"] for entry in demo.facts["processes"]}
-    ends = [circuit["hops"][-1]["peer_id"] for circuit in command("route", home=demo.home)["circuits"]]
-    return sum(end not in known for end in ends) >= 2
-
-
 async def test_an_exit_lets_downloads_end_and_cuts_none_before_its_limit(tmp_path: Path) -> None:
-    async with preferred_exit(tmp_path) as (demo, share):
+    async with preferred_exit(tmp_path, drain_s=DRAIN_S) as (demo, share):
         long = 4
         async with crowd(demo, [60] * (DOWNLOADS - long) + [ENDLESS] * long) as found:
-            assert "127.88.0.1" in await _left_from(demo)
+            assert share.leaves_from in await left_from(demo)
             started = asyncio.get_running_loop().time()
             ending = asyncio.create_task(share.ended_s(DRAIN_S + 5))
             await asyncio.to_thread(until, "word of it", lambda: "leaving" in share.log.read_text())
             begun = time.monotonic()
-            assert "127.22.0.1" in await _left_from(demo)
+            assert ELSEWHERE in await left_from(demo)
             print(f"a new flow left elsewhere after {time.monotonic() - begun:.2f} s")
             assert time.monotonic() - begun < 2
             took_s = await ending
@@ -177,30 +122,11 @@ async def test_an_exit_lets_downloads_end_and_cuts_none_before_its_limit(tmp_pat
         assert took_s < DRAIN_S + 3
 
 
-async def _left_from(demo: Demo) -> str:
-    """The address that a new connection of the first user leaves from, as the destination sees it."""
-    seen: list[str] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.append(writer.get_extra_info("peername")[0])
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        user = ("--proxy-user", "user0:")
-        done = await asyncio.to_thread(demo.curl, *user, f"http://127.0.0.1:{port}/", timeout=8)
-    assert done.returncode == 0, done.stderr
-    return " ".join(seen)
-
-
 async def test_a_second_signal_ends_an_exit_at_once(tmp_path: Path) -> None:
-    async with preferred_exit(tmp_path) as (demo, share), crowd(demo, [ENDLESS] * 4):
+    async with preferred_exit(tmp_path, drain_s=DRAIN_S) as (demo, share), crowd(demo, [ENDLESS] * 4):
         share.process.terminate()
         await asyncio.to_thread(until, "word of it", lambda: "leaving" in share.log.read_text())
-        state = await asyncio.to_thread(command, "status", home=tmp_path / "share")
+        state = await asyncio.to_thread(share.status)
         assert state["state"] == "leaving"
         assert state["flows"] == 4
         took_s = await share.ended_s(5)
