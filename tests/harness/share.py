@@ -17,7 +17,7 @@ from peers.identity import Identity
 from tests.harness.demo import ROOT, Demo, command, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 REGION: Final = "DE"
@@ -34,25 +34,24 @@ class Share:
     Args:
         home: its folder, where its keys are from now on.
         number: its address is 127.NUMBER.0.1, and connections leave it from 127.88.0.NUMBER.
-        friends: peer ids.
         sharing: settings of that section.
     """
 
-    def __init__(self, home: Path, number: int = 99, friends: Sequence[str] = (), **sharing: Any) -> None:
+    def __init__(self, home: Path, number: int = 99, **sharing: Any) -> None:
         self.home = make_home(home)
         self.log = home / "log"
         self.peer_id = Identity.load(home / KEYS_NAME).peer_id
         self.leaves_from = f"127.88.0.{number}"
         self._host = f"127.{number}.0.1"
-        self._friends = list(friends)
         self._sharing = sharing
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, demo: Demo, output: int | None = None, **environment: str) -> None:
+    def start(self, demo: Demo, *friends: str, output: int | None = None, **environment: str) -> None:
         """Start it as a member of a demo's network.
 
         Args:
             demo: whose first relay it begins with.
+            friends: peer ids.
             output: a file descriptor for its standard output; None for its log.
             environment: variables beside those of this process.
         """
@@ -64,7 +63,7 @@ class Share:
                 "bootstrap": [f"{first['address']}/p2p/{first['peer_id']}"],
                 "allow_addresses": [LOOPBACK],
                 "dht": False,
-                "friends": self._friends,
+                "friends": list(friends),
             },
             "exit": {"allow_destinations": [LOOPBACK], "egress_address": self.leaves_from},
             "sharing": self._sharing,

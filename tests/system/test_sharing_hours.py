@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from core.errors import Reason
 from tests.harness.demo import Demo, command, until
 from tests.harness.downloads import Download, source
 from tests.harness.share import ELSEWHERE, LOOPBACK, PREFERRING, Share, left_from
@@ -54,6 +55,11 @@ def roles_as_told(demo: Demo, share: Share) -> Any:
     return next((row["roles"] for row in rows if row["peer_id"] == share.peer_id), None)
 
 
+def ended_with_limit(share: Share) -> int:
+    found: int = share.status()["counters"]["exit"].get(Reason.LIMIT.word, 0)
+    return found
+
+
 async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_time(tmp_path: Path) -> None:
     share = Share(tmp_path / "share", hours=[HOURS], drain_s=DRAIN_S)
     with Demo(*SMALL, *PREFERRING, log=tmp_path / "log") as demo:
@@ -76,7 +82,8 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
                 assert share.seen()["biting"] == ["hours"]
                 assert await left_from(demo) == ELSEWHERE
                 print(f"a new flow left elsewhere {loop.time() - closed:.2f} s later")
-                had = download.received
+                had, before = download.received, ended_with_limit(share)
+                print(before)
                 await asyncio.to_thread(until, "word of it", lambda: roles_as_told(demo, share) == [], DRAIN_S)
                 print(f"no role in the descriptor {loop.time() - closed:.2f} s later")
                 await asyncio.wait_for(running, DRAIN_S + LATE_S)
@@ -84,8 +91,7 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
                 assert download.received > had
                 assert download.ended_at - started >= OPEN_S + DRAIN_S - 1
                 assert not download.whole
-                counters = (await asyncio.to_thread(share.status))["counters"]
-                print(counters)
+                assert ended_with_limit(share) == before + 1
 
                 await asyncio.to_thread(until, "the hours", lambda: share.seen()["state"] == "open", CLOSED_S)
                 opened = loop.time()
@@ -96,3 +102,56 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
             print(f"it serves again {loop.time() - opened:.2f} s later")
         finally:
             share.kill()
+
+
+async def test_what_is_too_many_for_one_exit_goes_to_another(tmp_path: Path) -> None:
+    share = Share(tmp_path / "share", circuits=1, flows=2)
+    with Demo(*SMALL, *PREFERRING, log=tmp_path / "log") as demo:
+        other = next(entry["home"] for entry in demo.facts["processes"] if entry["role"] == "exit")
+        try:
+            share.start(demo)
+            await asyncio.to_thread(until, "a circuit", lambda: share.ends_circuits(demo) == 1, 20)
+            async with source() as port:
+                downloads = [Download(number, 60) for number in range(5)]
+                running = [asyncio.create_task(each.run(demo.proxy, port, "user0")) for each in downloads]
+                await asyncio.to_thread(until, "five flows", lambda: _flows(share.home) + _flows(other) == 5)
+                assert _flows(share.home) == 2
+                await asyncio.wait_for(asyncio.gather(*running), 20)
+            assert all(download.whole for download in downloads)
+            status = await asyncio.to_thread(share.status)
+            print(status["sharing"], status["counters"])
+            assert status["sharing"]["circuits"] == 1
+            assert status["counters"]["relay"]["busy"] >= 1
+            assert status["counters"]["exit"]["busy"] == 3
+        finally:
+            share.kill()
+
+
+def _flows(home: Path | str) -> int:
+    found: int = command("status", home=home)["sharing"]["flows"]
+    return found
+
+
+def test_circuits_come_over_friends_alone(tmp_path: Path) -> None:
+    """The client is a friend of two exits that serve friends alone. Only one of them has its relay for a friend."""
+    serving = Share(tmp_path / "serving", 98, only_friends=True)
+    refusing = Share(tmp_path / "refusing", 99, only_friends=True)
+    friends = f"client:peers.friends={serving.peer_id},{refusing.peer_id}"
+    with Demo(*SMALL, *PREFERRING, "--set", friends, log=tmp_path / "log") as demo:
+        relay = demo.facts["processes"][0]["peer_id"]
+        try:
+            refusing.start(demo, serving.peer_id)
+            until("a refusal", lambda: refused(refusing), 20)
+            assert refusing.ends_circuits(demo) == 0
+            serving.start(demo, relay)
+            serving.wait_for_circuits(demo)
+            assert refusing.ends_circuits(demo) == refused(serving) == 0
+        finally:
+            serving.kill()
+            refusing.kill()
+
+
+def refused(share: Share) -> int:
+    print(share.status()["counters"])
+    found: int = share.status()["counters"]["relay"].get(Reason.NOT_ALLOWED.word, 0)
+    return found
