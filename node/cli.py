@@ -107,7 +107,8 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"exit      {regions}, {plain(answer['hops'])} hops{serves}")
     if answer["not_hidden"]:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
-    lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
+    if not answer["sharing"] or answer["proxy"]:
+        lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
     lines.append(f"peers     {plain(answer['peers'])} known{_DHT.get(answer['dht'], '')}")
     if router := port_mapping_sentence(answer["port_mapping"]):
         lines.append(f"router    {router}")

@@ -135,7 +135,7 @@ class Serving:
         relay, sharing, carrying = self._relay, self.sharing, self._carrying
         figures = Figures(
             circuits=relay.circuit_count if relay is not None else 0,
-            flows=relay.flow_count if relay is not None else 0,
+            flows=len(relay.table) if relay is not None else 0,
             refusal=sharing.refusal,
             biting=sharing.biting(),
             forth_bytes_s=sharing.rates[0] if carrying is not None else None,

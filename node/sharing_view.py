@@ -39,7 +39,7 @@ class Figures:
 
     Args:
         circuits: that pass or end here.
-        flows: on them.
+        flows: that end here, at destinations. A relay cannot tell how many pass.
         refusal: why nothing new is taken; None while it is.
         biting: words of the limits that hold something back.
         forth_bytes_s: carried towards destinations per second lately; None where that is not measured.
@@ -115,8 +115,7 @@ def state_sentence(section: Mapping[str, Any]) -> str:
     """Say whether new work is taken, and what stands against it."""
     state, biting = section.get("state", ""), [_WHY.get(word, word) for word in section.get("biting", [])]
     if state == DRAINING:
-        left = section.get("flows", 0)
-        return f"stopping: takes nothing new, {left} connection{'' if left == 1 else 's'} to finish"
+        return f"stopping: takes nothing new, {_work(section)} to finish"
     if state == REFUSING:
         return f"takes nothing new: {', '.join(biting) or 'no reason is given'}"
     return "takes new work" + (f"; held back: {', '.join(biting)}" if biting else "")
@@ -127,7 +126,7 @@ def rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
     limits = section.get("limits", {})
     found = [
         ("sharing", f"{' and '.join(section.get('roles', []))}; {state_sentence(section)}"),
-        ("carrying", f"{section.get('flows', 0)} flows in {section.get('circuits', 0)} circuits"),
+        ("carrying", _work(section)),
         ("speed", f"{_rate(section.get('forth_bytes_s'))} to destinations, {_rate(section.get('back_bytes_s'))} back"),
         ("carried", f"{_volume(section.get('carried_mb'))} since the start"),
         ("month", _month(section.get("month_mb"), limits.get("monthly_gb", 0))),
@@ -142,6 +141,13 @@ def rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("beware", f"reaches what exits refuse otherwise: {networks}. This is for tests"))
     pages = (("metrics", "/metrics"), ("notice", "/"))
     return found + [(name, f"http://{section[name]}{path}") for name, path in pages if section.get(name)]
+
+
+def _work(section: Mapping[str, Any]) -> str:
+    """Say what runs for others, as far as the roles can count it."""
+    kinds = [("flow", "flows")] if "exit" in section.get("roles", ()) else []
+    counts = [(section.get(key, 0), noun) for noun, key in (*kinds, ("circuit", "circuits"))]
+    return " in ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
 
 
 def _rate(bytes_s: int | None) -> str:

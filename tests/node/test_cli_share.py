@@ -129,7 +129,9 @@ def test_sentences() -> None:
     assert said(refusal=Reason.BUSY) == "takes nothing new: this machine is at its limit"
     assert said(refusal=Reason.LIMIT) == "takes nothing new: a limit of yours is reached"
     assert said(refusal=Reason.BUSY, biting=("rate",)).endswith("your rate is reached, this machine is at its limit")
-    assert said(refusal=Reason.LEAVING, flows=1) == "stopping: takes nothing new, 1 connection to finish"
+    assert said(refusal=Reason.LEAVING, flows=1) == "stopping: takes nothing new, 1 flow in 0 circuits to finish"
+    relay = {"roles": ["relay"], "state": "draining", "circuits": 1}
+    assert state_sentence(relay) == "stopping: takes nothing new, 1 circuit to finish"
     assert sharing_section(Settings(), Figures(), {}) == {}, "a client shares nothing"
 
 
@@ -192,5 +194,5 @@ def test_a_terminal_shows_figures_and_log_lines_above_them() -> None:
     assert "[red]not markup�[31m" in text
     assert "9.9 Mbit/s to destinations, 0.4 Mbit/s back" in text
     assert text.index("Ctrl-C takes nothing new") < text.index("INFO node.somewhere: a line")
-    assert text.index("INFO node.somewhere: a line") < text.index("2 connections to finish")
-    assert text.index("2 connections to finish") < text.index("Ctrl-C again ends at once.")
+    assert text.index("INFO node.somewhere: a line") < text.index("2 flows in 0 circuits to finish")
+    assert text.index("2 flows in 0 circuits to finish") < text.index("Ctrl-C again ends at once.")

@@ -55,9 +55,10 @@ def roles_as_told(demo: Demo, share: Share) -> Any:
     return next((row["roles"] for row in rows if row["peer_id"] == share.peer_id), None)
 
 
-def ended_with_limit(share: Share) -> int:
-    found: int = share.status()["counters"]["exit"].get(Reason.LIMIT.word, 0)
-    return found
+def counted(share: Share, part: str, reason: Reason) -> int:
+    """How often a part of the process ended or refused something for a reason; 0 while it does not run."""
+    counters: dict[str, dict[str, int]] = share.status().get("counters", {})
+    return counters.get(part, {}).get(reason.word, 0)
 
 
 async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_time(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
                 assert share.seen()["biting"] == ["hours"]
                 assert await left_from(demo) == ELSEWHERE
                 print(f"a new flow left elsewhere {loop.time() - closed:.2f} s later")
-                had, before = download.received, ended_with_limit(share)
+                had, before = download.received, counted(share, "exit", Reason.LIMIT)
                 print(before)
                 await asyncio.to_thread(until, "word of it", lambda: roles_as_told(demo, share) == [], DRAIN_S)
                 print(f"no role in the descriptor {loop.time() - closed:.2f} s later")
@@ -91,7 +92,7 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
                 assert download.received > had
                 assert download.ended_at - started >= OPEN_S + DRAIN_S - 1
                 assert not download.whole
-                assert ended_with_limit(share) == before + 1
+                assert counted(share, "exit", Reason.LIMIT) == before + 1
 
                 await asyncio.to_thread(until, "the hours", lambda: share.seen()["state"] == "open", CLOSED_S)
                 opened = loop.time()
@@ -141,17 +142,11 @@ def test_circuits_come_over_friends_alone(tmp_path: Path) -> None:
         relay = demo.facts["processes"][0]["peer_id"]
         try:
             refusing.start(demo, serving.peer_id)
-            until("a refusal", lambda: refused(refusing), 20)
+            until("a refusal", lambda: counted(refusing, "relay", Reason.NOT_ALLOWED), 20)
             assert refusing.ends_circuits(demo) == 0
             serving.start(demo, relay)
             serving.wait_for_circuits(demo)
-            assert refusing.ends_circuits(demo) == refused(serving) == 0
+            assert refusing.ends_circuits(demo) == counted(serving, "relay", Reason.NOT_ALLOWED) == 0
         finally:
             serving.kill()
             refusing.kill()
-
-
-def refused(share: Share) -> int:
-    print(share.status()["counters"])
-    found: int = share.status()["counters"]["relay"].get(Reason.NOT_ALLOWED.word, 0)
-    return found
