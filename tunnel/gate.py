@@ -141,18 +141,27 @@ class Line:
         stream: where they go.
         queue: what waits for the circuit.
         ended: called when the end was passed on after it had to wait.
+        went: told the bytes of each record that is passed on; what waits has not been carried.
 
     Attributes:
         records: messages that wait.
     """
 
-    __slots__ = ("_ended", "_ends", "_order", "_queue", "_stream", "records")
+    __slots__ = ("_ended", "_ends", "_order", "_queue", "_stream", "_went", "records")
 
-    def __init__(self, order: Order, stream: LinkStream, queue: CircuitQueue, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        order: Order,
+        stream: LinkStream,
+        queue: CircuitQueue,
+        ended: Callable[[], None],
+        went: Callable[[int], None],
+    ) -> None:
         self._order = order
         self._stream = stream
         self._queue = queue
         self._ended = ended
+        self._went = went
         self._ends = False
         self.records: deque[bytearray] = deque()
 
@@ -186,5 +195,6 @@ class Line:
             self._ended()
 
     def _pass(self, record: bytearray) -> None:
+        self._went(len(record))
         if not self._stream.send(record):
             self._queue.queued(self._stream, len(record))

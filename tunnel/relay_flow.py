@@ -75,8 +75,8 @@ class RelayFlow:
         self._far_over = False
         self._forth = self._back = None
         if (order := circuit.order_of(number)) is not None:
-            self._forth = Line(order, self._far, circuit.queue, self._forget)
-            self._back = Line(order, near, circuit.queue, self._forget)
+            self._forth = Line(order, self._far, circuit.queue, self._forget, self._went_forth)
+            self._back = Line(order, near, circuit.queue, self._forget, self._went_back)
 
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""
@@ -91,11 +91,15 @@ class RelayFlow:
             self._refuse()
             return
         self._opened += 1
-        self._circuit.forth_bytes += size
         if self._forth is not None:
             self._forth.send(record)
-        elif not self._far.send(record):
+            return
+        self._went_forth(len(record))
+        if not self._far.send(record):
             self._circuit.queue.queued(self._far, len(record))
+
+    def _went_forth(self, record_bytes: int) -> None:
+        self._circuit.forth_bytes += record_bytes - RECORD_BYTES
 
     def _refuse(self) -> None:
         """The client, or a hop between, sent what this hop's key does not open."""
@@ -111,11 +115,15 @@ class RelayFlow:
         record = bytearray(len(body) + OVERHEAD_BYTES + RECORD_BYTES)
         self._session.seal_into(self._base + self._sealed, body, memoryview(record)[PREFIX_BYTES:-TAG_BYTES])
         self._sealed += 1
-        self._circuit.back_bytes += len(body)
         if self._back is not None:
             self._back.send(record)
-        elif not self._near.send(record):
+            return
+        self._went_back(len(record))
+        if not self._near.send(record):
             self._circuit.queue.queued(self._near, len(record))
+
+    def _went_back(self, record_bytes: int) -> None:
+        self._circuit.back_bytes += record_bytes - RECORD_BYTES - OVERHEAD_BYTES
 
     def datagram(self, body: memoryview) -> None:
         """From the client's side, unreliable."""

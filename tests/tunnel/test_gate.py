@@ -211,6 +211,21 @@ async def test_what_is_forwarded_is_counted() -> None:
         assert all(late >= early for late, early in zip(relay.forwarded_bytes, after, strict=True))
 
 
+async def test_what_waits_is_not_counted_yet() -> None:
+    async with gated() as (network, client, _, barrier):
+        relay = network.nodes[0].relay
+        listener = await opened(client)
+        barrier.open = False
+        before = relay.forwarded_bytes
+        assert listener.flow is not None
+        listener.flow.write(bytes(50_000))
+        await until(lambda: relay.queues.held_bytes > 50_000)
+        assert all(late - early < 5_000 for late, early in zip(relay.forwarded_bytes, before, strict=True))
+        barrier.let_all_go()
+        await until(lambda: len(listener.data) == 50_000)
+        assert all(late - early >= 50_000 for late, early in zip(relay.forwarded_bytes, before, strict=True))
+
+
 # -- flows that are cancelled
 
 
