@@ -22,7 +22,7 @@ SMALL: Final = ("--relays", "1", "--hops", "2", "--find", "gossip", "--allow-des
 ENDLESS: Final = 4000
 """Pieces of a download that takes minutes."""
 HOURS: Final = "11:00-12:01"
-OPEN_S: Final = 8
+OPEN_S: Final = 12
 """From the exit's start to the end of its hours: its start and the client's first circuits take about two."""
 CLOSED_S: Final = 8
 DRAIN_S: Final = 4
@@ -106,23 +106,22 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
 
 
 async def test_what_is_too_many_for_one_exit_goes_to_another(tmp_path: Path) -> None:
-    share = Share(tmp_path / "share", circuits=1, flows=2)
+    share = Share(tmp_path / "share", circuits=2, flows=2)
     with Demo(*SMALL, *PREFERRING, log=tmp_path / "log") as demo:
         other = next(entry["home"] for entry in demo.facts["processes"] if entry["role"] == "exit")
         try:
             share.start(demo)
-            await asyncio.to_thread(until, "a circuit", lambda: share.ends_circuits(demo) == 1, 20)
+            await asyncio.to_thread(share.wait_for_circuits, demo)
             async with source() as port:
-                downloads = [Download(number, 60) for number in range(5)]
+                downloads = [Download(number, 100) for number in range(5)]
                 running = [asyncio.create_task(each.run(demo.proxy, port, "user0")) for each in downloads]
-                await asyncio.to_thread(until, "five flows", lambda: _flows(share.home) + _flows(other) == 5)
-                assert _flows(share.home) == 2
+                await asyncio.to_thread(until, "two and three", lambda: (_flows(share.home), _flows(other)) == (2, 3))
                 await asyncio.wait_for(asyncio.gather(*running), 20)
             assert all(download.whole for download in downloads)
             status = await asyncio.to_thread(share.status)
-            assert status["sharing"]["circuits"] == 1
+            assert status["sharing"]["circuits"] <= 2
             assert status["counters"]["relay"]["busy"] >= 1
-            assert status["counters"]["exit"]["busy"] == 3
+            assert status["counters"]["exit"]["busy"] >= 3
         finally:
             share.kill()
 

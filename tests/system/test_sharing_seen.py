@@ -35,6 +35,13 @@ def metrics(endpoint: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
+def view(terminal: Terminal) -> list[str]:
+    """The figures, without what stands above them."""
+    frame = terminal.frame
+    first = next((place for place, line in enumerate(frame) if line.startswith("node  ")), len(frame))
+    return frame[first:]
+
+
 def rows(lines: list[str]) -> dict[str, str]:
     """The lines of the view by their names; those that go on below another belong to it."""
     found: dict[str, str] = {}
@@ -61,19 +68,19 @@ def test_an_exit_and_a_relay_show_what_they_carry(tmp_path: Path, origin: Origin
                 ["curl", "-sS", "--noproxy", "", "--socks5-hostname", demo.proxy, "-o", str(tmp_path / "body"), url]
             )
         )
-        until("the limit", lambda: "your rate is reached" in rows(terminal.frame).get("sharing", ""))
+        until("the limit", lambda: "your rate is reached" in rows(view(terminal)).get("sharing", ""))
         until("the speed", lambda: 0.9 * MBIT < _back(terminal) < 1.1 * MBIT)
-        print(*terminal.frame, sep="\n")
-        assert max(map(len, terminal.frame)) <= COLUMNS
+        print(*view(terminal), sep="\n")
+        assert max(map(len, view(terminal))) <= COLUMNS
         during = metrics(share.seen()["metrics"])
         assert during['macrovpn_limit_reached{limit="rate"}'] == 1
         assert during["macrovpn_carried_bytes_total"] % 1_000_000 == 0 < during["macrovpn_carried_bytes_total"] < SIZE
 
         assert client.wait(20) == 0
         assert (tmp_path / "body").stat().st_size == SIZE
-        until("rest", lambda: rows(terminal.frame)["sharing"] == "exit; takes new work")
-        shown, section = rows(terminal.frame), share.seen()
-        print(*terminal.frame, section, sep="\n")
+        until("rest", lambda: rows(view(terminal))["sharing"] == "exit; takes new work")
+        shown, section = rows(view(terminal)), share.seen()
+        print(*view(terminal), section, sep="\n")
         assert shown["carried"] == "6 MB since the start"
         assert shown["month"] == "6 MB of 1 GB"
         assert shown["speed"] == "0.0 Mbit/s to destinations, 0.0 Mbit/s back"
@@ -97,5 +104,5 @@ def test_an_exit_and_a_relay_show_what_they_carry(tmp_path: Path, origin: Origin
 
 def _back(terminal: Terminal) -> float:
     """The speed on the way back that stands there, in Mbit/s."""
-    found = re.search(r"([0-9.]+) Mbit/s back", rows(terminal.frame).get("speed", ""))
+    found = re.search(r"([0-9.]+) Mbit/s back", rows(view(terminal)).get("speed", ""))
     return float(found[1]) if found else 0.0
