@@ -13,6 +13,7 @@ Source: IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 819
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -117,8 +118,6 @@ SPECIAL_BLOCKS: Final = tuple(
 )
 """Every block that is refused, the smallest first, so that the first match has the most exact name."""
 
-_BLOCKS_V4: Final = tuple(block for block in SPECIAL_BLOCKS if block.network.version == 4)
-_BLOCKS_V6: Final = tuple(block for block in SPECIAL_BLOCKS if block.network.version == 6)
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _ISATAP_IDS: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
@@ -199,7 +198,7 @@ class AddressFilter:
             address: an address as it will be dialled, see `normalise`.
             port: 1 to 65535; None to ask for the address alone.
         """
-        return self.may_allow(address, port) and self._leads_out(address)
+        return self.may_allow(address, port) and self.leads_out(address)
 
     def may_allow(self, address: Address, port: int | None = None) -> bool:
         """Tell what `allows` would, as far as it never changes: a True may be a False at the moment of dialling."""
@@ -216,12 +215,12 @@ class AddressFilter:
             return False
         return _special_name(address) is None or self._is_open(address)
 
-    def _leads_out(self, address: Address) -> bool:
-        own = self._own()
+    def leads_out(self, address: Address) -> bool:
+        """Tell the rest of what `allows` would: where an address leads now that `may_allow` has let pass."""
         for place, layer in enumerate(_layers(address)):
             if self._is_open(layer):
                 continue
-            if layer in own:
+            if layer in self._own():
                 return False
             way = self._way_to(layer)
             # Behind NAT64 there is often no IPv4 here; then only the translator's house is at stake.
@@ -265,13 +264,33 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 def _special_name(address: Address) -> str | None:
     """Name the special block that one address, taken by itself, lies in."""
-    blocks = _BLOCKS_V4 if address.version == 4 else _BLOCKS_V6
-    for block in blocks:
+    starts, names = _SPANS[address.version]
+    return names[bisect_right(starts, int(address)) - 1]
+
+
+def _find_name(address: Address) -> str | None:
+    for block in SPECIAL_BLOCKS:
         if address in block.network:
             return block.name
     if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST and address not in _NAT64:
         return OUTSIDE_UNICAST
     return None
+
+
+def _cut(whole: Network, *others: Network) -> tuple[list[int], list[str | None]]:
+    """Cut all addresses of a version of IP wherever a block or another network begins or ends.
+
+    Returns:
+        Where each piece begins, the first at 0, and what `_find_name` says to all its addresses.
+    """
+    networks = [whole, *others, *(block.network for block in SPECIAL_BLOCKS if block.network.version == whole.version)]
+    firsts = {int(network.network_address) for network in networks}
+    behind = {int(network.broadcast_address) + 1 for network in networks}
+    starts = sorted(firsts | behind)[:-1]
+    return starts, [_find_name(whole[start]) for start in starts]
+
+
+_SPANS: Final = {4: _cut(IPv4Network("0.0.0.0/0")), 6: _cut(IPv6Network("::/0"), _GLOBAL_UNICAST, _NAT64)}
 
 
 def _is_scoped(address: Address) -> bool:

@@ -85,13 +85,17 @@ class Place:
     Args:
         destination: where.
         account: whose.
+        address: of the destination.
+        probe: the destination, as it is remembered.
     """
 
-    __slots__ = ("_account", "_destination")
+    __slots__ = ("_account", "_destination", "address", "probe")
 
-    def __init__(self, destination: Destination, account: Account) -> None:
+    def __init__(self, destination: Destination, account: Account, address: Address, probe: Probe) -> None:
         self._destination = destination
         self._account = account
+        self.address = address
+        self.probe = probe
         destination.flows.take(account)
 
     def leave(self) -> None:
@@ -115,12 +119,14 @@ class Attempt:
         clock: loop time.
     """
 
+    __slots__ = ("_account", "_begun", "_clock", "_destinations", "_port", "_refused")
+
     def __init__(self, destinations: Destinations, account: Account, port: int, clock: Callable[[], float]) -> None:
         self._destinations = destinations
         self._account = account
         self._port = port
         self._clock = clock
-        self._begun: dict[Address, tuple[Probe, Place]] = {}
+        self._begun: list[Place] = []
         self._refused: Reason | None = None
 
     def may_begin(self, address: Address) -> bool:
@@ -132,7 +138,7 @@ class Attempt:
             destination = self._destinations.of(probe.mark, now)
             if destination.admits(self._account, now):
                 self._account.trail.begun(probe)
-                self._begun[address] = probe, Place(destination, self._account)
+                self._begun.append(Place(destination, self._account, address, probe))
                 return True
             refused = Reason.BUSY
         self._refused = refused
@@ -147,15 +153,17 @@ class Attempt:
         Returns:
             What to `leave` when the connection is closed.
         """
-        address = next(reversed(self._begun))
+        place = self._begun[-1]
         if len(self._begun) > 1:
             with contextlib.suppress(OSError):
-                address = ip_address(sock.getpeername()[0])
-        probe, place = self._begun.pop(address)
-        self._account.trail.ended(probe)
-        self._account.trail.learn(probe)
+                connected = ip_address(sock.getpeername()[0])
+                place = next((begun for begun in self._begun if begun.address == connected), place)
+        self._begun.remove(place)
+        self._account.trail.ended(place.probe)
+        self._account.trail.learn(place.probe)
         place.answered()
-        self._count_failures(has_v4=address.version == 4)
+        if self._begun:
+            self._count_failures(has_v4=place.address.version == 4)
         return place
 
     def failed(self, reason: Reason) -> Reason:
@@ -168,15 +176,15 @@ class Attempt:
 
     def _count_failures(self, *, has_v4: bool = False) -> None:
         """Count what was tried in vain. An address of IPv6 beside one of IPv4 says little: often no IPv6 works."""
-        has_v4 = has_v4 or any(address.version == 4 for address in self._begun)
+        has_v4 = has_v4 or any(place.address.version == 4 for place in self._begun)
         now = self._clock()
-        for address, (probe, _) in self._begun.items():
-            whole = address.version == 4 or not has_v4
-            self._destinations.scans.failed(self._account.trail, probe, now, whole=whole)
+        for place in self._begun:
+            whole = place.address.version == 4 or not has_v4
+            self._destinations.scans.failed(self._account.trail, place.probe, now, whole=whole)
 
     def end(self) -> None:
         """Nothing more is tried."""
-        for probe, place in self._begun.values():
-            self._account.trail.ended(probe)
+        for place in self._begun:
+            self._account.trail.ended(place.probe)
             place.leave()
         self._begun.clear()

@@ -128,8 +128,16 @@ class _Race:
                 late = None
             if self._waiting and self._is_time(loop.time()):
                 address = self._waiting.popleft()
-                if address not in tried:
-                    tried.add(address)
+                if address in tried:
+                    continue
+                tried.add(address)
+                if not self._allowed(address):
+                    self._failed.append(Reason.NOT_ALLOWED)
+                elif late is None and not self._waiting and not self._begun:  # mostly so, and then no task is needed
+                    result = await _attempt(address, self._port, self._source)
+                    if (sock := self._ended(address, result, loop.time())) is not None:
+                        return sock
+                else:
                     self._begin(address, loop.time())
                 continue
             if not self._begun:
@@ -152,9 +160,6 @@ class _Race:
         return self._last not in self._begun or now >= self._last_at + STAGGER_S
 
     def _begin(self, address: Address, now: float) -> None:
-        if not self._allowed(address):
-            self._failed.append(Reason.NOT_ALLOWED)
-            return
         self._last = self._tasks.spawn(_attempt(address, self._port, self._source), "connection attempt")
         self._last_at = now
         self._begun[self._last] = address
@@ -169,14 +174,17 @@ class _Race:
         timeout = max(self._last_at + STAGGER_S - loop.time(), 0.0) if self._waiting else None
         done, _ = await asyncio.wait(awaited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task, address in [(task, address) for task, address in self._begun.items() if task in done]:
-            result = task.result()
-            if isinstance(result, socket.socket):
-                del self._begun[task]
-                self._won(address, loop.time())
-                return result
             del self._begun[task]
-            self._failed.append(result)
+            if (sock := self._ended(address, task.result(), loop.time())) is not None:
+                return sock
         return None
+
+    def _ended(self, address: Address, result: socket.socket | Reason, now: float) -> socket.socket | None:
+        if isinstance(result, Reason):
+            self._failed.append(result)
+            return None
+        self._won(address, now)
+        return result
 
     def _join(self, found: Sequence[Address], tried: set[Address]) -> None:
         """Take in late addresses: the family that was not tried last goes on."""

@@ -55,7 +55,8 @@ class Egress:
 
     Args:
         resolver: looks names up; it stays the caller's to close.
-        address_filter: what is never dialled; asked after names are resolved, and again when an address is dialled.
+        address_filter: what is never dialled; asked when an address is dialled. What it refuses for ever, it is asked
+            of an address in a request at once.
         policy: what the operator serves.
         source_address: local address to connect from, for destinations of its family.
         limits: how much at once.
@@ -239,9 +240,10 @@ class Egress:
             raise FlowError(Reason.PROTOCOL)
         destination = parse_destination(host, allow_special=self._allow_special_names)
         if not isinstance(destination, str):
-            if not self.may_dial(destination, port, None):
-                raise FlowError(Reason.NOT_ALLOWED)
-        elif not self._policy.may_allow(destination, port):
+            allowed = self._filter.may_allow(destination, port) and self._policy.allows(destination, port)
+        else:
+            allowed = self._policy.may_allow(destination, port)
+        if not allowed:
             raise FlowError(Reason.NOT_ALLOWED)
         return destination
 
@@ -254,8 +256,7 @@ class Egress:
         attempt = Attempt(self._destinations, account, port, self._clock)
         try:
             async with asyncio.timeout(self._limits.setup_s):
-                late: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
-                addresses = await self._find(flow.circuit, destination, late)
+                addresses, late = await self._find(flow.circuit, destination)
                 sock = await dial(
                     addresses,
                     port,
@@ -275,17 +276,20 @@ class Egress:
             attempt.end()
 
     def _may_begin(self, attempt: Attempt, port: int, destination: Address | str, address: Address) -> bool:
-        name = destination if isinstance(destination, str) else None
-        return self.may_dial(address, port, name) and attempt.may_begin(address)
+        if isinstance(destination, str):
+            allowed = self.may_dial(address, port, destination)
+        else:  # `check_request` has seen to the rest
+            allowed = self._filter.leads_out(address)
+        return allowed and attempt.may_begin(address)
 
     async def _find(
-        self, circuit: object, destination: Address | str, late: asyncio.Future[list[Address]]
-    ) -> list[Address]:
-        """List the addresses of a destination, unchecked; those of a name may come `late` in part."""
-        if isinstance(destination, str):
-            return await self._resolver.resolve(destination, circuit, late)
-        late.set_result([])
-        return [destination]
+        self, circuit: object, destination: Address | str
+    ) -> tuple[list[Address], asyncio.Future[list[Address]] | None]:
+        """List the addresses of a destination, unchecked; of a name some may come later."""
+        if not isinstance(destination, str):
+            return [destination], None
+        late: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+        return await self._resolver.resolve(destination, circuit, late), late
 
     async def find(self, circuit: object, name: str) -> list[Address]:
         """See `exits.udp.Rules`."""

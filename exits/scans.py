@@ -14,13 +14,14 @@ Source: Jung, Paxson, Berger and Balakrishnan, "Fast Portscan Detection Using Se
 
 from __future__ import annotations
 
-from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import Reason
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from exits.addresses import Address
     from exits.limits import ScanLimits
 
@@ -90,12 +91,12 @@ class Trail:
         self.known: dict[bytes, None] = {}
         self.failures = _Failures(limits.failed, limits.window_s)
         self.failures_in: dict[bytes, float] = {}
-        self.pending: Counter[bytes] = Counter()
-        self.pending_in: Counter[bytes] = Counter()
+        self.pending: dict[bytes, int] = {}
+        self.pending_in: dict[bytes, int] = {}
 
     def begun(self, probe: Probe) -> None:
-        self.pending[probe.mark] += 1
-        self.pending_in[probe.network] += 1
+        for counter, key in ((self.pending, probe.mark), (self.pending_in, probe.network)):
+            counter[key] = counter.get(key, 0) + 1
 
     def ended(self, probe: Probe) -> None:
         for counter, key in ((self.pending, probe.mark), (self.pending_in, probe.network)):

@@ -6,7 +6,6 @@ on Networking 6, 1998), with a factor of 1.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class Shares:
     def __init__(self, places: int) -> None:
         self._places = places
         self._taken = 0
-        self._held: Counter[Hashable] = Counter()
+        self._held: dict[Hashable, int] = {}
 
     def __len__(self) -> int:
         """Places that are taken."""
@@ -36,12 +35,12 @@ class Shares:
 
     def may_take(self, holder: Hashable) -> bool:
         """Tell whether a holder may have one more place."""
-        return self._held[holder] < self._places - self._taken
+        return self._held.get(holder, 0) < self._places - self._taken
 
     def take(self, holder: Hashable) -> None:
         """Take a place. Ask `may_take` before, and give it back with `give`."""
         self._taken += 1
-        self._held[holder] += 1
+        self._held[holder] = self._held.get(holder, 0) + 1
 
     def give(self, holder: Hashable) -> None:
         """Give a place back."""

@@ -61,7 +61,7 @@ class OutsideOnly:
             found = parse_destination(host, allow_special=self._special_names)
         except FlowError as error:
             raise FlowError(Reason.INSIDE if error.reason is Reason.NOT_ALLOWED else error.reason) from error
-        if isinstance(found, IPv4Address | IPv6Address) and not self._filter.allows(found):
+        if isinstance(found, IPv4Address | IPv6Address) and not self._filter.may_allow(found):
             raise FlowError(Reason.INSIDE)
 
 

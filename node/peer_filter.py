@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from exits.addresses import AddressFilter
@@ -35,3 +36,13 @@ def peer_filter(
     if network.is_private:
         return AddressFilter([*allowed, *map(ipaddress.ip_network, HOME_NETWORKS)])
     return AddressFilter(allowed, way_to=(routes or system_routes()).way_to, own=own)
+
+
+@lru_cache(maxsize=1)
+def read_hosts(hosts: frozenset[str]) -> frozenset[Address]:
+    """Read the IP literals under which others see this node: always the same few, and asked for with each connection.
+
+    Raises:
+        ValueError: one is no IP literal.
+    """
+    return frozenset(map(ipaddress.ip_address, hosts))

@@ -16,7 +16,7 @@ from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
 from node.hearing import Hearing
 from node.networks import introduce
-from node.peer_filter import peer_filter
+from node.peer_filter import peer_filter, read_hosts
 from peers import store
 from peers.addresses import parse_address
 from peers.descriptor import Descriptor, Role
@@ -165,10 +165,10 @@ class Peering:
         """Whether a peer may be dialled at an IP literal now."""
         return self._address_ok(host) and self._filter.allows(ipaddress.ip_address(host))
 
-    def own_addresses(self) -> set[IpAddress]:
+    def own_addresses(self) -> frozenset[IpAddress]:
         """Where others see this node, which is inside as seen from here."""
-        known = self.own_hosts() | ({self.address[0]} if self.address is not None else set())
-        return {ipaddress.ip_address(host) for host in known}
+        hosts = self.own_hosts()
+        return read_hosts(hosts if self.address is None else hosts | {self.address[0]})
 
     def _judge(self, host: str) -> bool:
         """Say what does not change, so that it can be remembered."""

@@ -6,13 +6,16 @@ import json
 import sys
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exits.addresses import SPECIAL_BLOCKS, AddressFilter, Block, is_public, normalise, refusal
+
+if TYPE_CHECKING:
+    from exits.addresses import Address
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "vectors/addresses.json").read_text())[
     "addresses"
@@ -70,6 +73,22 @@ def test_there_are_enough_vectors_and_each_block_has_one() -> None:
     assert len(hosts) >= 250
     assert len({vector["text"] for vector in VECTORS}) + len({host["host"] for host in hosts}) >= 600
     assert {block.name for block in SPECIAL_BLOCKS} <= {vector["block"] for vector in VECTORS}
+
+
+def _smallest_block(address: Address) -> str | None:
+    return next((block.name for block in SPECIAL_BLOCKS if address in block.network), None)
+
+
+@pytest.mark.parametrize("block", SPECIAL_BLOCKS, ids=lambda block: str(block.network))
+def test_names_around_the_edges_of_a_block(block: Block) -> None:
+    """An address beside a block has the name of the smallest block that it is in, if it is in one."""
+    first, last = block.network.network_address, block.network.broadcast_address
+    lowest, highest = int(first) == 0, int(last) == 2**first.max_prefixlen - 1
+    around = [first, last, *([] if lowest else [first - 1]), *([] if highest else [last + 1])]
+    for address in around:
+        name = _smallest_block(address)
+        if name is not None or address.version == 4:
+            assert refusal(address) == name
 
 
 @pytest.mark.parametrize("block", SPECIAL_BLOCKS, ids=lambda block: str(block.network))

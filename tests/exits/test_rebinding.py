@@ -122,6 +122,25 @@ class Moving(AddressFilter):
         return True
 
 
+@pytest.mark.parametrize("way", [Way.OUT, Way.INSIDE])
+async def test_an_address_in_a_request_is_looked_up_once_as_it_is_dialled(make_egress: MakeEgress, way: Way) -> None:
+    asked: list[str] = []
+
+    def way_to(address: Address) -> Way:
+        asked.append(str(address))
+        return way
+
+    async with await Origin().start(PUBLIC) as public:
+        egress = make_egress(resolver=FixedResolver(), address_filter=Moving(way_to=way_to))
+        if way is Way.OUT:
+            (await connect(egress, PUBLIC, public.port)).client_reset()
+        else:
+            assert await outcome(egress, PUBLIC, public.port) is Reason.NOT_ALLOWED
+        assert asked == [PUBLIC]
+        assert len(public.clients) == (way is Way.OUT)
+        await egress.stop()
+
+
 async def test_a_route_that_changes_while_the_first_address_is_tried(make_egress: MakeEgress) -> None:
     """The second address is outside until the first one is tried, and inside when its turn comes."""
     first, second = "127.22.0.3", PUBLIC

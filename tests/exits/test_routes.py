@@ -266,6 +266,7 @@ def test_a_site_is_what_is_around_global_addresses() -> None:
 def test_the_filter_needs_a_way_out_of_what_is_dialled() -> None:
     ways = {"8.8.8.8": Way.OUT, "11.7.0.9": Way.INSIDE, "64:ff9b::808:808": Way.OUT, "64:ff9b::b07:9": Way.OUT}
     ways["64:ff9b::909:909"] = Way.OUT
+    ways |= {"8.8.4.4": Way.OUT, "64:ff9b::808:404": Way.OUT}
     asked: list[str] = []
 
     def way_to(address: Address) -> Way:

@@ -50,6 +50,19 @@ def far_apart(count: int) -> list[int]:
     return [int(ip_address("203.0.0.0")) + number * 256 for number in range(count)]
 
 
+def test_a_destination_is_under_way_until_every_attempt_has_ended() -> None:
+    watched = Watched(ScanLimits(trying=1))
+    trail = watched.trail()
+    probe = watched.scans.probe(SITE, 443)
+    trail.begun(probe)
+    trail.begun(probe)
+    for _ in range(2):
+        assert watched.refusal(trail, "192.0.2.1") is Reason.BUSY
+        assert watched.refusal(trail, int(SITE)) is None
+        trail.ended(probe)
+    assert watched.refusal(trail, "192.0.2.1") is None
+
+
 def test_ports_of_one_host() -> None:
     watched = Watched()
     trail = watched.trail()
