@@ -336,12 +336,24 @@ class DnsServer(asyncio.DatagramProtocol):
         self.port = port
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._server = await asyncio.start_server(self._tcp, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", self.port))
-        self._transport = transport
+        while self._transport is None:
+            await self._bind()
         return self
+
+    async def _bind(self) -> None:
+        """Take one port for both. Where any will do, one that is free for TCP may be taken for UDP: then not."""
+        server = await asyncio.start_server(self._tcp, "127.0.0.1", self.port)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            loop = asyncio.get_running_loop()
+            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", port))
+        except OSError:
+            server.close()
+            await server.wait_closed()
+            if self.port:
+                raise
+            return
+        self._server, self.port = server, port
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None

@@ -22,7 +22,7 @@ SMALL: Final = ("--relays", "1", "--hops", "2", "--find", "gossip", "--allow-des
 ENDLESS: Final = 4000
 """Pieces of a download that takes minutes."""
 HOURS: Final = "11:00-12:01"
-OPEN_S: Final = 18
+OPEN_S: Final = 15
 """From the exit's start to the end of its hours: its start and the client's first circuits take about two."""
 CLOSED_S: Final = 8
 DRAIN_S: Final = 4
