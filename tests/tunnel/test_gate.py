@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -15,6 +15,7 @@ from tests.harness.network import Collect, Network, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
 from tunnel import queues
+from tunnel.gate import Line, Order
 from tunnel.limits import APART_BYTES
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tests.harness.network import Echo
     from tunnel.circuit import Circuit
     from tunnel.gate import Waiter
+    from tunnel.link_stream import LinkStream
+    from tunnel.queues import CircuitQueue
     from tunnel.service import Tunnel
 
 ECHO = FlowRequest("echo.example", 80)
@@ -276,3 +279,65 @@ async def test_a_cancelled_flow_takes_no_credit_from_its_circuit(limited: bool) 
         await until(lambda: terminal.flow_count == 0)
         await until(lambda: circuit.credit._window.received == terminal.credit._sent)
         await until(lambda: [streams_at(node) for node in network.nodes] == streams)
+
+
+class Held:
+    """A circuit's count of bytes that wait."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    def holds(self, count: int) -> None:
+        self.held += count
+
+
+class Sent:
+    """A stream that takes everything."""
+
+    def __init__(self) -> None:
+        self.records: list[bytearray] = []
+
+    def send(self, record: bytearray) -> bool:
+        self.records.append(record)
+        return True
+
+
+def test_what_waits_for_cut_flows_is_skipped_and_does_not_pile_up() -> None:
+    barrier, queue, sent = Barrier(), Held(), Sent()
+    barrier.open = False
+    order = Order(barrier, "circuit", cast("CircuitQueue", queue))
+
+    def line() -> Line:
+        return Line(order, cast("LinkStream", sent), cast("CircuitQueue", queue), lambda: None, lambda size: None)
+
+    kept = line()
+    for number in range(1, 51):
+        kept.send(bytearray([number] * 3))
+        for _ in range(20):
+            cut = line()
+            cut.send(bytearray(3))
+            cut.send(bytearray(5))
+            cut.clear()
+    assert queue.held == 50 * 3
+    assert len(order._waiting) < 3 * 50, "what was cut is let go of"
+    barrier.let_all_go()
+    assert [record[0] for record in sent.records] == list(range(1, 51))
+    assert queue.held == 0
+
+
+def test_the_piece_that_was_asked_for_is_cut_and_another_size_follows() -> None:
+    barrier, queue, sent = Barrier(), Held(), Sent()
+    barrier.open = False
+    order = Order(barrier, "circuit", cast("CircuitQueue", queue))
+    first, second = (
+        Line(order, cast("LinkStream", sent), cast("CircuitQueue", queue), lambda: None, lambda size: None)
+        for _ in range(2)
+    )
+    first.send(bytearray(9))
+    second.send(bytearray(4))
+    first.clear()
+    barrier.let_one_go()
+    assert barrier.passed == 0, "nothing of that size waits any more"
+    assert not sent.records
+    barrier.let_one_go()
+    assert [len(record) for record in sent.records] == [4]
