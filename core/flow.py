@@ -8,7 +8,7 @@ what it is told.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from core.errors import Reason
@@ -23,6 +23,26 @@ MAX_DATAGRAM_BYTES = 16 * 1024
 """Largest payload of a UDP datagram that travels; few networks carry a tenth of it."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class SiteOptions:
+    """What a user wants of the circuits that carry one site's flows. What is None is as the node's settings say.
+
+    Args:
+        regions: countries in which the exit shall be, such as `NL` or `US-CA`; without one nothing is sent.
+        mode: `speed`, `balanced` or `privacy`.
+        max_tariff: the highest tariff step of any hop, 0 to 7.
+        isolated: the site shares no circuit with any other.
+    """
+
+    regions: tuple[str, ...] | None = None
+    mode: str | None = None
+    max_tariff: int | None = None
+    isolated: bool = False
+
+
+NO_OPTIONS: Final = SiteOptions()
+
+
 @dataclass(frozen=True, slots=True)
 class FlowRequest:
     """Where a flow shall go.
@@ -31,11 +51,13 @@ class FlowRequest:
         host: an ASCII name of 1 to 255 bytes or an IP literal without brackets. Names are resolved at the exit.
         port: 1 to 65535.
         isolation: flows whose keys differ never share a circuit. Empty: the shared default.
+        options: what the user wants for this site. Flows whose options differ never share a circuit either.
     """
 
     host: str
     port: int
     isolation: str = ""
+    options: SiteOptions = NO_OPTIONS
 
     def __repr__(self) -> str:
         return "FlowRequest([redacted])"

@@ -31,7 +31,12 @@ def exits(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for rule in ("", f"reject 127.0.0.0/8:{REFUSED_BY_ALL},{origin.http}", f"reject 127.0.0.0/8:{REFUSED_BY_ALL}"):
         options += ["--exit-rule", rule]
     with Demo(*options, log=tmp_path_factory.mktemp("exits") / "log") as demo:
+        until("word of all exits", lambda: len(known_exits(demo)) == 3)  # a network is ready when it has one path
         yield demo
+
+
+def known_exits(demo: Demo) -> list[dict[str, str]]:
+    return [peer for peer in command("peers", home=demo.home)["peers"] if "exit" in peer["roles"]]
 
 
 def left_from(demo: Demo, url: str, key: str, way: str) -> str:
@@ -80,7 +85,7 @@ def test_what_all_refuse_has_a_reason(exits: Demo) -> None:
 
 def test_what_exits_serve_is_shown(exits: Demo) -> None:
     def served() -> set[str]:
-        return {peer["serves"] for peer in command("peers", home=exits.home)["peers"] if "exit" in peer["roles"]}
+        return {peer["serves"] for peer in known_exits(exits)}
 
     until("all exits", lambda: len(served()) == 2)
     assert any(text.startswith("ports 80,443,") for text in served())
