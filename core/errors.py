@@ -128,5 +128,12 @@ class CircuitError(_ReasonError):
         self.hop = hop
 
 
+class NotYetError(CircuitError):
+    """No path is drawn now, because more peers are about to be heard of. Whoever can wait may ask again."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.NO_PATH)
+
+
 class FlowError(_ReasonError):
     """A flow could not be opened, or was reset."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from core.errors import CircuitError, Reason
+from core.errors import CircuitError, NotYetError, Reason
 from core.ports import ServedPorts, serves_port
 from peers.descriptor import Role
 from peers.nearness import from_nowhere, nowhere
@@ -138,10 +138,11 @@ class Choice:
         reason to go to another region: then there is no path, and the caller must choose whom to forgive.
 
         Raises:
-            CircuitError: `Reason.NO_PATH`, there is none, or it is too early to draw guards.
+            CircuitError: `Reason.NO_PATH`, there is none.
+            NotYetError: it is too early to draw guards.
         """
         if self._eligible is not None and self._eligible.too_early(moment.clock):
-            raise CircuitError(Reason.NO_PATH)
+            raise NotYetError
         choose = partial(
             choose_pinned_path,
             self.candidates,

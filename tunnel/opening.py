@@ -7,10 +7,11 @@ asked, at most `MAX_ASKED` in all, since each learns the destination. Every othe
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from core.errors import CircuitError, FlowError, Reason
+from core.errors import CircuitError, FlowError, NotYetError, Reason
 from tunnel.limits import MAX_ASKED, OPEN_S, PATH_S
 from tunnel.path import Wish
 from tunnel.refusals import DECLINES
@@ -214,10 +215,19 @@ class Opening:
             return circuit
         try:
             if asked.reason is not None:
-                self._builder.path(wish=asked.wish)  # nobody waits for an exit that is not there
+                self._look_for_exit(asked.wish)
             return await self._source.circuit_by(isolation, asked.wish, asked.path_by)
         except (CircuitError, FlowError) as error:
             raise FlowError(asked.reason or error.reason) from error
+
+    def _look_for_exit(self, wish: Wish) -> None:
+        """Return if one may be found: nobody waits for an exit that is not there.
+
+        Raises:
+            CircuitError: there is none.
+        """
+        with suppress(NotYetError):
+            self._builder.path(wish=wish)
 
     def _early_declined(self, request: FlowRequest, asked: Asked, flow: ClientFlow, reason: Reason) -> Reason | None:
         """As `tunnel.client_flow.ClientFlow.declined` says."""

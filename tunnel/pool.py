@@ -228,14 +228,13 @@ class CircuitPool:
         while True:
             changed = self._wanted.is_set()
             self._wanted.clear()
-            for wish in self._unmet():
-                self._begin(wish)
+            met = all([self._begin(wish) for wish in self._unmet()])
             for _ in range(self._missing()):
                 self._begin_ahead()
             if changed:
                 self._spread()
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(pause if met else _FIRST_PAUSE_S):  # flows wait for seconds only
                     await self._wanted.wait()
             if self._failure is None:
                 pause = _IDLE_PAUSE_S

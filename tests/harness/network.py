@@ -7,7 +7,7 @@ import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from core.errors import CircuitError, Reason
+from core.errors import CircuitError, NotYetError, Reason
 from core.ids import PeerKey
 from tests.harness.linked import told
 from tests.harness.waiting import until
@@ -133,6 +133,8 @@ class Network:
         self.onion_privates: list[X25519PrivateKey] = []
         self.paths: list[list[int]] = []
         self.closed_ports: dict[PeerKey, frozenset[int]] = {}
+        self.early = False
+        """Whether it is too early to name any path."""
 
     # -- tunnel.path.ExitOffers
 
@@ -143,6 +145,8 @@ class Network:
         return not self.paths or any(self.serves(self.keys[path[-1]], port) for path in self.paths)
 
     def choose(self, avoid: Collection[PeerKey], last: PeerKey | None = None, wish: Wish = ANY_EXIT) -> Path:
+        if self.early:
+            raise NotYetError
         for path in self.paths:
             named = tuple(self.hops[self.keys[place]] for place in path)
             end = named[-1].peer

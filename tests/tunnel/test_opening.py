@@ -379,6 +379,25 @@ async def test_all_that_refuse_are_asked_again_all_the_same() -> None:
         assert len(first.asked) == PORT_REFUSALS + 2
 
 
+@BOTH
+async def test_an_exit_of_which_nothing_is_heard_yet_is_waited_for(early: bool) -> None:
+    first, second = Declining(), Echo()
+    async with exits(first) as (network, client):
+        await network.add(second)
+        asking = asyncio.create_task(ask(client, early=early))
+        network.early = True
+        await until(lambda: first.asked)
+        asyncio.get_running_loop().call_later(0.3, heard_of_another, network)
+        _, heard = await asking
+        await until(lambda: heard.reason is Reason.DONE)
+        assert bytes(heard.data) == POST
+
+
+def heard_of_another(network: Network) -> None:
+    network.early = False
+    network.paths.append([0, 1, 3])
+
+
 # -- before asking
 
 
