@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from aiohttp import web
 
 from core.errors import MacroVpnError
-from node.files import make_home, write_private
+from node.files import load_token, make_home, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,7 +101,7 @@ class Control:
         """
         make_home(self._home)
         try:
-            self._token = _load_token(self._home / TOKEN_NAME)
+            self._token = load_token(self._home / TOKEN_NAME, TOKEN_BYTES)
             self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_LIMIT_S)
             await self._runner.setup()
             await web.TCPSite(self._runner, "127.0.0.1", port).start()
@@ -219,14 +218,3 @@ def _json(value: dict[str, Any], status: int = 200) -> web.Response:
 
 def _error(status: int, sentence: str) -> web.Response:
     return _json({"error": sentence}, status)
-
-
-def _load_token(path: Path) -> str:
-    """Read the token, or make one where there is none that is well-formed and closed to others."""
-    with suppress(FileNotFoundError, UnicodeDecodeError):
-        text = path.read_text(encoding="ascii").strip()
-        if re.fullmatch(rf"[0-9a-f]{{{2 * TOKEN_BYTES}}}", text) and not path.stat().st_mode & 0o077:
-            return text
-    token = secrets.token_hex(TOKEN_BYTES)
-    write_private(path, token + "\n")
-    return token

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
 import tempfile
 import time
 from contextlib import suppress
@@ -67,6 +69,25 @@ def write_private(path: Path, text: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def load_token(path: Path, size: int) -> str:
+    """Read a secret, or make one where there is none that is well-formed and closed to others.
+
+    Args:
+        path: its file: hex digits and a newline.
+        size: its random bytes.
+
+    Raises:
+        OSError: the file can be neither read nor written.
+    """
+    with suppress(FileNotFoundError, UnicodeDecodeError):
+        text = path.read_text(encoding="ascii").strip()
+        if re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", text) and not path.stat().st_mode & 0o077:
+            return text
+    token = secrets.token_hex(size)
+    write_private(path, token + "\n")
+    return token
 
 
 class HomeLock:

@@ -20,7 +20,7 @@ from node.choosing import Choosing
 from node.control import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
-from node.files import KEYS_NAME
+from node.files import KEYS_NAME, load_token
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.metrics import Sample
@@ -63,6 +63,10 @@ _ASK_FOR_PEERS: Final = {
     False: "Name one with --bootstrap.",
     True: "Join again with an invite from a member whose node runs and has an address.",
 }
+
+PAC_TOKEN_NAME: Final = "pac.token"
+PAC_TOKEN_BYTES: Final = 16
+"""Out of reach for a page that tries addresses."""
 
 _MEASURED_PARTS: Final = ("relay", "exit")
 """The parts whose counters `/metrics` shows: they are about the work for others."""
@@ -178,6 +182,7 @@ class RunningNode:
             OutsideOnly(await isolate_sites(tunnel.pool, chosen.spread), chosen.allow_destinations),
             self._rules,
             password=self._settings.proxy.password or None,
+            pac_token=load_token(self._home / PAC_TOKEN_NAME, PAC_TOKEN_BYTES),
             own_ports=[self._own_control()[1]],
             early=self._settings.proxy.early,
         )
