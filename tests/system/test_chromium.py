@@ -8,31 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.harness.chromium import CHROMIUM, QUIET
+
 if TYPE_CHECKING:
     from tests.harness.demo import Demo
     from tests.harness.origin import NameServer, Origin
 
 pytestmark = pytest.mark.system
 
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's package chromium is not installed")
+@pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="Debian's package chromium is not installed")
 def test_pages_by_name_through_three_hops_and_a_bypassed_one_directly(
     demo: Demo, origin: Origin, names: NameServer
 ) -> None:
     names.asked.clear()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=CHROMIUM,
             args=[
                 *QUIET,
                 f"--proxy-pac-url={demo.pac}",
