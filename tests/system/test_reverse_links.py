@@ -74,15 +74,16 @@ class Here:
         self._stack.callback(process.kill)
         self.page = f"http://{machine.address}:{PORT}/file"
 
-    def download(self, house: House, proxy: str) -> None:
-        """Fetch the file through a proxy, and compare it."""
+    def download(self, house: House, proxy: str, *network: str) -> None:
+        """Fetch the file through the proxy of a house's node in this network, and compare it."""
         into = self._folder / "fetched"
         into.unlink(missing_ok=True)
         command = house.inside(
             "curl", "-sS", "--max-time", "60", "--proxy", f"socks5h://{proxy}", "-o", str(into), self.page
         )
         done = subprocess.run(command, capture_output=True, text=True, timeout=70, check=False)
-        assert done.returncode == 0, done.stderr
+        if done.returncode:
+            pytest.fail(f"{done.stderr} {house.command('status', *network)['counters']}")
         assert hashlib.sha256(into.read_bytes()).digest() == hashlib.sha256(self.file.read_bytes()).digest()
 
 
@@ -181,7 +182,7 @@ def test_a_client_at_home_uses_a_relay_and_an_exit_at_home(tmp_path: Path, kind:
         up = user.command("up", *NET, "--hops", "4", *ALLOWED)
         for _ in range(TRIES):
             before = [through(relay), through(end)]
-            town.download(user, up["proxy"])
+            town.download(user, up["proxy"], *NET)
             after = [through(relay), through(end)]
             assert after[1] - before[1] > SIZE
             if after[0] - before[0] > SIZE:
