@@ -141,14 +141,16 @@ def run_node(
     """Run a node here or away from here; `watch` is told its status every second while it runs here."""
     from node import background
 
-    announce = _announcer(settings, home, as_json=as_json)
+    announce = _announcer(settings, home, as_json=as_json, system_proxy=system_proxy)
     if foreground:
         context.exit(background.run_here(settings, home, announce, watch, system_proxy=system_proxy))
     status = background.start(_arguments(context), home, say)
     announce(status)
 
 
-def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[dict[str, Any]], None]:
+def _announcer(
+    settings: Settings, home: Path, *, as_json: bool, system_proxy: bool
+) -> Callable[[dict[str, Any]], None]:
     def announce(status: dict[str, Any]) -> None:
         keys = ("state", "reason", "proxy", "pac", "roles", "peer_id")
         answer = {key: status.get(key, "") for key in keys} | {"home": str(home), "pid": status["pid"]}
@@ -156,6 +158,8 @@ def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[di
         lines = [f"The node is {answer['state']}{reason}. Home: {home}"]
         if answer["proxy"]:
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
+        if system_proxy:
+            lines.append("The system's proxy settings point here until the node stops.")
         if {"relay", "exit"}.intersection(settings.node.roles):
             lines.append(f"It serves others as {' and '.join(settings.node.roles)}: {answer['peer_id']}")
         if status.get("private"):

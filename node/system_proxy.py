@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from core.errors import ConfigError
+from core.errors import ConfigError, MacroVpnError
 from node.config import default_home
 from node.desktops import Gnome, Kde, MacOs, SystemProxyError
 from node.files import HomeLock, HomeTakenError, lock_holder, make_home, write_private
@@ -103,7 +103,8 @@ def places_here(platform: str = sys.platform, environment: Mapping[str, str] = o
 def held(host: str, port: int) -> Iterator[None]:
     """Have the system's proxy settings point to a proxy, and put them back at the end.
 
-    They are set before the proxy listens: until it does, browsers reach nothing, which is right.
+    They are set before the proxy listens: until it does, browsers reach nothing, which is right. After an error that
+    nobody foresaw they stay, as after a crash: that is no wish to go direct.
 
     Args:
         host: where the proxy will listen.
@@ -125,12 +126,19 @@ def held(host: str, port: int) -> Iterator[None]:
         ) from error
     try:
         wanted = _write_down(folder, names, host, port)
+        by_mistake = False
         try:
             for name, (values, present) in wanted.items():
                 _write(name, values, present)
             yield
+        except MacroVpnError:
+            raise
+        except Exception:
+            by_mistake = True
+            raise
         finally:
-            _put_back(folder)
+            if not by_mistake:
+                _put_back(folder)
     finally:
         lock.release()
 
@@ -212,7 +220,7 @@ def _write_down(folder: Path, names: tuple[Name, ...], host: str, port: int) -> 
         ours = place.ours(host, port, present)
         earlier = known.get(name, Change({}, {}))
         before = {key: earlier.before[key] if present[key] == earlier.ours.get(key) else present[key] for key in ours}
-        changes[name] = Change(before, ours)
+        changes[name] = Change(earlier.before | before, earlier.ours | ours)
         wanted[name] = ours, present
     record = Record(1, join_endpoint(host, port), changes)
     try:
@@ -285,7 +293,8 @@ def going_back(change: Change, present: Mapping[str, str], switch: str, bypass: 
     Returns:
         The values to write, and whether something else was changed since.
     """
-    newer = [key for key in change.ours if present.get(key) not in (change.ours[key], change.before[key])]
+    shared = change.ours.keys() & present.keys()
+    newer = [key for key in shared if present[key] not in (change.ours[key], change.before[key])]
     servers = [key for key in newer if key != switch and bypass not in key.split(" ")]
     values = {
         key: change.before[key]
