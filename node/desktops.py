@@ -93,9 +93,9 @@ def run(arguments: Sequence[str]) -> str:
 class Gnome:
     """GSettings, which GNOME, Cinnamon, Pantheon and Unity use; on every desktop Firefox and what is built on GLib.
 
-    Host and port of HTTP and HTTPS name the proxy, so that browsers hand names over in CONNECT. SOCKS is what programs
-    take for every other scheme; without it those would be direct. A value is GVariant's text form, as the command
-    prints it.
+    The proxy stands there as one of HTTP for HTTP, HTTPS and FTP, so that browsers hand names over and look none up.
+    SOCKS stays empty: Firefox would use version 4a of it for web sockets, which this proxy does not speak, and without
+    it takes CONNECT. A value is GVariant's text form, as the command prints it.
 
     Source: the schema `org.gnome.system.proxy` of gsettings-desktop-schemas; gsettings(1).
     """
@@ -119,12 +119,12 @@ class Gnome:
         return {key: found[key] for key in found if key in _GNOME_KEYS}
 
     def ours(self, host: str, port: int, present: Mapping[str, str]) -> Values:
-        """Give the values. FTP has none of its own, so SOCKS counts for it; a password is another proxy's."""
+        """Give the values. A password that may be there is another proxy's."""
         values = {}
-        for scheme in ("http", "https", "socks"):
+        for scheme in ("http", "https", "ftp"):
             values[f"org.gnome.system.proxy.{scheme} host"] = f"'{host}'"
             values[f"org.gnome.system.proxy.{scheme} port"] = f"{port}"
-        values["org.gnome.system.proxy.ftp host"] = "''"
+        values["org.gnome.system.proxy.socks host"] = "''"
         values["org.gnome.system.proxy.http use-authentication"] = "false"
         values["org.gnome.system.proxy ignore-hosts"] = "['localhost', '127.0.0.0/8', '::1']"
         values[self.switch] = "'manual'"
@@ -162,13 +162,17 @@ class Kde:
         return {key: self._run(self._command("kreadconfig", key)).removesuffix("\n") for key in _KDE_KEYS}
 
     def ours(self, host: str, port: int, present: Mapping[str, str]) -> Values:
-        """Give the values. The list of exceptions must not be one of what alone goes through the proxy."""
+        """Give the values, of the same kinds as GNOME's.
+
+        The exceptions must be some: reversed, they are what alone goes through the proxy. No name is among them, as
+        Chromium takes each for an end: with `localhost`, it looks `xlocalhost` up.
+        """
         return {
             "httpProxy": f"http://{host} {port}",
             "httpsProxy": f"http://{host} {port}",
-            "socksProxy": f"socks://{host} {port}",
-            "ftpProxy": "",
-            "NoProxyFor": "localhost,127.0.0.0/8,::1",
+            "ftpProxy": f"http://{host} {port}",
+            "socksProxy": "",
+            "NoProxyFor": "127.0.0.0/8",
             "ReversedException": "false",
             self.switch: "1",
         }
@@ -197,7 +201,7 @@ _KDE_KEYS: Final = tuple(Kde().ours("", 0, {}))
 class MacOs:
     """Every network service that is not switched off. A key is the setting and the service, `webproxy Wi-Fi`.
 
-    A PAC and its discovery come before fixed servers, so both are switched off.
+    A PAC and its discovery come before fixed servers, so both are switched off, and SOCKS for the reason given above.
 
     Source: networksetup(8). Most of it needs an administrator.
     """
@@ -216,7 +220,7 @@ class MacOs:
         for service in self._ask("-listallnetworkservices").splitlines()[1:]:
             if service.startswith("*"):
                 continue
-            for kind in _MAC_PROXIES:
+            for kind in (*_MAC_SERVERS, "socksfirewallproxy"):
                 values[f"{kind} {service}"] = self._proxy(kind, service)
             auto = _fields(self._ask("-getautoproxyurl", service))
             url = auto.get("URL", "").replace("(null)", "")
@@ -233,7 +237,7 @@ class MacOs:
         values = {}
         for key, value in present.items():
             kind = key.partition(" ")[0]
-            if kind in _MAC_PROXIES:
+            if kind in _MAC_SERVERS:
                 values[key] = f"on {host} {port}"
             elif kind == self.bypass:
                 values[key] = "localhost 127.0.0.1 ::1"
@@ -250,14 +254,10 @@ class MacOs:
                 self._ask(f"-set{kind}", service, *(value.split() or ["Empty"]))
             elif kind == "proxyautodiscovery":
                 self._ask(f"-set{kind}", service, state)
-            elif kind == "autoproxyurl":
-                if state == "on":
-                    self._ask("-setautoproxyurl", service, *rest)
-                self._ask("-setautoproxystate", service, state)
             else:
-                if rest[0]:
+                if rest[0] and (state == "on" or kind in _MAC_SERVERS):
                     self._ask(f"-set{kind}", service, *rest)
-                self._ask(f"-set{kind}state", service, state)
+                self._ask(f"-set{kind.removesuffix('url')}state", service, state)
 
     def _proxy(self, kind: str, service: str) -> str:
         found = _fields(self._ask(f"-get{kind}", service))
@@ -273,7 +273,7 @@ class MacOs:
         return self._run(["/usr/sbin/networksetup", *arguments])
 
 
-_MAC_PROXIES: Final = ("webproxy", "securewebproxy", "socksfirewallproxy")
+_MAC_SERVERS: Final = ("webproxy", "securewebproxy")
 
 
 def _fields(text: str) -> dict[str, str]:
