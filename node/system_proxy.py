@@ -205,7 +205,7 @@ def _check(host: str, port: int) -> None:
 
 
 def _write_down(folder: Path, names: tuple[Name, ...], host: str, port: int) -> dict[Name, tuple[Values, Values]]:
-    """Write down what is there. What an earlier node left is not what the user had; that one's record says it.
+    """Write down what is there, or would be if what an earlier node left were put back first.
 
     Returns:
         For each place the values that it shall have, and those that it has.
@@ -219,7 +219,8 @@ def _write_down(folder: Path, names: tuple[Name, ...], host: str, port: int) -> 
         present = place.read()
         ours = place.ours(host, port, present)
         earlier = known.get(name, Change({}, {}))
-        before = {key: earlier.before[key] if present[key] == earlier.ours.get(key) else present[key] for key in ours}
+        back, _ = going_back(earlier, present, place.switch, place.bypass)
+        before = {key: back.get(key, present[key]) for key in ours}
         changes[name] = Change(earlier.before | before, earlier.ours | ours)
         wanted[name] = ours, present
     record = Record(1, join_endpoint(host, port), changes)
