@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,86 +15,17 @@ from core.errors import ConfigError, MacroVpnError
 from node import system_proxy
 from node.desktops import SystemProxyError, Values
 from node.system_proxy import Left, held, left, places_here, put_back_left
+from tests.harness.desk import BEFORE, Desk, crash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
-
-BEFORE: Final[Values] = {"http": "corp:3128", "https": "", "hosts": "corp", "mode": "none"}
 
 
-class KilledError(BaseException):
-    """The process is gone: what it would do at its end, it cannot do any more."""
-
-
-class Desk:
-    """A place with two servers, a list and a switch."""
-
-    name: ClassVar = "gnome"
-    switch: ClassVar = "mode"
-    bypass: ClassVar = "hosts"
-
-    def __init__(self, folder: Path, values: Values | None = None) -> None:
-        self.values = dict(BEFORE if values is None else values)
-        self.written: list[tuple[str, str]] = []
-        self.writes_left: int | None = None
-        self.keeps = True
-        self.fails = False
-        self._record = folder / "system-proxy" / "before.json"
-
-    def read(self) -> Values:
-        self._live()
-        return dict(self.values)
-
-    def ours(self, host: str, port: int, present: Mapping[str, str]) -> Values:
-        assert present.keys() == BEFORE.keys()
-        return {"http": f"{host}:{port}", "https": f"{host}:{port}", "hosts": "loopback", "mode": "manual"}
-
-    def write(self, values: Mapping[str, str]) -> None:
-        for key, value in values.items():
-            assert json.loads(self._record.read_text())["places"]["gnome"]["ours"].keys() == BEFORE.keys()
-            self._live()
-            if self.writes_left is not None:
-                self.writes_left -= 1
-            self.written.append((key, value))
-            if self.keeps:
-                self.values[key] = value
-
-    def _live(self) -> None:
-        if self.fails:
-            raise SystemProxyError("The desktop is away.")
-        if self.writes_left == 0:
-            raise KilledError
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(system_proxy, "default_home", lambda: tmp_path)
-    monkeypatch.setenv("XDG_CURRENT_DESKTOP", "ubuntu:GNOME")
-    monkeypatch.setattr(system_proxy, "places_here", lambda: places_here("linux"))
-    return tmp_path
-
-
-@pytest.fixture
-def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    found = Desk(home)
-    monkeypatch.setattr(system_proxy, "PLACES", {"gnome": lambda: found})
-    return found
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-    return found
-
-
-def test_settings_point_here_meanwhile_and_are_put_back(home: Path, desk: Desk, port: int) -> None:
-    here = f"127.0.0.1:{port}"
-    with held("127.0.0.1", port):
+def test_settings_point_here_meanwhile_and_are_put_back(desk: Desk) -> None:
+    here = f"127.0.0.1:{desk.port}"
+    with held("127.0.0.1", desk.port):
         assert desk.values == {"http": here, "https": here, "hosts": "loopback", "mode": "manual"}
-        record = home / "system-proxy" / "before.json"
+        record = desk.record
         assert stat.S_IMODE(record.stat().st_mode) == 0o600
         assert json.loads(record.read_text())["places"]["gnome"]["before"] == BEFORE
         assert left() == (Left.SET, f"the system's proxy settings point to {here}")
@@ -109,16 +39,14 @@ def test_settings_point_here_meanwhile_and_are_put_back(home: Path, desk: Desk, 
 
 
 @pytest.mark.parametrize("end", [MacroVpnError("no port"), KeyboardInterrupt()])
-def test_settings_are_put_back_when_a_node_cannot_start_or_is_interrupted(
-    desk: Desk, port: int, end: BaseException
-) -> None:
-    with pytest.raises(type(end)), held("127.0.0.1", port):
+def test_settings_are_put_back_when_a_node_cannot_start_or_is_interrupted(desk: Desk, end: BaseException) -> None:
+    with pytest.raises(type(end)), held("127.0.0.1", desk.port):
         raise end
     assert desk.values == BEFORE
 
 
-def test_after_a_mistake_of_the_node_browsers_stay_closed(desk: Desk, port: int) -> None:
-    with pytest.raises(ZeroDivisionError), held("127.0.0.1", port):
+def test_after_a_mistake_of_the_node_browsers_stay_closed(desk: Desk) -> None:
+    with pytest.raises(ZeroDivisionError), held("127.0.0.1", desk.port):
         raise ZeroDivisionError
     assert desk.values["mode"] == "manual"
     whose, sentence = left()
@@ -126,14 +54,6 @@ def test_after_a_mistake_of_the_node_browsers_stay_closed(desk: Desk, port: int)
     assert "`macrovpn down` puts back what was there before" in sentence
     assert put_back_left() == "The system's proxy settings are as they were before the node set them."
     assert desk.values == BEFORE
-
-
-def crash(desk: Desk, port: int, writes: int) -> None:
-    """Have a node die after some values were written, or while it runs."""
-    desk.writes_left = writes
-    with suppress(KilledError), held("127.0.0.1", port):
-        desk.writes_left = 0
-    desk.writes_left = None
 
 
 VALUES: Final = st.sampled_from(["", "corp:3128", "none", "auto", "manual", "loopback"])
@@ -145,15 +65,15 @@ EDITS: Final = st.dictionaries(st.sampled_from(sorted(BEFORE)), st.sampled_from(
     lives=st.lists(st.tuples(st.integers(1, 6), EDITS), min_size=1, max_size=3),
     again=st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_after_crashes_all_is_there_but_what_the_user_changed(
-    desk: Desk, port: int, before: Values, lives: list[tuple[int, Values]], again: bool
+    desk: Desk, before: Values, lives: list[tuple[int, Values]], again: bool
 ) -> None:
     desk.values = dict(before)
     edited: Values = {}
     entered = False
     for writes, edits in lives:
-        crash(desk, port, writes)
+        crash(desk, writes)
         desk.values |= edits
         edited |= edits
         if "mode" in edits:
@@ -161,8 +81,8 @@ def test_after_crashes_all_is_there_but_what_the_user_changed(
         elif edits.keys() & {"http", "https"}:
             entered = True
     if again:
-        with held("127.0.0.1", port):
-            assert desk.values["http"] == f"127.0.0.1:{port}"
+        with held("127.0.0.1", desk.port):
+            assert desk.values["http"] == f"127.0.0.1:{desk.port}"
     else:
         put_back_left()
     wanted = before | edited
@@ -180,40 +100,41 @@ def test_after_crashes_all_is_there_but_what_the_user_changed(
         ({"http": "mine:1"}, BEFORE | {"http": "mine:1", "mode": "manual"}),
     ],
 )
-def test_what_the_user_changed_stays(desk: Desk, port: int, edits: Values, wanted: Values) -> None:
-    crash(desk, port, 100)
+def test_what_the_user_changed_stays(desk: Desk, edits: Values, wanted: Values) -> None:
+    crash(desk)
     desk.values |= edits
     assert put_back_left().endswith(", except for what was changed since.")
     assert desk.values == wanted
 
 
-def test_the_next_node_leaves_no_gap(desk: Desk, port: int) -> None:
-    crash(desk, port, 100)
+def test_the_next_node_leaves_no_gap(desk: Desk) -> None:
+    crash(desk)
     desk.written.clear()
-    with held("127.0.0.1", port):
+    with held("127.0.0.1", desk.port):
         assert desk.written == [], "what already points to the port stays as it is"
     assert desk.values == BEFORE
 
 
-def test_a_second_node_is_refused(desk: Desk, port: int) -> None:
-    with held("127.0.0.1", port):
-        with pytest.raises(SystemProxyError, match=r"Another node \(process \d+\) has set"), held("127.0.0.1", port):
-            pass
+def test_a_second_node_is_refused(desk: Desk) -> None:
+    refused = pytest.raises(SystemProxyError, match=r"Another node \(process \d+\) has set")
+    with held("127.0.0.1", desk.port):
+        with refused, held("127.0.0.1", desk.port):
+            pytest.fail("what the first one has set would be lost")
         assert desk.values["mode"] == "manual"
 
 
-def test_settings_that_do_not_stay_are_no_settings(desk: Desk, port: int) -> None:
+def test_settings_that_do_not_stay_are_no_settings(desk: Desk) -> None:
     desk.keeps = False
-    with pytest.raises(SystemProxyError, match="did not stay as they were written"), held("127.0.0.1", port):
+    with pytest.raises(SystemProxyError, match="did not stay as they were written"), held("127.0.0.1", desk.port):
         pytest.fail("a browser would go direct")
     assert desk.written
     assert left()[0] is Left.NOTHING
 
 
-def test_what_cannot_be_put_back_is_tried_again(desk: Desk, port: int) -> None:
-    with pytest.raises(SystemProxyError, match=r"could not be put back: The desktop is away\..*tries again"):  # noqa: SIM117
-        with held("127.0.0.1", port):
-            desk.fails = True
+def test_what_cannot_be_put_back_is_tried_again(desk: Desk) -> None:
+    refused = pytest.raises(SystemProxyError, match=r"could not be put back: The desktop is away\..*tries again")
+    with refused, held("127.0.0.1", desk.port):
+        desk.fails = True
     with pytest.raises(SystemProxyError, match="could not be put back"):
         put_back_left()
     desk.fails = False
@@ -226,19 +147,17 @@ def test_what_cannot_be_put_back_is_tried_again(desk: Desk, port: int) -> None:
     assert desk.values == BEFORE
 
 
-def test_one_place_that_fails_does_not_keep_the_other(
-    home: Path, desk: Desk, port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kde = Desk(home)
+def test_one_place_that_fails_does_not_keep_the_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    kde = Desk(desk.home)
     monkeypatch.setattr(system_proxy, "PLACES", {"gnome": lambda: desk, "kde": lambda: kde})
-    monkeypatch.setenv("XDG_CURRENT_DESKTOP", "KDE")
-    with pytest.raises(SystemProxyError, match="away"), held("127.0.0.1", port):
+    monkeypatch.setattr(system_proxy, "places_here", lambda: ("kde", "gnome"))
+    with pytest.raises(SystemProxyError, match="away"), held("127.0.0.1", desk.port):
         kde.fails = True
     assert desk.values == BEFORE
     kde.fails = False
     assert kde.values["mode"] == "manual"
-    monkeypatch.setenv("XDG_CURRENT_DESKTOP", "GNOME")
-    with held("127.0.0.1", port):
+    monkeypatch.setattr(system_proxy, "places_here", lambda: ("gnome",))
+    with held("127.0.0.1", desk.port):
         assert kde.values["mode"] == "manual"
     assert kde.values == BEFORE, "what one session left, the next one puts back, too"
 
@@ -256,19 +175,18 @@ DAMAGED: Final = (
 
 
 @pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
-def test_a_damaged_record_changes_nothing_and_says_what_to_do(home: Path, desk: Desk, port: int, text: bytes) -> None:
-    folder = home / "system-proxy"
-    folder.mkdir()
-    (folder / "before.json").write_bytes(text)
+def test_a_damaged_record_changes_nothing_and_says_what_to_do(desk: Desk, text: bytes) -> None:
+    desk.record.parent.mkdir()
+    desk.record.write_bytes(text)
     what = r"before\.json is damaged.*Set them by hand.*and remove that file"
-    with pytest.raises(SystemProxyError, match=what), held("127.0.0.1", port):
+    with pytest.raises(SystemProxyError, match=what), held("127.0.0.1", desk.port):
         pytest.fail("nobody could put anything back")
     with pytest.raises(SystemProxyError, match=what):
         put_back_left()
     assert left()[0] is Left.LEFT
     assert "is damaged" in left()[1]
     assert desk.written == []
-    assert (folder / "before.json").read_bytes() == text
+    assert desk.record.read_bytes() == text
 
 
 @pytest.mark.parametrize(
