@@ -53,8 +53,9 @@ class Desk:
         return dict(self.values)
 
     def ours(self, host: str, port: int, present: Mapping[str, str]) -> Values:
-        assert present.keys() == BEFORE.keys()
-        return {"http": f"{host}:{port}", "https": f"{host}:{port}", "hosts": "loopback", "mode": "manual"}
+        here = f"{host}:{port}"
+        values = {"http": here, "https": here, "hosts": "loopback", "mode": "manual"}
+        return {key: value for key, value in values.items() if key in present}
 
     def write(self, values: Mapping[str, str]) -> None:
         for key, value in values.items():

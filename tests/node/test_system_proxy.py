@@ -115,6 +115,14 @@ def test_the_next_node_leaves_no_gap(desk: Desk) -> None:
     assert desk.values == BEFORE
 
 
+def test_what_is_away_for_a_while_is_put_back_when_it_is_there(desk: Desk) -> None:
+    crash(desk)
+    unplugged = desk.values.pop("https")
+    with held("127.0.0.1", desk.port):
+        desk.values["https"] = unplugged
+    assert desk.values == BEFORE
+
+
 def test_a_second_node_is_refused(desk: Desk) -> None:
     refused = pytest.raises(SystemProxyError, match=r"Another node \(process \d+\) has set")
     with held("127.0.0.1", desk.port):
