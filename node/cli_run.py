@@ -116,7 +116,7 @@ def env(home: Path, as_json: bool) -> None:
     if not proxy:
         raise MacroVpnError(f"The node in {home} has no proxy: it only serves others.")
     values = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "all_proxy": f"socks5h://{proxy}"}
-    values["no_proxy"] = "localhost,127.0.0.0/8,::1"
+    values["no_proxy"] = "localhost,127.0.0.1,::1"
     both = values | {name.upper(): value for name, value in values.items() if name != "http_proxy"}
     show(as_json, both, "\n".join(f"export {name}={shlex.quote(value)}" for name, value in both.items()))
 

@@ -108,7 +108,7 @@ def test_lines_for_a_shell(tmp_path: Path) -> None:
     script = lines + 'echo "$http_proxy|$HTTPS_PROXY|$ALL_PROXY|$no_proxy"'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "http://127.0.0.1:1080|http://127.0.0.1:1080|socks5h://127.0.0.1:1080|localhost,127.0.0.0/8,::1\n"
+        "http://127.0.0.1:1080|http://127.0.0.1:1080|socks5h://127.0.0.1:1080|localhost,127.0.0.1,::1\n"
     )
     assert [line.removeprefix("export ") for line in lines.splitlines()] == [
         f"{name}={shlex.quote(value)}" for name, value in values.items()
