@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from node.files import HomeLock, HomeTakenError, lock_holder, make_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from node.settings import Settings
 
@@ -47,6 +48,8 @@ def run_here(
     home: Path,
     announce: Callable[[dict[str, Any]], None],
     watch: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    system_proxy: bool = False,
 ) -> int:
     """Run the node until it is told to stop.
 
@@ -56,13 +59,14 @@ def run_here(
         announce: called once, from another thread, with the status when the node is up or blocked; its `pid` is
             added. Not called in a process that was started to be watched by its parent.
         watch: called every second after that with the status of then, also from the other thread.
+        system_proxy: the system's proxy settings shall point to this node meanwhile.
 
     Returns:
         The exit code.
 
     Raises:
         HomeTakenError: a node runs in this home already.
-        MacroVpnError: the node cannot start.
+        MacroVpnError: the node cannot start, or the system's proxy settings cannot be set or put back.
     """
     home = make_home(home)
     lock = HomeLock(home)
@@ -74,10 +78,16 @@ def run_here(
 
         if PARENT_FD_ENV in os.environ:
             return run(settings, home, ready_fd=None)
-        with _announcing(home, announce, watch):
+        with _system_proxy(settings) if system_proxy else nullcontext(), _announcing(home, announce, watch):
             return run(settings, home, ready_fd=None)
     finally:
         lock.release()
+
+
+def _system_proxy(settings: Settings) -> AbstractContextManager[None]:
+    from node.system_proxy import held
+
+    return held(*settings.proxy.endpoint)
 
 
 @contextmanager

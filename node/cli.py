@@ -12,7 +12,7 @@ from node.cli_config import config
 from node.cli_demo import demo
 from node.cli_network import network
 from node.cli_route import peers, route
-from node.cli_run import down, up
+from node.cli_run import down, env, up
 from node.cli_share import share
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ _DOWN: Final[dict[str, Any]] = {
     "via": 0,
     "dht": "",
     "sharing": {},
+    "system_proxy": "",
 }
 _DHT: Final = {
     "on": "; the DHT is asked for more",
@@ -80,15 +81,19 @@ def status(home: Path, as_json: bool) -> None:
     """Show the state of the running node."""
     from node.client import NodeClient, NoNodeError
     from node.files import lock_holder
+    from node.system_proxy import left
 
+    whose, system = left()
+    known = _DOWN | {"system_proxy": whose.value}
     try:
-        answer = _DOWN | NodeClient(home).status()
+        answer = known | NodeClient(home).status()
     except NoNodeError as error:
         if lock_holder(home) is None:
-            show(as_json, _DOWN | {"reason": f"no node runs in {home}"}, f"down\n{error}")
+            text = f"down\n{error}" + (f"\nsystem    {system}" if system else "")
+            show(as_json, known | {"reason": f"no node runs in {home}"}, text)
             return
-        answer = _DOWN | {"state": "connecting", "reason": "the node is starting"}
-    show(as_json, answer, _status_text(answer))
+        answer = known | {"state": "connecting", "reason": "the node is starting"}
+    show(as_json, answer, _status_text(answer) + (f"\nsystem    {system}" if system else ""))
 
 
 def _status_text(answer: dict[str, Any]) -> str:
@@ -143,7 +148,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, share, network, route, peers, config):
+for _command in (demo, up, down, env, share, network, route, peers, config):
     cli.add_command(_command)
 
 

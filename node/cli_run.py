@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from core.errors import MacroVpnError
 from node.cli_common import SettingType, browser_lines, common, say, show
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 @click.command()
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
+@click.option("--system-proxy", is_flag=True, help="Have the system's proxy settings point here while the node runs.")
 @BOOTSTRAP_OPTION
 @DHT_OPTION
 @click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
@@ -55,7 +58,9 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 @LOG_LEVEL_OPTION
 @ALLOW_OPTION
 @click.pass_context
-def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, **flags: Any) -> None:
+def up(
+    context: click.Context, /, home: Path, as_json: bool, foreground: bool, system_proxy: bool, **flags: Any
+) -> None:
     """Start this machine's node, so that a browser can be pointed at it."""
     from node.config import load
     from node.settings import join_endpoint
@@ -66,7 +71,21 @@ def up(context: click.Context, /, home: Path, as_json: bool, foreground: bool, *
         overrides["proxy.listen"] = join_endpoint(saved.proxy.endpoint[0], flags["port"])
     if "client" not in saved.node.roles:
         overrides["node.roles"] = ("client", *saved.node.roles)
-    run_node(context, load(home, overrides), home, as_json=as_json, foreground=foreground)
+    if not system_proxy:
+        _put_back_left()
+    settings = load(home, overrides)
+    run_node(context, settings, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
+
+
+def _put_back_left() -> None:
+    """Undo what a node that is gone did to the system's settings; that this fails keeps no other node from starting."""
+    from node.system_proxy import put_back_left
+
+    try:
+        if sentence := put_back_left():
+            say(sentence)
+    except MacroVpnError as error:
+        say(str(error))
 
 
 @click.command()
@@ -78,10 +97,28 @@ def down(home: Path, as_json: bool) -> None:
     (sharing.drain_s). Ask a second time, and it stops at once.
     """
     from node.background import stop
+    from node.system_proxy import put_back_left
 
     stopped = stop(home, say)
     text = "The node has stopped." if stopped else f"No node runs in {home}."
+    if sentence := put_back_left():
+        text += f"\n{sentence}"
     show(as_json, {"state": "down", "stopped": stopped}, text)
+
+
+@click.command()
+@common
+def env(home: Path, as_json: bool) -> None:
+    """Print what a shell's programs need to use the running node: eval "$(macrovpn env)"."""
+    from node.client import NodeClient
+
+    proxy = NodeClient(home).status()["proxy"]
+    if not proxy:
+        raise MacroVpnError(f"The node in {home} has no proxy: it only serves others.")
+    values = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "all_proxy": f"socks5h://{proxy}"}
+    values["no_proxy"] = "localhost,127.0.0.1,::1"
+    both = values | {name.upper(): value for name, value in values.items() if name != "http_proxy"}
+    show(as_json, both, "\n".join(f"export {name}={shlex.quote(value)}" for name, value in both.items()))
 
 
 def overrides_of(flags: dict[str, Any], names: dict[str, str]) -> dict[str, object]:
@@ -99,18 +136,21 @@ def run_node(
     as_json: bool,
     foreground: bool,
     watch: Callable[[dict[str, Any]], None] | None = None,
+    system_proxy: bool = False,
 ) -> None:
     """Run a node here or away from here; `watch` is told its status every second while it runs here."""
     from node import background
 
-    announce = _announcer(settings, home, as_json=as_json)
+    announce = _announcer(settings, home, as_json=as_json, system_proxy=system_proxy)
     if foreground:
-        context.exit(background.run_here(settings, home, announce, watch))
+        context.exit(background.run_here(settings, home, announce, watch, system_proxy=system_proxy))
     status = background.start(_arguments(context), home, say)
     announce(status)
 
 
-def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[dict[str, Any]], None]:
+def _announcer(
+    settings: Settings, home: Path, *, as_json: bool, system_proxy: bool
+) -> Callable[[dict[str, Any]], None]:
     def announce(status: dict[str, Any]) -> None:
         keys = ("state", "reason", "proxy", "pac", "roles", "peer_id")
         answer = {key: status.get(key, "") for key in keys} | {"home": str(home), "pid": status["pid"]}
@@ -118,6 +158,8 @@ def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[di
         lines = [f"The node is {answer['state']}{reason}. Home: {home}"]
         if answer["proxy"]:
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
+        if system_proxy:
+            lines.append("The system's proxy settings point here until the node stops.")
         if {"relay", "exit"}.intersection(settings.node.roles):
             lines.append(f"It serves others as {' and '.join(settings.node.roles)}: {answer['peer_id']}")
         if status.get("private"):

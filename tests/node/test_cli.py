@@ -49,6 +49,7 @@ KEYS: Final = {
     "via",
     "port_mapping",
     "sharing",
+    "system_proxy",
 }
 
 
