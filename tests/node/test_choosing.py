@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from core.errors import CircuitError, Reason
+from core.flow import NO_OPTIONS
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing, peers_of
 from node.guards import GUARDS_NAME
@@ -49,7 +50,9 @@ class Pool:
     @property
     def circuits(self) -> list[Any]:
         def circuit(last: PeerKey, isolation: str | None) -> Any:
-            return SimpleNamespace(path=[SimpleNamespace(peer=last)], isolation=isolation, flows=bool(isolation))
+            return SimpleNamespace(
+                path=[SimpleNamespace(peer=last)], isolation=isolation, flows=bool(isolation), options=NO_OPTIONS
+            )
 
         return [circuit(last, "key") for last in self.busy] + [circuit(last, None) for last in self.free]
 
@@ -122,11 +125,11 @@ async def test_a_blamed_region_is_left_and_the_way_leads_back(tmp_path: Folder) 
     assert rig.ends() == {DE.peer}
     rig.pool.blamed = [DE.peer]
     assert {rig.choosing.choose(rig.pool.blamed, None)[-1].peer for _ in range(30)} == {NL.peer, NL2.peer}
-    assert rig.choosing.rank(NL.peer, None) == 0
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 0
     rig.pool.blamed = []
-    rig.choosing._looked_at = -10.0
-    assert rig.choosing.rank(NL.peer, None) == 1
-    assert rig.choosing.rank(DE.peer, None) == 0
+    rig.choosing.choice.looked_at = -10.0
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 1
+    assert rig.choosing.rank(DE.peer, None, NO_OPTIONS) == 0
 
 
 async def test_one_more_exit_is_wanted_where_flows_run(tmp_path: Folder) -> None:
@@ -165,7 +168,7 @@ async def test_a_region_of_which_one_alone_tells_has_no_exit_that_works(tmp_path
     rig = Rig(tmp_path, regions=("DE", "NL"))
     told_of(rig, [NL, NL2])
     assert rig.ends() == {NL.peer, NL2.peer}
-    assert rig.choosing.rank(NL.peer, None) == 0
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 0
 
 
 async def test_guards_are_written_down_when_they_have_served(tmp_path: Folder) -> None:

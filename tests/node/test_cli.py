@@ -63,7 +63,8 @@ class Telling(Node):
     def route(self) -> dict[str, Any]:
         hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
         last = hop | {"rtt_ms": None, "serves": "ports 80,443\x1b"}
-        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, last]}
+        options = {"regions": ["DE", "NL"], "max_tariff": 0, "isolated": True, "mode": "speed\x1b"}
+        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, last], "options": options}
         return {"circuits": [first | {"id": "c0", "flows": 0, "in_use": False, "hops": []}, first]}
 
     def explain(self) -> dict[str, Any]:
