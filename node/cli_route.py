@@ -41,7 +41,7 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
 def _options(circuit: dict[str, Any]) -> str:
     """Say for which sites a circuit is, if not for all."""
     wanted = [
-        f"{plain(name)} {plain(','.join(value) if isinstance(value, list) else str(value).lower())}"
+        plain(name if value is True else f"{name} {','.join(value) if isinstance(value, list) else value}")
         for name, value in circuit.get("options", {}).items()
     ]
     return f"; for sites with {', '.join(wanted)}" if wanted else ""
