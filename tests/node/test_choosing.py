@@ -214,6 +214,13 @@ async def test_where_a_sites_flows_run_is_no_reason_to_keep_an_exit_ready_there(
     assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
 
 
+async def test_where_other_sites_flows_run_does_not_draw_a_site_there(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    rig.pool.busy = [NL.peer]
+    assert rig.ends() == {NL2.peer}
+    assert {site(rig, mode="speed")[-1].peer for _ in range(60)} == {NL.peer, NL2.peer, DE.peer}
+
+
 async def test_so_many_sets_of_options_are_remembered(tmp_path: Folder) -> None:
     rig = Rig(tmp_path)
     first = rig.choosing.choice_for(SiteOptions(regions=("DE",)))

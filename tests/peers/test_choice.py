@@ -122,6 +122,7 @@ def test_what_exits_offer() -> None:
     assert [client.choice.anyone_serves(port) for port in (22, 80, 8000)] == [False, True, False], "in that region"
     assert (client.choice.offer(NL.peer), client.choice.offer(US.peer)) == ("ports 80,443", "")
     assert Client().choice.anyone_serves(22), "there is no exit yet"
+    assert Client(DE, regions=("NL",)).choice.anyone_serves(22), "nor in that region"
     dear = exit_in(110, "NL", tariff=5)
     assert not Client(serving(NL, b"+80"), dear, max_tariff=3).choice.anyone_serves(22)
 

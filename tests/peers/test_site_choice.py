@@ -62,8 +62,9 @@ def test_what_pages_choose_among_many_rules_shows_the_client_to_nobody_else(hops
     for found in exits:
         site = client.site(regions=(found.region,), hops=hops)
         for avoid in ((), client.pins.guards.peers):
-            with suppress(CircuitError):
-                reached += site.path(Moment(NOW, 0.0, avoid, wish=SITE))[-1] == found
+            for last, wish in ((None, SITE), (found.peer, Wish())):  # a new flow, and one that moves
+                with suppress(CircuitError):
+                    reached += site.path(Moment(NOW, 0.0, avoid, last, wish=wish))[-1] == found
     assert reached, "some can be had"
     assert kept(client) == before
 

@@ -18,13 +18,15 @@ from tunnel import opening, site_places
 from tunnel import pool as pool_module
 from tunnel.limits import SITE_BUILD_BURST, SITE_IDLE_S, SITE_YIELDS_S
 from tunnel.padding import SHAPES
+from tunnel.path import ANY_EXIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
+    from core.ids import PeerKey
     from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
-    from tunnel.path import Path
+    from tunnel.path import Path, Wish
     from tunnel.service import Tunnel
 
 pytestmark = pytest.mark.usefixtures("quick_signs")
@@ -71,6 +73,23 @@ async def refusal(client: Tunnel, key: str = "", options: SiteOptions = NO_OPTIO
     return caught.value.reason
 
 
+class Held:
+    """Holds up every circuit that is begun for some options."""
+
+    def __init__(self, client: Tunnel, monkeypatch: pytest.MonkeyPatch, options: SiteOptions) -> None:
+        self.paths: list[Path] = []
+        self.go_on = asyncio.Event()
+        build = client.pool.builder.build
+
+        async def slow(path: Path, wanted: SiteOptions) -> Circuit:
+            if wanted == options:
+                self.paths.append(path)
+                await self.go_on.wait()
+            return await build(path, wanted)
+
+        monkeypatch.setattr(client.pool.builder, "build", slow)
+
+
 def for_sites(client: Tunnel) -> list[Circuit]:
     return [circuit for circuit in client.pool.circuits if circuit.options != NO_OPTIONS]
 
@@ -96,14 +115,52 @@ async def test_options_that_differ_never_share_a_circuit_though_the_key_is_the_s
         assert len(carried) == len(some)
 
 
-async def test_sites_that_shall_be_alone_get_a_circuit_each_at_once() -> None:
+async def test_sites_that_shall_be_alone_get_a_circuit_each_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with two_regions() as (_, client):
-        keys = [f"site {number}" for number in range(6)]
-        flows = await asyncio.gather(*(dial(client, key, ALONE) for key in keys))
+        held, keys = Held(client, monkeypatch, ALONE), [f"site {number}" for number in range(6)]
+        dialling = asyncio.gather(*(dial(client, key, ALONE) for key in keys))
+        await until(lambda: len(held.paths) == len(keys))
+        held.go_on.set()
+        flows = await dialling
         carried = {circuit_of(client, flow): key for key, flow in zip(keys, flows, strict=True)}
         assert len(carried) == len(keys)
         assert all(circuit.isolation == key for circuit, key in carried.items())
         assert len(for_sites(client)) == len(keys), "and none that nobody needs"
+
+
+async def test_one_circuit_is_built_for_a_key_to_whatever_ports_its_flows_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_regions() as (_, client):
+        held = Held(client, monkeypatch, GERMAN)
+        requests = [FlowRequest("echo.example", port, "key", GERMAN) for port in (80, 443, 80)]
+        dialling = asyncio.gather(*(client.pool.dial(request) for request in requests))
+        await until(lambda: held.paths)
+        await turns()
+        held.go_on.set()
+        assert len({circuit_of(client, flow) for flow in await dialling}) == 1
+        assert len(held.paths) == 1
+
+
+@pytest.mark.parametrize(("slow", "other"), [(NO_OPTIONS, GERMAN), (GERMAN, NO_OPTIONS)])
+async def test_nobody_waits_for_circuits_for_other_options(
+    slow: SiteOptions, other: SiteOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_regions() as (_, client):
+        held = Held(client, monkeypatch, slow)
+        client.pool.hop()
+        waiting = asyncio.ensure_future(dial(client, "one", slow))
+        await until(lambda: held.paths)
+        assert circuit_of(client, await dial(client, "two", other)).options == other
+        held.go_on.set()
+        await waiting
+
+
+async def test_what_is_left_of_a_race_for_a_site_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_regions() as (network, client):
+        left = [await client.pool.builder.build(network.choose([]), options) for options in (GERMAN, NO_OPTIONS)]
+        monkeypatch.setattr(pool_module, "READY_CIRCUITS", 9)
+        for circuit in left:
+            client.pool.offer(circuit)
+        assert [circuit.over for circuit in left] == [True, False]
 
 
 async def test_nothing_is_built_ahead_for_a_site_nor_counted_as_ready() -> None:
@@ -167,17 +224,46 @@ async def test_a_circuit_whose_exit_is_no_longer_what_is_wanted_gets_no_new_flow
         assert await refusal(client, options=GERMAN) is Reason.SITE_OPTIONS
 
 
+async def test_sites_for_which_there_is_no_path_do_not_keep_the_client_searching(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "_FIRST_PAUSE_S", 0.1)
+    async with two_regions() as (_, client):
+        searched, choose = 0, client.pool.builder._choose
+
+        def hopeless(avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
+            nonlocal searched
+            if wish.options == NO_OPTIONS:
+                return choose(avoid, last, wish)
+            searched += not avoid
+            raise CircuitError(Reason.NO_PATH)
+
+        monkeypatch.setattr(client.pool.builder, "_choose", hopeless)
+        dialling = []
+        for number in range(100):
+            dialling.append(asyncio.ensure_future(refusal(client, f"site {number}", GERMAN)))
+            await turns(3)
+        assert set(await asyncio.gather(*dialling)) == {Reason.SITE_OPTIONS}
+        assert 2 <= searched <= 20
+
+
 # -- kept so when the path changes
 
 
 @pytest.mark.parametrize("how", ["hop", "lost"])
-async def test_flows_move_to_a_circuit_for_the_same_options(how: str) -> None:
+async def test_flows_move_to_a_circuit_for_the_same_options(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     options = SiteOptions(regions=("DE",), mode="privacy")
     async with two_regions() as (network, client):
         flow = await dial(client, "key", options)
         heard = Collect(flow)
         flow.attach(heard)
-        old = circuit_of(client, flow)
+        old, choose, moves = circuit_of(client, flow), client.pool.builder._choose, set()
+
+        def listening(avoid: Collection[PeerKey], last: PeerKey | None, wish: Wish = ANY_EXIT) -> Path:
+            moves.update([wish.options] if last is not None else [])
+            return choose(avoid, last, wish)
+
+        monkeypatch.setattr(client.pool.builder, "_choose", listening)
         if how == "hop":
             client.pool.hop()
         else:
@@ -189,6 +275,7 @@ async def test_flows_move_to_a_circuit_for_the_same_options(how: str) -> None:
         assert (new.options, new.isolation, new._shape) == (options, "key", SHAPES["privacy"])
         assert new.path[-1].peer == network.keys[DE]
         assert client.pool.candidates(new) == []
+        assert moves == {options}
 
 
 async def test_a_circuit_is_no_candidate_for_flows_of_other_options() -> None:
@@ -211,23 +298,26 @@ async def test_when_all_places_are_taken_the_one_that_rests_for_longest_gives_wa
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(site_places, "MAX_SITE_CIRCUITS", 3)
+    monkeypatch.setattr(pool_module, "_TICK_S", 60.0)
     async with two_regions() as (_, client):
         flows = [await dial(client, f"site {number}", ALONE) for number in range(3)]
         circuits = [circuit_of(client, flow) for flow in flows]
         for flow in flows[1:]:
             flow.reset(Reason.LOCAL)
         assert await refusal(client, "site 3", ALONE) is Reason.SITE_OPTIONS, "one that rests may be needed again"
-        age(circuits[1], SITE_YIELDS_S)
-        age(circuits[2], SITE_YIELDS_S + 1)
+        for circuit, seconds in zip(circuits, (3, 0, 1), strict=True):
+            age(circuit, SITE_YIELDS_S + seconds)
+        (await dial(client, "site 1", ALONE)).reset(Reason.LOCAL)
         assert circuit_of(client, await dial(client, "site 3", ALONE)) not in circuits
         assert [circuit.over for circuit in circuits] == [False, False, True]
         assert len(for_sites(client)) == 3
+        assert await refusal(client, "site 4", ALONE) is Reason.SITE_OPTIONS, "the other was used again"
 
 
 async def test_sites_leave_circuits_to_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page names more sites than there are places, all of which the user wants to be alone."""
     monkeypatch.setattr(site_places, "MAX_SITE_CIRCUITS", 3)
-    monkeypatch.setattr(pool_module, "MAX_CIRCUITS", 6)
+    monkeypatch.setattr(pool_module, "MAX_CIRCUITS", 12)
     async with two_regions() as (_, client):
         keys = [f"site {number}" for number in range(10)]
         outcomes = await asyncio.gather(*(dial(client, key, ALONE) for key in keys), return_exceptions=True)
