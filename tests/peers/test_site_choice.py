@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,13 +50,9 @@ def test_a_site_leaves_from_its_regions_and_no_other() -> None:
 
 @pytest.mark.parametrize("hops", [2, 3])
 def test_what_pages_choose_among_many_rules_shows_the_client_to_nobody_else(hops: int) -> None:
-    """Exits in 20 regions, all of which stand where a guard or a second hop does, so that few paths exist."""
-    numbers = range(200, 220)
-    places = [found.addresses[0] for found in RELAYS]
-    exits = [
-        replace(exit_in(number, f"R{number}"), addresses=(places[number % 7], places[number % 5], places[number % 3]))
-        for number in numbers
-    ]
+    """Exits in 21 regions, each of which stands where two relays do, and one so where both guards do."""
+    places = combinations([found.addresses[0] for found in RELAYS], 2)
+    exits = [replace(exit_in(200 + number, f"R{number}"), addresses=pair) for number, pair in enumerate(places)]
     client = Client(NL, *exits, hops=3)
     client.end()
     before, reached = kept(client), 0
@@ -65,7 +62,7 @@ def test_what_pages_choose_among_many_rules_shows_the_client_to_nobody_else(hops
             for last, wish in ((None, SITE), (found.peer, Wish())):  # a new flow, and one that moves
                 with suppress(CircuitError):
                     reached += site.path(Moment(NOW, 0.0, avoid, last, wish=wish))[-1] == found
-    assert reached, "some can be had"
+    assert 20 <= reached < 4 * len(exits), "some can be had, and some not"
     assert kept(client) == before
 
 
