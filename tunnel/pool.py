@@ -42,6 +42,8 @@ _TICK_S: Final = 0.25
 _FIRST_PAUSE_S: Final = 0.2
 _IDLE_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
+_SITE_PAUSE_S: Final = 0.5
+"""From a build for a site that failed to the next one, if a flow still waits: there is time for some within `PATH_S`."""
 
 
 class CircuitPool:
@@ -331,6 +333,8 @@ class CircuitPool:
         except CircuitError as error:
             if options == NO_OPTIONS:
                 self._failure = error.reason
+            else:
+                asyncio.get_running_loop().call_later(_SITE_PAUSE_S, self._wanted.set)
         else:
             if any(leavers.said_since(hop.peer, begun_at) for hop in path):
                 circuit.close(Reason.DONE)

@@ -247,6 +247,24 @@ async def test_sites_for_which_there_is_no_path_do_not_keep_the_client_searching
         assert 2 <= searched <= 20
 
 
+async def test_a_flow_waits_for_the_next_build_if_the_first_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_IDLE_PAUSE_S", 60.0)
+    monkeypatch.setattr(pool_module, "_SITE_PAUSE_S", 0.05)
+    async with two_regions() as (_, client):
+        build, begun = client.pool.builder.build, 0
+
+        async def failing(path: Path, options: SiteOptions) -> Circuit:
+            nonlocal begun
+            begun += options == GERMAN
+            if options == GERMAN and begun == 1:
+                raise CircuitError(Reason.NEXT_HOP)
+            return await build(path, options)
+
+        monkeypatch.setattr(client.pool.builder, "build", failing)
+        assert circuit_of(client, await dial(client, options=GERMAN)).options == GERMAN
+        assert begun == 2
+
+
 # -- kept so when the path changes
 
 
