@@ -43,7 +43,7 @@ _FIRST_PAUSE_S: Final = 0.2
 _IDLE_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
 _SITE_PAUSE_S: Final = 0.5
-"""From a build for a site that failed to the next one, if a flow still waits: there is time for some within `PATH_S`."""
+"""From a build for a site that failed to the next one, if a flow still waits: some fit into `PATH_S`."""
 
 
 class CircuitPool:
