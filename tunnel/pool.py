@@ -187,7 +187,7 @@ class CircuitPool:
         carries nothing and ends where other keys' do; of several one that is not blamed, to an exit that few other keys
         use."""
         before = self._lost_exits.get(isolation)
-        used = self._used_ends(but=isolation)
+        used = self._used_ends(wish.options, but=isolation)
         refused = self.builder.turned_away(wish)
 
         def worse(found: Circuit) -> tuple[bool, int, bool, bool]:
@@ -215,9 +215,12 @@ class CircuitPool:
         self._lost_exits.pop(isolation, None)
         return circuit
 
-    def _used_ends(self, but: str | None = None) -> Counter[PeerKey]:
-        """Where the circuits end that belong to keys, but for those of one key."""
-        return Counter(found.path[-1].peer for found in self._usable() if found.isolation not in (but, None))
+    def _used_ends(self, options: SiteOptions, but: str | None = None) -> Counter[PeerKey]:
+        """Where the circuits end that belong to keys, but for those of one key, and for those of other sites' options:
+        these come and go as pages like, and shall move nobody else."""
+        kinds = (options, NO_OPTIONS)
+        used = (found for found in self._usable() if found.isolation not in (but, None) and found.options in kinds)
+        return Counter(found.path[-1].peer for found in used)
 
     def _least_shared(self, circuits: list[Circuit], used: Counter[PeerKey]) -> Circuit:
         def worse(found: Circuit) -> tuple[bool, int, bool, float]:
@@ -279,7 +282,7 @@ class CircuitPool:
             Whether there is a path to an exit that will do, and a place for one more.
         """
         ends = [path[place].peer for path in self._ahead(wish.options) for place in (-1, 0)]
-        used = [end for end in self._used_ends() if end not in ends]
+        used = [end for end in self._used_ends(wish.options) if end not in ends]
         try:
             path = self.builder.path(shun=[*used, *ends], wish=wish)
         except CircuitError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,6 +89,12 @@ class Held:
             return await build(path, wanted)
 
         monkeypatch.setattr(client.pool.builder, "build", slow)
+
+
+def leads_to(client: Tunnel, ends: Collection[PeerKey]) -> bool:
+    """Whether a circuit stands ready to one of these exits."""
+    ready = (circuit for circuit in client.pool.circuits if circuit.isolation is None)
+    return any(circuit.path[-1].peer in ends for circuit in ready if circuit.options == NO_OPTIONS)
 
 
 def for_sites(client: Tunnel) -> list[Circuit]:
@@ -371,6 +378,23 @@ async def test_a_circuit_that_rests_is_given_up_and_one_that_is_used_is_not() ->
         await until(lambda: circuits[0].over)
         assert not circuits[1].over
         assert asyncio.get_running_loop().time() - circuits[1].used_at < 5
+
+
+async def test_a_key_that_rests_does_not_move_away_from_where_a_site_with_options_goes() -> None:
+    """Else a page that opens such sites one after the other would have all others change their circuits."""
+    async with two_regions() as (network, client):
+        for options, stays in ((ALONE, True), (NO_OPTIONS, False)):
+            flow = await dial(client, "rests")
+            before = circuit_of(client, flow)
+            flow.reset(Reason.LOCAL)
+            ends: list[PeerKey] = []
+            while before.path[-1].peer not in ends:
+                other = circuit_of(client, await dial(client, f"{stays} {len(ends)}", options))
+                ends.append(other.path[-1].peer)
+            elsewhere = {*network.keys[NL:]} - {before.path[-1].peer}
+            await until(partial(leads_to, client, elsewhere))
+            assert (circuit_of(client, await dial(client, "rests")) is before) is stays
+            client.pool.hop()
 
 
 async def test_what_sites_use_does_not_decide_what_is_kept_ready() -> None:
