@@ -28,6 +28,7 @@ class Reason(IntEnum):
     LEAVING = 16
     NOT_SERVED = 17
     INSIDE = 18
+    SITE_OPTIONS = 19
 
     @property
     def word(self) -> str:
@@ -68,6 +69,7 @@ _SENTENCES: Final = {
     Reason.LEAVING: "A peer on the path is about to stop.",
     Reason.NOT_SERVED: "None of the known exits serves this port, so none was asked.",
     Reason.INSIDE: "This is no address of the public Internet, so no exit was asked.",
+    Reason.SITE_OPTIONS: "No path meets what your rules want for this site, so nothing was sent.",
 }
 
 

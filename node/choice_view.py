@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from core.flow import NO_OPTIONS
 from peers.descriptor import Role
 from peers.identity import peer_id
 from peers.path_draw import Place
@@ -11,6 +13,7 @@ from peers.reasons import explain
 from peers.scores import weight
 
 if TYPE_CHECKING:
+    from core.flow import SiteOptions
     from core.ids import PeerKey
     from node.choosing import Choosing
     from peers.choice import Weighing
@@ -50,9 +53,21 @@ def _pinned(peer: PeerKey, pins: PinnedHops) -> str:
     return "second" if peer in pins.seconds.peers else ""
 
 
-def explanation(choosing: Choosing, path: Path) -> list[dict[str, Any]]:
-    """Say of each hop of a path why it is there."""
-    choice, peers = choosing.choice, [hop.peer for hop in path]
+def shown_options(options: SiteOptions) -> dict[str, Any]:
+    """Name what the user wants for a site, and nothing else."""
+    shown = {name: value for name, value in asdict(options).items() if value is not None}
+    return {name: value for name, value in shown.items() if value is not False}
+
+
+def explanation(choosing: Choosing, path: Path, options: SiteOptions = NO_OPTIONS) -> list[dict[str, Any]]:
+    """Say of each hop of a path why it is there.
+
+    Args:
+        choosing: what chose it.
+        path: its hops.
+        options: what it was chosen for.
+    """
+    choice, peers = choosing.choice_for(options), [hop.peer for hop in path]
     found = explain(peers, choice.candidates.peers(), choice.rules, choice.weighing(choosing.clock()), choosing.pins)
     return [_reasons(choosing, reasons) for reasons in found]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from core.flow import NO_OPTIONS
 from node.guards import KeptGuards
+from node.settings import MODE_HOPS
 from peers.choice import Choice, Moment
 from peers.eligible import PATIENCE_S, Eligible
 from peers.identity import parse_peer_id
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path as Folder
 
     from core.errors import Reason
+    from core.flow import SiteOptions
     from core.ids import PeerKey
     from node.settings import Settings
     from peers.descriptor import Descriptor
@@ -38,6 +42,8 @@ _SYSTEMS_REMEMBERED: Final = 1 << 14
 LOOK_EVERY_S: Final = 0.5
 """So often it is looked whether a region that is preferred has an exit again, and whether any serves a port."""
 _PORTS_REMEMBERED: Final = 64
+_SITES_REMEMBERED: Final = 64
+"""Sets of options that it is remembered for by which region their paths go; the one unused for longest gives way."""
 
 _random = random.SystemRandom()
 
@@ -62,7 +68,7 @@ class Choosing:
 
     Attributes:
         clock: the time that measurements go by.
-        choice: what is chosen by.
+        choice: what is chosen by, for sites for which nothing of its own is wanted.
         measurements: what was measured.
         pins: the peers that this client holds on to.
     """
@@ -95,8 +101,9 @@ class Choosing:
         self._guards = KeptGuards(home)
         self._pool: CircuitPool | None = None
         self._links: Links | None = None
-        self._looked_at = -LOOK_EVERY_S
-        self._served: dict[int, tuple[float, bool]] = {}
+        self._chosen = chosen
+        self._sites: dict[SiteOptions, Choice] = {}
+        self._served: dict[tuple[int, SiteOptions], tuple[float, bool]] = {}
         self._on_answer = on_answer
         self.clock = asyncio.get_running_loop().time
         self.pins = self._guards.pins
@@ -125,33 +132,55 @@ class Choosing:
             last=last,
             wish=wish,
             out_of_order=self._avoided(),
-            in_use=self._in_use(),
+            in_use=self._in_use() if wish.options == NO_OPTIONS else (),
         )
         try:
-            chosen = self.choice.path(moment)
+            chosen = self.choice_for(wish.options).path(moment)
         finally:
             self._guards.save()
         return path_of(chosen, self.choice.rules.address_ok)
 
-    def rank(self, last: PeerKey, before: PeerKey | None) -> int:
+    def rank(self, last: PeerKey, before: PeerKey | None, options: SiteOptions) -> int:
         """Say how much an exit is wanted, as `tunnel.path.ExitRank` says."""
-        now = self.clock()
-        if now - self._looked_at > LOOK_EVERY_S:
-            self._looked_at = now
-            self.choice.look(self._avoided())
-        return self.choice.rank(last, before)
+        now, choice = self.clock(), self.choice_for(options)
+        if now - choice.looked_at > LOOK_EVERY_S:
+            choice.looked_at = now
+            choice.look(self._avoided())
+        return choice.rank(last, before)
+
+    def choice_for(self, options: SiteOptions) -> Choice:
+        """What is chosen by for a site: its options stand in for the settings of the same names."""
+        if options.isolated:
+            options = replace(options, isolated=False)
+        if options == NO_OPTIONS:
+            return self.choice
+        choice = self._sites.pop(options, None) or self._site_choice(options)
+        self._sites[options] = choice
+        if len(self._sites) > _SITES_REMEMBERED:
+            del self._sites[next(iter(self._sites))]
+        return choice
+
+    def _site_choice(self, options: SiteOptions) -> Choice:
+        rules, mode = self.choice.rules, options.mode or self._chosen.mode
+        rules = replace(
+            rules,
+            hops=self._chosen.hops or MODE_HOPS[mode],
+            regions=rules.regions if options.regions is None else options.regions,
+            max_tariff=rules.max_tariff if options.max_tariff is None else options.max_tariff,
+        )
+        return self.choice.for_site(rules, LEANS[mode])
 
     # -- tunnel.path.ExitOffers
 
-    def serves(self, last: PeerKey, port: int) -> bool:
-        return self.choice.serves(last, port)
+    def serves(self, last: PeerKey, wish: Wish) -> bool:
+        return self.choice_for(wish.options).serves(last, wish.port or 0)
 
-    def anyone_serves(self, port: int) -> bool:
-        now = self.clock()
-        looked_at, found = self._served.pop(port, (-LOOK_EVERY_S, False))
+    def anyone_serves(self, wish: Wish) -> bool:
+        now, asked = self.clock(), (wish.port or 0, wish.options)
+        looked_at, found = self._served.pop(asked, (-LOOK_EVERY_S, False))
         if now - looked_at > LOOK_EVERY_S:
-            looked_at, found = now, self.choice.anyone_serves(port)
-        self._served[port] = looked_at, found
+            looked_at, found = now, self.choice_for(wish.options).anyone_serves(asked[0])
+        self._served[asked] = looked_at, found
         if len(self._served) > _PORTS_REMEMBERED:
             del self._served[next(iter(self._served))]
         return found
@@ -170,6 +199,7 @@ class Choosing:
     def _in_use(self) -> set[PeerKey]:
         """Exits of circuits that flows were given to, as long as none stands ready to another exit of their region."""
         circuits = self._pool.circuits if self._pool is not None else []
+        circuits = [circuit for circuit in circuits if circuit.options == NO_OPTIONS]
         ready = {circuit.path[-1].peer for circuit in circuits if circuit.isolation is None}
         used = {circuit.path[-1].peer for circuit in circuits if circuit.flows}
         return {end for end in used if not any(self.region(other) == self.region(end) for other in ready - {end})}

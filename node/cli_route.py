@@ -27,7 +27,7 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
     lines = []
     for circuit in sorted(answer["circuits"], key=lambda found: not found.get("in_use", True)):
         use = f"{circuit['flows']} flows" if circuit.get("in_use", True) else "ready"
-        lines.append(f"circuit {plain(circuit['id'])}: {use}, {circuit['age_s']:.0f} s old")
+        lines.append(f"circuit {plain(circuit['id'])}: {use}, {circuit['age_s']:.0f} s old{_options(circuit)}")
         for hop in circuit["hops"]:
             lines.append(
                 f"  {plain(hop['role']):<6} {_region(hop)} {_ms(hop.get('rtt_ms')):>8}  {plain(hop['peer_id'])}"
@@ -36,6 +36,15 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
                 lines.append(f"         says that it serves {plain(hop['serves'])}")
             lines += _reasons(hop) if explain else ()
     show(as_json, answer, "\n".join(lines) or "There is no circuit now.")
+
+
+def _options(circuit: dict[str, Any]) -> str:
+    """Say for which sites a circuit is, if not for all."""
+    wanted = [
+        plain(name if value is True else f"{name} {','.join(value) if isinstance(value, list) else value}")
+        for name, value in circuit.get("options", {}).items()
+    ]
+    return f"; for sites with {', '.join(wanted)}" if wanted else ""
 
 
 def _reasons(hop: dict[str, Any]) -> Iterator[str]:

@@ -9,13 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
+from core.flow import NO_OPTIONS, SiteOptions
 from exits.addresses import AddressFilter
 from exits.egress import Egress
 from exits.name_server import NameServer
 from exits.policy import Policy
 from exits.resolver import NameResolver, open_resolver
 from exits.routes import system_routes
-from node.choice_view import explanation, peer_rows
+from node.choice_view import explanation, peer_rows, shown_options
 from node.choosing import Choosing
 from node.control import Control
 from node.discovery import Discovery
@@ -178,8 +179,9 @@ class RunningNode:
     async def _start_front(self, tunnel: Tunnel) -> None:
         host, port = self._settings.proxy.endpoint
         chosen = self._settings.tunnel
+        own = SiteOptions(chosen.regions, chosen.mode, chosen.max_tariff)
         front = Front(
-            OutsideOnly(await isolate_sites(tunnel.pool, chosen.spread), chosen.allow_destinations),
+            OutsideOnly(await isolate_sites(tunnel.pool, chosen.spread, own), chosen.allow_destinations),
             self._rules,
             password=self._settings.proxy.password or None,
             pac_token=load_token(self._home / PAC_TOKEN_NAME, PAC_TOKEN_BYTES),
@@ -324,6 +326,7 @@ class RunningNode:
         state, reason = self._state()
         tunnel, front = self._tunnel, self._front
         circuits = tunnel.pool.circuits if tunnel is not None else []
+        circuits = sorted(circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
         in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
         current = next(iter(in_use), None)
         regions = [self._choosing.region(circuit.path[-1].peer) for circuit in in_use]
@@ -399,6 +402,7 @@ class RunningNode:
             "id": f"{circuit.number}",
             "flows": len(circuit.flows),
             "in_use": circuit.isolation is not None,
+            "options": shown_options(circuit.options),
             "age_s": round(now - circuit.made_at, 1),
             "hops": hops,
         }
@@ -407,7 +411,9 @@ class RunningNode:
         answer = self.route()
         circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
         for shown, circuit in zip(answer["circuits"], circuits, strict=True):
-            for hop, reasons in zip(shown["hops"], explanation(self._choosing, circuit.path), strict=True):
+            for hop, reasons in zip(
+                shown["hops"], explanation(self._choosing, circuit.path, circuit.options), strict=True
+            ):
                 hop.update(reasons)
         return answer
 

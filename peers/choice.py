@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, NotYetError, Reason
@@ -106,6 +107,10 @@ class Choice:
         rng: where chance comes from.
         eligible: the part of the directory that paths are made of; None for all of it.
         seen_from: knows distances.
+        keep: where the rules are those of one site, the rules of all others; see `peers.paths.choose_pinned_path`.
+
+    Attributes:
+        looked_at: when `look` was last called, for whoever calls it.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Choice:
         rng: Rng,
         eligible: Eligible | None = None,
         seen_from: SeenFrom = from_nowhere,
+        keep: PathRules | None = None,
     ) -> None:
         self.rules = rules
         self.directory = directory
@@ -129,7 +135,27 @@ class Choice:
         self._measurements = measurements
         self._rng = rng
         self._seen_from = seen_from
+        self._keep = keep
+        self.looked_at = -inf
         self._working: tuple[str, ...] = ()
+
+    def for_site(self, rules: PathRules, lean: Lean) -> Choice:
+        """Make a choice by the rules of one site, with what is known and who is held on to here.
+
+        Its regions are always tried in their order, since no path ahead says where it stays.
+        """
+        return Choice(
+            self.directory,
+            rules,
+            lean,
+            True,
+            self._pins,
+            self._measurements,
+            self._rng,
+            self._eligible,
+            self._seen_from,
+            self.rules,
+        )
 
     def path(self, moment: Moment) -> tuple[Descriptor, ...]:
         """Choose a path.
@@ -152,6 +178,7 @@ class Choice:
             avoid=moment.avoid,
             last=moment.last,
             weigh=self.weighing(moment.clock, moment.in_use),
+            keep=self._keep,
         )
         rules = self.rules
         if moment.wish != ANY_EXIT:
@@ -166,7 +193,7 @@ class Choice:
             try:
                 path = choose(rules=here)
             except CircuitError:
-                if self._possible(here):
+                if self._possible(here) if self._keep is None else self._reachable(here, choose):
                     raise
             else:
                 if not rules.for_one_flow:
@@ -180,9 +207,11 @@ class Choice:
         return self.directory if self._eligible is None else self._eligible
 
     def serves(self, last: PeerKey, port: int) -> bool:
-        """Whether an exit serves a TCP port, as `tunnel.path.ExitOffers` says."""
+        """Whether an exit serves a TCP port, 0 for any, as `tunnel.path.ExitOffers` says."""
         found = self.directory.get(last)
-        return found is None or serves_port(found.exit_policy, port)
+        if self._keep is not None and (found is None or not self._may_be_exit(found)):
+            return False
+        return not port or found is None or serves_port(found.exit_policy, port)
 
     def offer(self, last: PeerKey) -> str:
         """Say to a person which ports an exit serves; empty when it is not known."""
@@ -190,17 +219,15 @@ class Choice:
         return ServedPorts.of(found.exit_policy).sentence if found is not None else ""
 
     def anyone_serves(self, port: int) -> bool:
-        """Whether a path could end at an exit that serves a TCP port, as `tunnel.path.ExitOffers` says."""
-        exits = [found for found in self.candidates.peers() if self._may_be_exit(found)]
-        return not exits or any(serves_port(found.exit_policy, port) for found in exits)
+        """Whether a path could end at an exit that serves a TCP port, 0 for any, as `tunnel.path.ExitOffers` says."""
+        exits = [found for found in self.candidates.peers() if int(found.roles) & int(Role.EXIT)]
+        allowed = [found for found in exits if self._may_be_exit(found)]
+        if not (allowed if self._keep is None else exits):
+            return True
+        return any(not port or serves_port(found.exit_policy, port) for found in allowed)
 
     def _may_be_exit(self, found: Descriptor) -> bool:
-        rules = self.rules
-        return (
-            bool(int(found.roles) & int(Role.EXIT))
-            and found.tariff_step <= rules.max_tariff
-            and rules.may_end_at(found)
-        )
+        return found.tariff_step <= self.rules.max_tariff and self.rules.may_end_at(found)
 
     def look(self, out_of_order: Collection[PeerKey]) -> None:
         """Find out which of the wanted regions have an exit that works.
@@ -265,6 +292,15 @@ class Choice:
         """Whether there is a path for somebody who avoids nobody and holds on to nobody."""
         try:
             choose_path(self.candidates, rules, self._rng)
+        except CircuitError:
+            return False
+        return True
+
+    @staticmethod
+    def _reachable(rules: PathRules, choose: Callable[..., tuple[Descriptor, ...]]) -> bool:
+        """Whether there is one for a site, over those that are held on to, for somebody who avoids nobody."""
+        try:
+            choose(rules=rules, avoid=())
         except CircuitError:
             return False
         return True

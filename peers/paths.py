@@ -71,12 +71,14 @@ def choose_pinned_path(
     avoid: Collection[PeerKey] = (),
     last: PeerKey | None = None,
     weigh: Weigh = evenly,
+    keep: PathRules | None = None,
 ) -> tuple[Descriptor, ...]:
     """Draw a path whose first two hops are held on to. Without any to hold on to (one hop), it is `choose_path`.
 
     To avoid a guard or a second hop is no reason to draw another one: as long as there is a path over those that can
     be used, by whomever it goes, the answer is `NO_PATH`, and the caller must choose whom to forgive. What one flow
-    wants of its exit is no reason either: a web page chooses ports, and an exit which it serves.
+    wants of its exit is no reason either: a web page chooses ports, and an exit which it serves. Nor is what the user
+    wants for one site, since pages choose sites.
 
     Args:
         directory_view: as for `choose_path`.
@@ -87,6 +89,8 @@ def choose_pinned_path(
         avoid: as for `choose_path`.
         last: the same.
         weigh: the same. Who stands first is not drawn by it but among those held on to.
+        keep: where the rules are those of one site, by which rules hops to hold on to are drawn up to the usual number,
+            and then no others are; None where they are for all sites.
 
     Raises:
         CircuitError: `Reason.NO_PATH`, no such path exists.
@@ -95,13 +99,13 @@ def choose_pinned_path(
         return choose_path(directory_view, rules, rng, avoid, last, weigh)
     peers = tuple(directory_view.peers())
     known = {found.peer for found in peers}
-    searching = partial(Search, peers, rules, rng, weigh, last=last, steps=Steps(STEPS))
-    search = searching(avoid)
+    searching = partial(Search, peers, rng=rng, weigh=weigh, last=last, steps=Steps(STEPS))
+    search = searching(rules, avoid=avoid)
     pins.begin(now)
-    _fill(pins, search, rules, now, rng)
-    found = _among_kept(pins, search, lambda: searching(()), known, now, rng)
-    if found is None and not rules.for_one_flow and not pins.waits_for(known, now):
-        found = _beyond(pins, searching({*avoid, *pins.resting(now)}), *pins.awake(now))
+    _fill(pins, search if keep is None else searching(keep, avoid=avoid), rules, now, rng)
+    found = _among_kept(pins, search, lambda: searching(rules, avoid=()), known, now, rng)
+    if found is None and keep is None and not rules.for_one_flow and not pins.waits_for(known, now):
+        found = _beyond(pins, searching(rules, avoid={*avoid, *pins.resting(now)}), *pins.awake(now))
         found = found or _beyond(pins, search, pins.guards.peers, pins.seconds.peers)
     hops = _all_hops(search, found)
     if found is not None:

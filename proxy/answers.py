@@ -35,6 +35,7 @@ _STATUSES: Final = {
     Reason.LEAVING: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.CLOSED: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.NO_PATH: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.SITE_OPTIONS: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.NEXT_HOP: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.UNKNOWN_PEER: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -52,6 +53,7 @@ _ADVICE: Final = {
     Reason.NEXT_HOP: "Try again in a moment: another path is taken.",
     Reason.UNKNOWN_PEER: "Try again in a moment: another path is taken.",
     Reason.NO_PATH: "Try again in a moment. To see what is missing, run: macrovpn status",
+    Reason.SITE_OPTIONS: "Try again in a moment, or change the rule. To see which exits there are, run: macrovpn peers",
 }
 _TRY_AGAIN: Final = "Check the address and try again."
 

@@ -10,11 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
+from core.flow import NO_OPTIONS
 from tunnel.blame import Blame, shares_of_build, shares_of_end, shares_of_silence
 from tunnel.building import build
 from tunnel.circuit_witness import Samples
 from tunnel.leaving import Leavers
 from tunnel.limits import BUILD_BURST, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
+from tunnel.padding import SHAPES
 from tunnel.path import ANY_EXIT
 from tunnel.rate import Rate
 from tunnel.refusals import Refusals
@@ -23,6 +25,7 @@ from tunnel.tolerance import Tolerance
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from core.flow import SiteOptions
     from core.ids import PeerKey
     from tunnel.circuit import Circuit, CircuitEvents
     from tunnel.circuit_witness import CircuitWitness
@@ -59,7 +62,7 @@ class Builder:
         events: whom the circuits tell.
         on_silent: told of a peer that does not answer a hop before it, or this node.
         memory: the node's.
-        shape: how flows look to relays.
+        shape: how flows look to relays where no mode is wanted for the site.
         witness: told how circuits do.
     """
 
@@ -99,7 +102,7 @@ class Builder:
             last: the exit, None for any.
             shun: peers that are better left out, although nothing is held against them.
             draws: how many paths to draw, of which the one is taken whose peers are known best to live.
-            wish: what the exit shall be.
+            wish: what the exit, and the path, shall be.
 
         Raises:
             CircuitError: there is none.
@@ -160,8 +163,12 @@ class Builder:
 
     # -- building
 
-    async def build(self, path: Path) -> Circuit:
+    async def build(self, path: Path, options: SiteOptions = NO_OPTIONS) -> Circuit:
         """Build a circuit, within the budget; a failure is booked.
+
+        Args:
+            path: its hops.
+            options: what it is for.
 
         Raises:
             CircuitError: it failed.
@@ -172,11 +179,13 @@ class Builder:
         if not self._budget.take(loop.time()):
             self.counters["build over budget"] += 1
             raise CircuitError(Reason.BUSY)
+        shape = SHAPES[options.mode] if options.mode is not None else self._shape
         try:
-            circuit = await build(path, self._links, _random_age_s(), self._events, self._memory, self._shape)
+            circuit = await build(path, self._links, _random_age_s(), self._events, self._memory, shape)
         except CircuitError as error:
             self._failed(path, error)
             raise
+        circuit.options = options
         self._witness.built(path)
         return circuit
 

@@ -7,6 +7,7 @@ import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from core.errors import DecodeError, FlowError, Reason
+from core.flow import NO_OPTIONS
 from tunnel.apart import ApartCarrier
 from tunnel.carrier import StreamCarrier
 from tunnel.client_flow import ClientFlow
@@ -74,6 +75,8 @@ class Circuit:
         shape: how its flows look to relays.
 
     Attributes:
+        options: what the user wants for the sites that it may carry; it was built for that.
+        used_at: loop time at which it was last seen to carry flows, or given to one; looked at only with options.
         leaver: the hop that is about to stop; None while no word of one was heeded.
     """
 
@@ -92,6 +95,7 @@ class Circuit:
         self.link = link
         self.number = number
         self.isolation: str | None = None
+        self.options = NO_OPTIONS
         self.retire_at = retire_at
         self.over = False
         self.moving = False
@@ -104,7 +108,7 @@ class Circuit:
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
         self._lanes = Lanes(self.credit, shape)
-        self.made_at = self._loop.time()
+        self.made_at = self.used_at = self._loop.time()
         self._frames_full = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
         self._frames = link.open_stream(_CircuitFrames(self))

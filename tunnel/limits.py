@@ -211,6 +211,20 @@ READY_CIRCUITS: Final = 2
 MAX_CIRCUITS: Final = 32
 """Circuits that one client holds at once."""
 
+MAX_SITE_CIRCUITS: Final = 16
+"""Of these, for sites for which the user wants something of its own: half, since pages choose to which sites flows go,
+and what they choose must not leave all other sites without a circuit. Those that run may be moved beyond it."""
+
+SITE_BUILD_BURST: Final = 15
+SITE_BUILDS_PER_MINUTE: Final = 30
+"""Builds that such sites may cause, for the same reason half of all; see `BUILD_BURST`."""
+
+SITE_YIELDS_S: Final = 1.0
+"""Such a circuit that has carried nothing for so long gives way to one that is needed more."""
+
+SITE_IDLE_S: Final = 120.0
+"""The same after which it is given up: longer than a reader pauses on a page, and far below a circuit's age."""
+
 PATH_S: Final = 2.5
 """A new flow's patience with the network: until then a live circuit must have taken it, or it is refused."""
 

@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, FlowError, NotYetError, Reason
+from core.flow import NO_OPTIONS
 from tunnel.limits import MAX_ASKED, OPEN_S, PATH_S
 from tunnel.path import Wish
 from tunnel.refusals import DECLINES
 
 if TYPE_CHECKING:
-    from core.flow import DatagramFlow, FlowRequest
+    from core.flow import DatagramFlow, FlowRequest, SiteOptions
     from core.ids import PeerKey
     from core.tasks import Tasks
     from tunnel.builder import Builder
@@ -43,7 +44,7 @@ class CircuitSource(Protocol):
         """Wait for one.
 
         Raises:
-            FlowError: there is none by the deadline, in loop time, or no known exit serves the port.
+            FlowError: there is none by the deadline, in loop time, or no known exit serves what is wished for.
         """
 
 
@@ -53,14 +54,16 @@ class Asked:
     Args:
         port: where the flow goes, 0 for an association.
         now: loop time.
+        options: what the user wants for its site.
 
     Attributes:
         path_by: loop time by which a live circuit must have taken the flow.
         answer_by: loop time by which an exit must have answered; all that are asked share it.
     """
 
-    def __init__(self, port: int, now: float) -> None:
+    def __init__(self, port: int, now: float, options: SiteOptions = NO_OPTIONS) -> None:
         self.port = port
+        self._options = options
         self.path_by = now + PATH_S
         self.answer_by = now + OPEN_S
         self._reasons: dict[PeerKey, Reason] = {}
@@ -73,7 +76,7 @@ class Asked:
     @property
     def wish(self) -> Wish:
         """What the next exit shall be."""
-        return Wish(self.port, self.exits)
+        return Wish(self.port, self.exits, self._options)
 
     def declined(self, last: PeerKey, reason: Reason, now: float) -> bool:
         """An exit did not open the flow; returns whether another one may be asked, within a time of its own."""
@@ -113,7 +116,7 @@ class Opening:
         Raises:
             FlowError: no circuit in time, or the exits' reason.
         """
-        asked = Asked(request.port, _now())
+        asked = Asked(request.port, _now(), request.options)
         while True:
             circuit = await self._circuit(request.isolation, asked)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from core.flow import NO_OPTIONS, SiteOptions
 from core.ids import PeerKey, short
 
 if TYPE_CHECKING:
@@ -37,16 +38,18 @@ type Path = tuple[Hop, ...]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Wish:
-    """What the exit of a path shall be.
+    """What a path, and above all its exit, shall be.
 
     Args:
         port: a TCP port that it must serve, as far as it says; 0 for a UDP association, of which exits say nothing;
             None for no matter what.
         but: exits that will not do.
+        options: what the user wants for the site. No other site's circuit will do.
     """
 
     port: int | None = None
     but: frozenset[PeerKey] = frozenset()
+    options: SiteOptions = NO_OPTIONS
 
 
 ANY_EXIT: Final = Wish()
@@ -61,7 +64,7 @@ class PathChooser(Protocol):
         Args:
             avoid: peers not to use.
             last: the exit, None for any.
-            wish: what any exit shall be. For it no guard is drawn that a path to another exit does not need.
+            wish: what any exit shall be, and what the path to it. For it no guard is drawn that others do not need.
 
         Raises:
             core.errors.CircuitError: there is none.
@@ -69,22 +72,25 @@ class PathChooser(Protocol):
 
 
 class ExitOffers(Protocol):
-    """What exits say that they serve."""
+    """What exits say that they serve. Which exits a wish leaves out is not looked at."""
 
-    def serves(self, last: PeerKey, port: int) -> bool:
-        """Whether an exit serves a TCP port; True when nothing is known of it, since asking will tell."""
+    def serves(self, last: PeerKey, wish: Wish) -> bool:
+        """Whether an exit serves a TCP port; True when nothing is known of it, since asking will tell.
 
-    def anyone_serves(self, port: int) -> bool:
+        With options of a site, whether it is also what these ask for now; then one of which nothing is known is not.
+        """
+
+    def anyone_serves(self, wish: Wish) -> bool:
         """Whether a path could end at an exit that does; True while no exit is known at all."""
 
 
 class EveryPort:
     """Exits of which nothing is known."""
 
-    def serves(self, last: PeerKey, port: int) -> bool:
+    def serves(self, last: PeerKey, wish: Wish) -> bool:
         return True
 
-    def anyone_serves(self, port: int) -> bool:
+    def anyone_serves(self, wish: Wish) -> bool:
         return True
 
 
@@ -92,5 +98,6 @@ type PathWitness = Callable[[Path, int, bool], None]
 """Told of each creation: how many hops, from the guard on, did their part, and if it failed, whether the next one is at
 fault."""
 
-type ExitRank = Callable[[PeerKey, PeerKey | None], int]
-"""Says how much an exit is wanted for new flows, 0 for the most, given the exit that was lost before if one was."""
+type ExitRank = Callable[[PeerKey, PeerKey | None, SiteOptions], int]
+"""Says how much an exit is wanted for new flows, 0 for the most, given the exit that was lost before if one was, and
+what the user wants for the site."""

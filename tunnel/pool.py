@@ -1,7 +1,8 @@
 """A client's circuits: built ahead, looked after, and given to flows.
 
 When a circuit is lost or too old, its flows go on over another one to the same exit; nobody who uses them notices.
-Flows whose isolation keys differ never share a circuit. A circuit that has carried one key's flows stays that key's.
+Flows whose isolation keys differ never share a circuit, nor do those of sites for which the user wants different
+things (`core.flow.SiteOptions`). A circuit that has carried one key's flows stays that key's.
 When there is no live circuit and none can be built in time, a flow is refused: nothing ever goes another way.
 """
 
@@ -13,18 +14,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, FlowError, Reason
+from core.flow import NO_OPTIONS
 from core.tasks import Tasks
 from tunnel.builder import Builder
 from tunnel.limits import AVOID_FROM, MAX_CIRCUITS, READY_CIRCUITS
 from tunnel.opening import Opening
 from tunnel.path import ANY_EXIT
 from tunnel.rescue import Rescue
+from tunnel.site_places import SitePlaces
 from tunnel.wishes import Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from core.flow import DatagramFlow, FlowRequest
+    from core.flow import DatagramFlow, FlowRequest, SiteOptions
     from core.ids import PeerKey
     from tunnel.circuit import Circuit
     from tunnel.circuit_witness import CircuitWitness
@@ -39,6 +42,8 @@ _TICK_S: Final = 0.25
 _FIRST_PAUSE_S: Final = 0.2
 _IDLE_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
+_SITE_PAUSE_S: Final = 0.5
+"""From a build for a site that failed to the next one, if a flow still waits: some fit into `PATH_S`."""
 
 
 class CircuitPool:
@@ -48,7 +53,7 @@ class CircuitPool:
         links: for reaching guards.
         choose: names paths.
         memory: the node's.
-        shape: how flows look to relays.
+        shape: how flows look to relays where no mode is wanted for the site.
         rank: how much an exit is wanted for new flows.
         witness: told how circuits do.
         offers: what exits say that they serve.
@@ -68,7 +73,7 @@ class CircuitPool:
         self._witness = witness
         self._lost_exits: dict[str, PeerKey] = {}
         self._circuits: list[Circuit] = []
-        self._under_way: list[Path] = []
+        self._under_way: list[tuple[Path, SiteOptions]] = []
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
         self._tasks = Tasks()
@@ -77,6 +82,7 @@ class CircuitPool:
         self.builder = Builder(links, choose, self, self._peer_silent, memory, shape, witness)
         self._rescue = Rescue(self.builder, self, self._tasks)
         self._wishes = Wishes(offers)
+        self._places = SitePlaces()
         self._opening = Opening(self, self.builder, witness, self._tasks)
         self.counters: Counter[str] = self.builder.counters
 
@@ -100,8 +106,8 @@ class CircuitPool:
 
     @property
     def ready(self) -> int:
-        """Circuits that would take a new flow now."""
-        return len(self._usable())
+        """Circuits that would take a new flow now, of a site for which nothing of its own is wanted."""
+        return sum(circuit.options == NO_OPTIONS for circuit in self._usable())
 
     @property
     def failure(self) -> Reason | None:
@@ -129,7 +135,8 @@ class CircuitPool:
             early: do not wait for the exit's answer. The flow then ends with the reason if no exit opens it.
 
         Raises:
-            FlowError: no circuit in time, no exit that serves the port, or the exits' reason.
+            FlowError: no circuit in time, no exit that serves the port, or the exits' reason; `SITE_OPTIONS` where
+                there is none that meets the options.
         """
         return await self._opening.dial(request, early=early)
 
@@ -145,19 +152,25 @@ class CircuitPool:
         now = asyncio.get_running_loop().time()
         return [circuit for circuit in self._circuits if not circuit.over and now < circuit.retire_at]
 
+    def _free(self, options: SiteOptions = NO_OPTIONS) -> list[Circuit]:
+        """Those for some options that no key has used."""
+        return [found for found in self._usable() if found.isolation is None and found.options == options]
+
     # -- tunnel.opening.CircuitSource
 
     def circuit_now(self, isolation: str, wish: Wish) -> Circuit | None:
         circuit = self._pick(isolation, wish)
         if circuit is not None:
-            self._wishes.used(wish.port, asyncio.get_running_loop().time())
+            circuit.used_at = asyncio.get_running_loop().time()
+            self._wishes.used(wish, circuit.used_at)
         return circuit
 
     async def circuit_by(self, isolation: str, wish: Wish, deadline: float) -> Circuit:
+        usual = wish.options == NO_OPTIONS
         if not self._wishes.possible(wish):
-            raise FlowError(Reason.NOT_SERVED)
+            raise FlowError(Reason.NOT_SERVED if usual else Reason.SITE_OPTIONS)
         try:
-            with self._wishes.waiting(wish):
+            with self._wishes.waiting(wish, isolation):
                 self._wanted.set()
                 async with asyncio.timeout_at(deadline):
                     while True:
@@ -166,25 +179,28 @@ class CircuitPool:
                             return circuit
                         await self._changed.wait()
         except TimeoutError:
-            raise FlowError(Reason.NO_PATH) from None
+            raise FlowError(Reason.NO_PATH if usual else Reason.SITE_OPTIONS) from None
 
     def _pick(self, isolation: str, wish: Wish = ANY_EXIT) -> Circuit | None:
-        """A circuit for a new flow, to an exit that will do: one that is not silent, to the exit that is wanted most,
-        which lately refused nothing of the kind; the key's own before one that is nobody's, unless it carries nothing
-        and ends where other keys' do; of several one that is not blamed, to an exit that few other keys use."""
+        """A circuit for a new flow, for its options, to an exit that will do: not silent, to the exit that is wanted
+        most, which lately refused nothing of the kind; the key's own before one that is nobody's, unless it
+        carries nothing and ends where other keys' do; of several one that is not blamed, to an exit that few other keys
+        use."""
         before = self._lost_exits.get(isolation)
-        used = self._used_ends(but=isolation)
+        used = self._used_ends(wish.options, but=isolation)
         refused = self.builder.turned_away(wish)
 
         def worse(found: Circuit) -> tuple[bool, int, bool, bool]:
             last = found.path[-1].peer
             settled = found.isolation is not None and (bool(found.flows) or not used[last])
-            return found.pulse.doubted, self._rank(last, before), last in refused, not settled
+            return found.pulse.doubted, self._rank(last, before, wish.options), last in refused, not settled
 
         order = {
             circuit: worse(circuit)
             for circuit in self._usable()
-            if circuit.isolation in (isolation, None) and self._wishes.fit(circuit.path[-1].peer, wish)
+            if circuit.isolation in (isolation, None)
+            and circuit.options == wish.options
+            and self._wishes.fit(circuit.path[-1].peer, wish)
         }
         if not order:
             return None
@@ -199,9 +215,12 @@ class CircuitPool:
         self._lost_exits.pop(isolation, None)
         return circuit
 
-    def _used_ends(self, but: str | None = None) -> Counter[PeerKey]:
-        """Where the circuits end that belong to keys, but for those of one key."""
-        return Counter(found.path[-1].peer for found in self._usable() if found.isolation not in (but, None))
+    def _used_ends(self, options: SiteOptions, but: str | None = None) -> Counter[PeerKey]:
+        """Where the circuits end that belong to keys, but for those of one key, and for those of other sites' options:
+        these come and go as pages like, and shall move nobody else."""
+        kinds = (options, NO_OPTIONS)
+        used = (found for found in self._usable() if found.isolation not in (but, None) and found.options in kinds)
+        return Counter(found.path[-1].peer for found in used)
 
     def _least_shared(self, circuits: list[Circuit], used: Counter[PeerKey]) -> Circuit:
         def worse(found: Circuit) -> tuple[bool, int, bool, float]:
@@ -213,13 +232,14 @@ class CircuitPool:
     # -- building
 
     def _missing(self) -> int:
-        """How many circuits to build now: so many shall be nobody's yet, and end where it is wanted most.
+        """How many circuits to build ahead now: so many shall be nobody's yet, and end where it is wanted most.
 
         While it is tried in vain to build these, as many others are kept.
         """
-        free = [circuit for circuit in self._usable() if circuit.isolation is None]
-        wanted = sum(self._rank(circuit.path[-1].peer, None) == 0 for circuit in free)
-        missing = min(READY_CIRCUITS - wanted, 2 * READY_CIRCUITS - len(free)) - len(self._under_way)
+        free = self._free()
+        wanted = sum(self._rank(circuit.path[-1].peer, None, NO_OPTIONS) == 0 for circuit in free)
+        begun = len(self._ahead()) - len(free)
+        missing = min(READY_CIRCUITS - wanted, 2 * READY_CIRCUITS - len(free)) - begun
         return min(missing, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))
 
     async def _keep(self) -> None:
@@ -228,27 +248,29 @@ class CircuitPool:
         while True:
             changed = self._wanted.is_set()
             self._wanted.clear()
-            met = all([self._begin(wish) for wish in self._unmet()])
+            hopeless: set[Wish] = set()
+            for wish in self._unmet():
+                if wish not in hopeless and not self._begin(wish):
+                    hopeless.add(wish)
             for _ in range(self._missing()):
                 self._begin_ahead()
             if changed:
                 self._spread()
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause if met else _FIRST_PAUSE_S):  # flows wait for seconds only
+                async with asyncio.timeout(_FIRST_PAUSE_S if hopeless else pause):  # flows wait for seconds only
                     await self._wanted.wait()
-            if self._failure is None:
-                pause = _IDLE_PAUSE_S
-            else:
-                pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            pause = _IDLE_PAUSE_S if self._failure is None else min(pause * 1.5, _LONGEST_PAUSE_S)
+            if self._failure is not None or hopeless:
                 await asyncio.sleep(_FIRST_PAUSE_S)  # whoever asks, and however often
 
-    def _ahead(self) -> list[Path]:
-        """The paths of circuits that are nobody's yet, or are being built."""
-        return [*(circuit.path for circuit in self._usable() if circuit.isolation is None), *self._under_way]
+    def _ahead(self, options: SiteOptions = NO_OPTIONS) -> list[Path]:
+        """The paths of circuits for some options that are nobody's yet, or are being built."""
+        under_way = (path for path, wanted in self._under_way if wanted == options)
+        return [*(circuit.path for circuit in self._free(options)), *under_way]
 
     def _unmet(self) -> list[Wish]:
         """What flows wait for that no circuit ahead will do for, as many as may be built."""
-        unmet = self._wishes.unmet([path[-1].peer for path in self._ahead()])
+        unmet = self._wishes.unmet(lambda options: [path[-1].peer for path in self._ahead(options)])
         return unmet[: max(0, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))]
 
     def _begin(self, wish: Wish) -> bool:
@@ -257,17 +279,27 @@ class CircuitPool:
         Rather to an exit that no key uses, too; that is the first thing to be given up.
 
         Returns:
-            Whether there is a path to an exit that will do.
+            Whether there is a path to an exit that will do, and a place for one more.
         """
-        ends = [path[place].peer for path in self._ahead() for place in (-1, 0)]
-        used = [end for end in self._used_ends() if end not in ends]
+        ends = [path[place].peer for path in self._ahead(wish.options) for place in (-1, 0)]
+        used = [end for end in self._used_ends(wish.options) if end not in ends]
         try:
-            self._start(self.builder.path(shun=[*used, *ends], wish=wish))
+            path = self.builder.path(shun=[*used, *ends], wish=wish)
         except CircuitError as error:
             if wish == ANY_EXIT:
                 self._failure = error.reason
             return False
+        if wish.options != NO_OPTIONS and not self._take_place():
+            return False
+        self._start(path, wish.options)
         return True
+
+    def _take_place(self) -> bool:
+        under_way = sum(options != NO_OPTIONS for _, options in self._under_way)
+        return self._places.take(self._for_sites(), under_way, asyncio.get_running_loop().time())
+
+    def _for_sites(self) -> list[Circuit]:
+        return [circuit for circuit in self._circuits if circuit.options != NO_OPTIONS]
 
     def _begin_ahead(self) -> None:
         """Begin to build one that nobody waits for, if possible to an exit for a port that was lately used."""
@@ -291,28 +323,32 @@ class CircuitPool:
             with suppress(CircuitError):
                 path = self.builder.path(shun=ends)
                 if path[-1].peer not in ends:
-                    self._start(path)
+                    self._start(path, NO_OPTIONS)
 
-    def _start(self, path: Path) -> None:
-        self._under_way.append(path)
-        self._tasks.spawn(self._build(path), "circuit")
+    def _start(self, path: Path, options: SiteOptions) -> None:
+        self._under_way.append((path, options))
+        self._tasks.spawn(self._build(path, options), "circuit")
 
-    async def _build(self, path: Path) -> None:
+    async def _build(self, path: Path, options: SiteOptions) -> None:
         begun_at, leavers = asyncio.get_running_loop().time(), self.builder.leavers
         try:
-            circuit = await self.builder.build(path)
+            circuit = await self.builder.build(path, options)
         except CircuitError as error:
-            self._failure = error.reason
+            if options == NO_OPTIONS:
+                self._failure = error.reason
+            else:
+                asyncio.get_running_loop().call_later(_SITE_PAUSE_S, self._wanted.set)
         else:
             if any(leavers.said_since(hop.peer, begun_at) for hop in path):
                 circuit.close(Reason.DONE)
             elif not circuit.over:
                 self._add(circuit)
         finally:
-            self._under_way.remove(path)
+            self._under_way.remove((path, options))
 
     def _add(self, circuit: Circuit) -> None:
-        self._failure = None
+        if circuit.options == NO_OPTIONS:
+            self._failure = None
         self._circuits.append(circuit)
         self._wanted.set()
         self._changed.set()
@@ -324,6 +360,7 @@ class CircuitPool:
         while True:
             await asyncio.sleep(_TICK_S)
             now = loop.time()
+            self._places.look_after(self._for_sites(), now)
             for circuit in list(self._circuits):
                 if now >= circuit.retire_at:
                     self._replace(circuit)
@@ -350,13 +387,15 @@ class CircuitPool:
 
     # -- tunnel.rescue.RescueOwner
 
-    def candidates(self, last: PeerKey, isolation: str | None) -> list[Circuit]:
+    def candidates(self, instead_of: Circuit) -> list[Circuit]:
         leaving = set(self.builder.leavers.avoided(asyncio.get_running_loop().time()))
         return [
             circuit
             for circuit in self._usable()
-            if circuit.path[-1].peer == last
-            and circuit.isolation in (isolation, None)
+            if circuit is not instead_of
+            and circuit.path[-1].peer == instead_of.path[-1].peer
+            and circuit.isolation in (instead_of.isolation, None)
+            and circuit.options == instead_of.options
             and not circuit.link.watch.silent
             and not leaving.intersection(hop.peer for hop in circuit.path)
         ]
@@ -371,17 +410,17 @@ class CircuitPool:
             self._add(circuit)
         return True
 
-    def spawn_build(self, path: Path) -> Built:
+    def spawn_build(self, path: Path, options: SiteOptions) -> Built:
         async def attempt() -> Circuit | CircuitError:
             try:
-                return await self.builder.build(path)
+                return await self.builder.build(path, options)
             except CircuitError as error:
                 return error
 
         return self._tasks.spawn(attempt(), "circuit")
 
     def offer(self, circuit: Circuit) -> None:
-        if not circuit.over and not self._closed and self._missing() > 0:
+        if not circuit.over and not self._closed and circuit.options == NO_OPTIONS and self._missing() > 0:
             self._add(circuit)
         else:
             circuit.close(Reason.DONE)

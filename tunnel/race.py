@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from core.errors import CircuitError
 from tunnel.builder import DRAWS, peers_of
 from tunnel.limits import MAX_RACERS, STAGGER_S
+from tunnel.path import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from core.flow import SiteOptions
     from core.ids import PeerKey
     from tunnel.builder import Builder
     from tunnel.circuit import Circuit
@@ -31,8 +33,8 @@ type Built = asyncio.Task[Circuit | CircuitError]
 class RaceOwner(Protocol):
     """For whom the race is run."""
 
-    def spawn_build(self, path: Path) -> Built:
-        """Begin to build; the task may outlive the race."""
+    def spawn_build(self, path: Path, options: SiteOptions) -> Built:
+        """Begin to build for these options; the task may outlive the race."""
 
     def offer(self, circuit: Circuit) -> None:
         """A circuit that the race does not need."""
@@ -45,6 +47,7 @@ class Race:
         builder: names paths.
         owner: for whom.
         last: the exit at which the circuit shall end.
+        options: what the user wants for the sites that it shall carry.
         shun: peers better left out.
         fits: claims a circuit that answered; False when it will not do.
         wanted: whether the race goes on; asked at each turn.
@@ -55,6 +58,7 @@ class Race:
         builder: Builder,
         owner: RaceOwner,
         last: PeerKey,
+        options: SiteOptions,
         shun: Collection[PeerKey],
         fits: Callable[[Circuit], bool],
         wanted: Callable[[], bool],
@@ -62,6 +66,7 @@ class Race:
         self._builder = builder
         self._owner = owner
         self._last = last
+        self._options = options
         self._shun = shun
         self._fits = fits
         self._wanted = wanted
@@ -101,11 +106,11 @@ class Race:
             return
         racing = [peer for path in self._builds.values() for peer in peers_of(path)]
         try:
-            path = self._builder.path(self._last, [*self._shun, *racing], DRAWS)
+            path = self._builder.path(self._last, [*self._shun, *racing], DRAWS, Wish(options=self._options))
         except CircuitError:
             self._failed()
             return
-        self._builds[self._owner.spawn_build(path)] = path
+        self._builds[self._owner.spawn_build(path, self._options)] = path
         self._next_at = self._loop.time() + STAGGER_S
 
     async def _turn(self, deadline: float) -> Circuit | None:

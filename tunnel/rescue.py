@@ -1,8 +1,8 @@
 """Flows whose path is gone, and how they get another one to the same exit.
 
-All lost flows of one exit and one isolation key are one case, so that many streams that break together cost one race.
-Beside the race, the path that was lost is tried once more: the verdict of its hops says which of them is dead, or that
-none is, and then the end of the circuit is counted against its exit.
+All lost flows of one exit, one isolation key and one set of options are one case, so that many streams that break
+together cost one race. Beside the race, the path that was lost is tried once more: the verdict of its hops says which
+of them is dead, or that none is, and then the end of the circuit is counted against its exit.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ from tunnel.race import Race, RaceOwner
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from core.flow import SiteOptions
     from core.ids import PeerKey
     from core.tasks import Tasks
     from tunnel.builder import Builder
     from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
 
-type Case = tuple[PeerKey, str | None]
-"""Exit and isolation key."""
+type Case = tuple[PeerKey, str | None, SiteOptions]
+"""Exit, isolation key, and what the user wants for the sites."""
 
 
 class RescueOwner(RaceOwner, Protocol):
     """The pool, as a rescue sees it."""
 
-    def candidates(self, last: PeerKey, isolation: str | None) -> list[Circuit]:
-        """Circuits to an exit that may carry the flows of an isolation key."""
+    def candidates(self, instead_of: Circuit) -> list[Circuit]:
+        """Other circuits that may carry the flows of one: to its exit, for its key and for its options."""
 
     def claim(self, circuit: Circuit, isolation: str | None) -> bool:
         """Give a circuit to an isolation key, and keep it; False when another one has it, or it ended."""
@@ -61,7 +62,7 @@ class Rescue:
 
     def lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
         """Find these flows another path."""
-        case = (circuit.path[-1].peer, circuit.isolation)
+        case = (circuit.path[-1].peer, circuit.isolation, circuit.options)
         waiting = self._cases.get(case)
         if waiting is not None:
             waiting += flows
@@ -92,16 +93,17 @@ class Rescue:
         return bool(flows) and not gone
 
     async def _race(self, circuit: Circuit, case: Case, flows: list[ClientFlow]) -> Circuit | None:
-        last, isolation = case
+        last, isolation, options = case
         race = Race(
             self._builder,
             self._owner,
             last,
+            options,
             (),
             lambda found: self._owner.claim(found, isolation),
             lambda: self._still_lost(case, flows),
         )
-        ready = [found for found in self._owner.candidates(last, isolation) if found is not circuit]
+        ready = self._owner.candidates(circuit)
         lost_at = min((flow.lost_at for flow in flows if flow.lost_at is not None), default=0.0)
         return await race.run(ready, lost_at + ORPHAN_S)
 
@@ -126,7 +128,7 @@ class Rescue:
         if circuit.link.closed or circuit.link.watch.silent:
             return
         try:
-            again = await self._builder.build(circuit.path)
+            again = await self._builder.build(circuit.path, circuit.options)
         except CircuitError as error:
             if error.hop is None or (error.reason is Reason.NEXT_HOP and error.hop + 1 < len(circuit.path) - 1):
                 return  # it was not tried, or a dead guard or relay explains it
@@ -154,12 +156,12 @@ class Rescue:
             self._builder,
             self._owner,
             last,
+            circuit.options,
             [hop.peer for hop in circuit.path[1:-1]],
             lambda found: self._owner.claim(found, isolation),
             lambda: not circuit.over and not self._builder.leavers.leaves(last, loop.time()),
         )
-        ready = [found for found in self._owner.candidates(last, isolation) if found is not circuit]
-        target = await race.run(ready, loop.time() + MOVE_S)
+        target = await race.run(self._owner.candidates(circuit), loop.time() + MOVE_S)
         if target is None:
             return False
         _move_all(circuit.flows, target)

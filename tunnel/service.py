@@ -57,7 +57,7 @@ class TunnelParts:
         rank: how much the exit of a circuit is wanted for new flows.
         offers: what exits say that they serve.
         witness: told how this node's own circuits do.
-        shape: how this node's own flows look to relays.
+        shape: how this node's own flows look to relays where no mode is wanted for a site.
         relays: whether to extend circuits to others.
         acceptor: who connects flows that end here; None at a node that is no exit.
         link_up: told of each new link.
@@ -81,7 +81,7 @@ class TunnelParts:
     find: Callable[[PeerKey], Awaitable[None]] = _nobody
     choose: PathChooser = _no_path
     tried: PathWitness = lambda path, served, at_fault: None
-    rank: ExitRank = lambda last, before: 0
+    rank: ExitRank = lambda last, before, options: 0
     offers: ExitOffers = field(default_factory=EveryPort)
     witness: CircuitWitness = field(default_factory=NoWitness)
     shape: Shape = Shape.STEPS

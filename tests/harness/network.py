@@ -135,14 +135,18 @@ class Network:
         self.closed_ports: dict[PeerKey, frozenset[int]] = {}
         self.early = False
         """Whether it is too early to name any path."""
+        self.regions: dict[PeerKey, str] = {}
 
     # -- tunnel.path.ExitOffers
 
-    def serves(self, last: PeerKey, port: int) -> bool:
-        return port not in self.closed_ports.get(last, ())
+    def serves(self, last: PeerKey, wish: Wish) -> bool:
+        wanted = wish.options.regions
+        return wish.port not in self.closed_ports.get(last, ()) and (
+            wanted is None or self.regions.get(last, "") in wanted
+        )
 
-    def anyone_serves(self, port: int) -> bool:
-        return not self.paths or any(self.serves(self.keys[path[-1]], port) for path in self.paths)
+    def anyone_serves(self, wish: Wish) -> bool:
+        return not self.paths or any(self.serves(self.keys[path[-1]], wish) for path in self.paths)
 
     def choose(self, avoid: Collection[PeerKey], last: PeerKey | None = None, wish: Wish = ANY_EXIT) -> Path:
         if self.early:
@@ -150,7 +154,7 @@ class Network:
         for path in self.paths:
             named = tuple(self.hops[self.keys[place]] for place in path)
             end = named[-1].peer
-            fits = last in (None, end) and end not in wish.but and not (wish.port and not self.serves(end, wish.port))
+            fits = last in (None, end) and end not in wish.but and self.serves(end, wish)
             if fits and not any(hop.peer in avoid for hop in named):
                 return named
         raise CircuitError(Reason.NO_PATH)

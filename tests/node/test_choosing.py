@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from core.errors import CircuitError, Reason
-from node.choice_view import explanation, peer_rows
-from node.choosing import Choosing, peers_of
+from core.flow import NO_OPTIONS, SiteOptions
+from node.choice_view import explanation, peer_rows, shown_options
+from node.choosing import _SITES_REMEMBERED, Choosing, peers_of
 from node.guards import GUARDS_NAME
 from node.settings import NetworkSettings, NodeSettings, PeersSettings, Settings, TunnelSettings
 from peers.descriptor import Role
@@ -20,7 +21,9 @@ from peers.directory import Directory
 from peers.identity import peer_id
 from peers.nearness import from_nowhere
 from peers.networks import PUBLIC_NAME
+from peers.scores import LEANS
 from tests.peers.build import host, plain
+from tunnel.path import Wish
 
 if TYPE_CHECKING:
     from pathlib import Path as Folder
@@ -44,14 +47,17 @@ class Pool:
         self.busy: list[PeerKey] = []
         self.free: list[PeerKey] = []
         self.blamed: list[PeerKey] = []
+        self.options = NO_OPTIONS
         self.builder = SimpleNamespace(avoided=lambda: self.blamed)
 
     @property
     def circuits(self) -> list[Any]:
-        def circuit(last: PeerKey, isolation: str | None) -> Any:
-            return SimpleNamespace(path=[SimpleNamespace(peer=last)], isolation=isolation, flows=bool(isolation))
+        def circuit(last: PeerKey, isolation: str | None, options: SiteOptions = NO_OPTIONS) -> Any:
+            path = [SimpleNamespace(peer=last)]
+            return SimpleNamespace(path=path, isolation=isolation, flows=bool(isolation), options=options)
 
-        return [circuit(last, "key") for last in self.busy] + [circuit(last, None) for last in self.free]
+        busy = [circuit(last, "key", self.options) for last in self.busy]
+        return busy + [circuit(last, None) for last in self.free]
 
 
 class Rig:
@@ -122,11 +128,11 @@ async def test_a_blamed_region_is_left_and_the_way_leads_back(tmp_path: Folder) 
     assert rig.ends() == {DE.peer}
     rig.pool.blamed = [DE.peer]
     assert {rig.choosing.choose(rig.pool.blamed, None)[-1].peer for _ in range(30)} == {NL.peer, NL2.peer}
-    assert rig.choosing.rank(NL.peer, None) == 0
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 0
     rig.pool.blamed = []
-    rig.choosing._looked_at = -10.0
-    assert rig.choosing.rank(NL.peer, None) == 1
-    assert rig.choosing.rank(DE.peer, None) == 0
+    rig.choosing.choice.looked_at = -10.0
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 1
+    assert rig.choosing.rank(DE.peer, None, NO_OPTIONS) == 0
 
 
 async def test_one_more_exit_is_wanted_where_flows_run(tmp_path: Folder) -> None:
@@ -137,6 +143,112 @@ async def test_one_more_exit_is_wanted_where_flows_run(tmp_path: Folder) -> None
     assert rig.ends() == {NL2.peer}
     rig.pool.free = [NL2.peer]
     assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
+
+
+# -- what the user wants for one site
+
+
+def site(rig: Rig, *, port: int = 443, **options: Any) -> Path:
+    return rig.choosing.choose([], None, Wish(port, options=SiteOptions(**options)))
+
+
+async def test_a_sites_options_stand_in_for_the_settings_of_the_same_names(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, regions=("NL",), max_tariff=2)
+    for number, found in enumerate(RELAYS[:4]):
+        rig.directory.insert(replace(found, sequence=2, tariff_step=number), None)
+    assert {site(rig, regions=("DE",))[-1].peer for _ in range(20)} == {DE.peer}
+    assert {site(rig, regions=())[-1].peer for _ in range(60)} == {NL.peer, NL2.peer, DE.peer}
+    assert {site(rig, mode="speed")[-1].peer for _ in range(20)} == {NL.peer, NL2.peer}, "the rest is as set"
+    assert [len(site(rig, mode=mode)) for mode in ("speed", "balanced", "privacy")] == [2, 3, 3]
+    rig.directory.insert(replace(NL, sequence=2, tariff_step=3), None)
+    assert {site(rig, max_tariff=3)[-1].peer for _ in range(40)} == {NL.peer, NL2.peer}
+    assert {site(rig, mode="privacy")[-1].peer for _ in range(20)} == {NL2.peer}
+    dear = {found.peer for found in rig.directory.peers() if found.tariff_step > 0}
+    assert not dear.intersection(peers_of(site(rig, max_tariff=0)))
+    assert rig.ends() == {NL2.peer}, "nothing of this counts for other sites"
+
+
+async def test_hops_that_are_set_hold_for_every_mode_and_regions_that_are_excluded_for_every_site(
+    tmp_path: Folder,
+) -> None:
+    rig = Rig(tmp_path, hops=4, excluded_regions=("DE",))
+    assert [len(site(rig, mode=mode)) for mode in ("speed", "balanced", "privacy")] == [4, 4, 4]
+    with pytest.raises(CircuitError):
+        site(rig, regions=("DE",))
+    assert not rig.choosing.anyone_serves(Wish(443, options=SiteOptions(regions=("DE",))))
+
+
+async def test_a_mode_that_is_wanted_weighs_by_what_it_leans_on(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, mode="privacy")
+    assert rig.choosing.choice_for(SiteOptions(mode="speed")).lean is LEANS["speed"]
+    assert rig.choosing.choice_for(SiteOptions(regions=("DE",))).lean is LEANS["privacy"]
+    assert rig.choosing.choice_for(SiteOptions(isolated=True)) is rig.choosing.choice
+
+
+async def test_which_exits_do_for_a_site(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    german = Wish(443, options=SiteOptions(regions=("DE",)))
+    assert [rig.choosing.serves(found.peer, german) for found in (NL, DE)] == [False, True]
+    assert [rig.choosing.serves(found.peer, Wish(443)) for found in (NL, DE)] == [True, True]
+    assert rig.choosing.anyone_serves(german)
+    assert not rig.choosing.anyone_serves(replace(german, options=SiteOptions(regions=("FR",))))
+    rig.directory.insert(replace(DE, sequence=2, tariff_step=5), None)
+    assert not rig.choosing.serves(DE.peer, replace(german, options=SiteOptions(("DE",), max_tariff=4)))
+    rig.directory._drop(DE.peer)
+    assert not rig.choosing.serves(DE.peer, german), "nobody knows where it is"
+    assert rig.choosing.serves(DE.peer, Wish(443)), "asking will tell"
+
+
+async def test_a_sites_regions_are_ranked_for_that_site(tmp_path: Folder) -> None:
+    rig, options = Rig(tmp_path, regions=("NL",)), SiteOptions(regions=("DE", "NL"))
+    assert [rig.choosing.rank(found.peer, None, options) for found in (DE, NL)] == [0, 1]
+    assert [rig.choosing.rank(found.peer, None, NO_OPTIONS) for found in (DE, NL)] == [1, 0]
+    rig.pool.blamed = [DE.peer]
+    rig.choosing.choice_for(options).looked_at = -10.0
+    assert [rig.choosing.rank(found.peer, None, options) for found in (DE, NL)] == [1, 0]
+
+
+async def test_where_a_sites_flows_run_is_no_reason_to_keep_an_exit_ready_there(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    rig.pool.busy, rig.pool.free, rig.pool.options = [NL.peer], [DE.peer], SiteOptions(regions=("NL",))
+    assert rig.ends() == {NL.peer, NL2.peer, DE.peer}
+
+
+async def test_where_other_sites_flows_run_does_not_draw_a_site_there(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    rig.pool.busy = [NL.peer]
+    assert rig.ends() == {NL2.peer}
+    assert {site(rig, mode="speed")[-1].peer for _ in range(60)} == {NL.peer, NL2.peer, DE.peer}
+
+
+async def test_so_many_sets_of_options_are_remembered(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    first = rig.choosing.choice_for(SiteOptions(regions=("DE",)))
+    for number in range(_SITES_REMEMBERED - 1):
+        rig.choosing.choice_for(SiteOptions(regions=(f"{number}",)))
+    assert rig.choosing.choice_for(SiteOptions(regions=("DE",))) is first
+    rig.choosing.choice_for(SiteOptions(regions=("NL",)))
+    rig.choosing.choice_for(SiteOptions(regions=("US",)))
+    assert len(rig.choosing._sites) == _SITES_REMEMBERED
+    assert rig.choosing.choice_for(SiteOptions(regions=("DE",))) is first, "the one unused for longest is forgotten"
+
+
+async def test_a_circuit_for_a_site_is_explained_by_its_options(tmp_path: Folder) -> None:
+    rig, options = Rig(tmp_path), SiteOptions(regions=("DE",), mode="speed")
+    path = site(rig, regions=("DE",), mode="speed")
+    end = explanation(rig.choosing, path, options)[-1]
+    assert (end["candidates"], end["rivals"]) == (1, [])
+    assert explanation(rig.choosing, path)[-1]["candidates"] == 3
+
+
+def test_options_are_shown_as_far_as_they_are_given() -> None:
+    assert shown_options(NO_OPTIONS) == {}
+    assert shown_options(SiteOptions(("DE",), "speed", 0, isolated=True)) == {
+        "regions": ("DE",),
+        "mode": "speed",
+        "max_tariff": 0,
+        "isolated": True,
+    }
 
 
 def told_of(rig: Rig, ends: list[Descriptor]) -> None:
@@ -165,7 +277,7 @@ async def test_a_region_of_which_one_alone_tells_has_no_exit_that_works(tmp_path
     rig = Rig(tmp_path, regions=("DE", "NL"))
     told_of(rig, [NL, NL2])
     assert rig.ends() == {NL.peer, NL2.peer}
-    assert rig.choosing.rank(NL.peer, None) == 0
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 0
 
 
 async def test_guards_are_written_down_when_they_have_served(tmp_path: Folder) -> None:

@@ -64,8 +64,9 @@ class Telling(Node):
     def route(self) -> dict[str, Any]:
         hop = {"peer_id": "12D3KooWx\x1b[2J", "role": "guard", "region": "NL", "rtt_ms": 12.4}
         last = hop | {"rtt_ms": None, "serves": "ports 80,443\x1b"}
-        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, last]}
-        return {"circuits": [first | {"id": "c0", "flows": 0, "in_use": False, "hops": []}, first]}
+        options = {"regions": ["DE", "NL"], "max_tariff": 0, "isolated": True, "mode": "speed\x1b"}
+        first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, last], "options": options}
+        return {"circuits": [first | {"id": "c0", "flows": 0, "in_use": False, "hops": [], "options": {}}, first]}
 
     def explain(self) -> dict[str, Any]:
         standing = {
@@ -157,7 +158,8 @@ def test_asking_a_node(tmp_path: Path) -> None:
 
         assert answer("route", "--home", tmp_path) == node.route()
         text = call("route", "--home", tmp_path).stdout
-        assert text.startswith("circuit c1: 2 flows, 62 s old\n"), "what is in use comes first"
+        assert text.startswith("circuit c1: 2 flows, 62 s old; for sites with"), "what is in use comes first"
+        assert "old; for sites with regions DE,NL, max_tariff 0, isolated, mode speed" in text
         assert text.endswith("circuit c0: ready, 62 s old\n")
         assert "\x1b" not in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
 from core.errors import FlowError, Reason
-from core.flow import FlowRequest
+from core.flow import NO_OPTIONS, FlowRequest, SiteOptions
 from node import running
-from node.isolation import SECRET_BYTES, SiteIsolation, isolate_sites, site_of
+from node.isolation import SECRET_BYTES, SiteIsolation, beyond, isolate_sites, site_of
 from node.settings import PeersSettings, ProxySettings, Settings
 from tests.harness.network import three_hops
 from tests.harness.waiting import until
@@ -152,6 +153,64 @@ def test_a_user_name_comes_first_and_gives_no_sites_key() -> None:
         assert sites.key(FlowRequest(SITES[0], 443, name)) not in {"site 0", "site 1", *keys}
 
 
+# -- what the user wants for a site
+
+GERMAN = SiteOptions(regions=("DE",))
+ALONE = SiteOptions(isolated=True)
+
+
+def test_what_the_settings_say_anyway_is_no_option() -> None:
+    own = SiteOptions(("NL", "DE"), "balanced", 5)
+    for wanted, left in (
+        (own, NO_OPTIONS),
+        (SiteOptions(("nl", "de")), NO_OPTIONS),
+        (NO_OPTIONS, NO_OPTIONS),
+        (SiteOptions(("de", "nl"), "balanced"), SiteOptions(("DE", "NL"))),
+        (SiteOptions(()), SiteOptions(())),
+        (SiteOptions(mode="privacy", max_tariff=0), SiteOptions(mode="privacy", max_tariff=0)),
+        (replace(own, isolated=True), ALONE),
+    ):
+        assert beyond(own, wanted) == left
+
+
+def test_sites_with_different_options_have_different_keys() -> None:
+    sites, some = isolation(1), [NO_OPTIONS, GERMAN, SiteOptions(mode="speed"), SiteOptions(max_tariff=0), ALONE]
+    for name in ("", "alice"):
+        assert len({sites.key(FlowRequest("example.com", 443, name, options)) for options in some}) == len(some)
+    keys = {sites.key(FlowRequest(host, 443, options=GERMAN)) for host in SITES}
+    assert len(keys) == 1, "sites for which the same is wanted are spread as all are"
+
+
+@given(st.text(max_size=40))
+def test_no_user_name_gives_the_key_of_other_options(name: str) -> None:
+    sites = isolation(1)
+    known = {sites.key(FlowRequest("example.com", 443, user, GERMAN)) for user in ("", "alice")}
+    assert sites.key(FlowRequest("example.com", 443, name)) not in known
+    for user in known:
+        assert sites.key(FlowRequest("example.com", 443, user)) not in known
+
+
+@pytest.mark.parametrize("name", ["", "alice"])
+def test_a_site_that_shall_be_alone_shares_with_none_and_has_one_key(name: str) -> None:
+    sites = isolation(1)
+    keys = [sites.key(FlowRequest(host, 443, name, ALONE)) for host in SITES]
+    assert len(set(keys)) == len(SITES)
+    assert not any("site-1" in key for key in keys), "no list of hosts can be read out of them"
+    assert sites.key(FlowRequest("img.site-0.example", 80, name, ALONE)) == keys[0]
+
+
+async def test_options_reach_the_dialer_without_what_the_settings_say() -> None:
+    listening = Listening()
+    own = SiteOptions(("NL",), "balanced", 7)
+    sites = SiteIsolation(listening, 2, bytes(SECRET_BYTES), suffixes().privatesuffix, own)
+    for wanted, left in ((own, NO_OPTIONS), (replace(own, mode="speed"), SiteOptions(mode="speed"))):
+        with pytest.raises(FlowError):
+            await sites.dial(FlowRequest("example.com", 443, options=wanted), early=True)
+        request, _ = listening.asked[-1]
+        assert request.options == left
+        assert request.isolation == sites.key(FlowRequest("example.com", 443, options=left))
+
+
 async def test_datagrams_share_no_key_with_sites() -> None:
     listening = Listening()
     sites = SiteIsolation(listening, 2, bytes(SECRET_BYTES), suffixes().privatesuffix)
@@ -175,9 +234,10 @@ async def test_nothing_else_of_a_request_changes() -> None:
 async def test_a_node_is_up_only_when_its_proxy_has_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     states = []
 
-    async def looking_first(dialer: Dialer, count: int) -> SiteIsolation:
+    async def looking_first(dialer: Dialer, count: int, own: SiteOptions) -> SiteIsolation:
         states.append(node.status()["state"])
-        return await isolate_sites(dialer, count)
+        assert own == SiteOptions((), "balanced", 7)
+        return await isolate_sites(dialer, count, own)
 
     monkeypatch.setattr(running, "isolate_sites", looking_first)
     monkeypatch.setattr(CircuitPool, "ready", 2)

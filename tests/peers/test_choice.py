@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +55,7 @@ class Client:
         hops: int = 3,
         max_tariff: int = 7,
         seen_from: SeenFrom = from_nowhere,
+        seed: int = 7,
     ) -> None:
         self.directory = Directory()
         for found in (*RELAYS, *exits):
@@ -68,9 +69,13 @@ class Client:
             switch_back,
             self.pins,
             self.measurements,
-            random.Random(7),
+            random.Random(seed),
             seen_from=seen_from,
         )
+
+    def site(self, **rules: Any) -> Choice:
+        """A choice for a site for which the user wants these rules."""
+        return self.choice.for_site(replace(self.choice.rules, **rules), self.choice.lean)
 
     def end(
         self, *, avoid: Collection[Descriptor] = (), blamed: Collection[Descriptor] = (), last: PeerKey | None = None
@@ -117,6 +122,7 @@ def test_what_exits_offer() -> None:
     assert [client.choice.anyone_serves(port) for port in (22, 80, 8000)] == [False, True, False], "in that region"
     assert (client.choice.offer(NL.peer), client.choice.offer(US.peer)) == ("ports 80,443", "")
     assert Client().choice.anyone_serves(22), "there is no exit yet"
+    assert Client(DE, regions=("NL",)).choice.anyone_serves(22), "nor in that region"
     dear = exit_in(110, "NL", tariff=5)
     assert not Client(serving(NL, b"+80"), dear, max_tariff=3).choice.anyone_serves(22)
 

@@ -33,6 +33,7 @@ FAILURES = [reason for reason in Reason if reason is not Reason.DONE]
         (Reason.LEAVING, 1, 503),
         (Reason.NOT_SERVED, 2, 403),
         (Reason.INSIDE, 2, 403),
+        (Reason.SITE_OPTIONS, 1, 503),
     ],
 )
 def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -> None:
@@ -44,7 +45,7 @@ def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -
 
 
 def test_no_reason_is_forgotten() -> None:
-    assert len(FAILURES) == 18
+    assert len(FAILURES) == 19
     for reason in FAILURES:
         assert socks_refusal(reason)[1] != 0
         assert parsed(http_refusal(reason))[0].status_code >= 400

@@ -15,9 +15,9 @@ import pytest
 from playwright.sync_api import Error, sync_playwright
 
 from node.desktops import Gnome, Kde
+from tests.harness.chromium import QUIET
 from tests.harness.demo import ROOT, Demo, command, until
 from tests.harness.desk import free_port
-from tests.system.test_chromium import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

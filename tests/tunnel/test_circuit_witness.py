@@ -23,6 +23,7 @@ from tunnel.service import Tunnel, TunnelParts
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from core.flow import SiteOptions
     from core.ids import PeerKey
     from tunnel.path import ExitRank, Path
 
@@ -66,7 +67,7 @@ class Told:
 
 @asynccontextmanager
 async def client_of(
-    paths: list[list[int]], rank: Callable[[Network], ExitRank] = lambda network: lambda last, before: 0
+    paths: list[list[int]], rank: Callable[[Network], ExitRank] = lambda network: lambda last, before, options: 0
 ) -> AsyncIterator[tuple[Network, Tunnel, Told]]:
     """A client of a network of four nodes, all of which relay and end circuits."""
     network, told = Network(Board().engine), Told()
@@ -177,7 +178,7 @@ def ends_at(client: Tunnel, flow: Any) -> PeerKey:
 
 async def test_new_flows_go_to_the_exit_that_is_wanted_most() -> None:
     def rank(network: Network) -> ExitRank:
-        return lambda last, before: int(last != network.keys[3])
+        return lambda last, before, options: int(last != network.keys[3])
 
     async with client_of([[0, 1, 2]], rank) as (network, client, _):
         assert ends_at(client, await client.pool.dial(ECHO)) == network.keys[2]
@@ -201,7 +202,7 @@ async def test_one_circuit_ahead_leads_to_another_exit_as_soon_as_there_is_one()
 
 
 async def test_where_no_wanted_exit_can_be_had_only_so_many_others_are_kept() -> None:
-    async with client_of([[0, 1, 2]], lambda network: lambda last, before: 1) as (_, client, _):
+    async with client_of([[0, 1, 2]], lambda network: lambda last, before, options: 1) as (_, client, _):
         await until(lambda: client.pool.ready == 4)
         client.pool.paths_changed()
         await turns(200)
@@ -212,7 +213,7 @@ async def test_the_exit_that_a_key_lost_counts_for_the_next_one() -> None:
     asked: list[PeerKey | None] = []
 
     def rank(network: Network) -> ExitRank:
-        def like(last: PeerKey, before: PeerKey | None) -> int:
+        def like(last: PeerKey, before: PeerKey | None, options: SiteOptions) -> int:
             asked.append(before)
             return 0
 

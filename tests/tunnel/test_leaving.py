@@ -335,10 +335,10 @@ async def test_the_end_of_a_circuit_that_was_told_is_held_against_nobody() -> No
 
 async def test_flows_do_not_move_to_circuits_over_who_leaves() -> None:
     async with four_relays([0, 1, EXIT]) as (network, client, _):
-        exit_, now = network.keys[EXIT], asyncio.get_running_loop().time()
-        assert len(client.pool.candidates(exit_, "")) == 2
-        client.pool.builder.leavers.says(network.keys[1], now)
-        assert client.pool.candidates(exit_, "") == []
+        first, other = client.pool.circuits
+        assert client.pool.candidates(first) == [other]
+        client.pool.builder.leavers.says(network.keys[1], asyncio.get_running_loop().time())
+        assert client.pool.candidates(first) == []
 
 
 def test_a_guard_that_leaves_is_not_at_fault() -> None:

@@ -87,11 +87,11 @@ def test_so_much_is_remembered_and_no_more() -> None:
 class Offers:
     """One exit that serves only the web, and another that serves all."""
 
-    def serves(self, last: PeerKey, port: int) -> bool:
-        return last == OTHER or port == 443
+    def serves(self, last: PeerKey, wish: Wish) -> bool:
+        return last == OTHER or wish.port in (443, 0, None)
 
-    def anyone_serves(self, port: int) -> bool:
-        return port != 25
+    def anyone_serves(self, wish: Wish) -> bool:
+        return wish.port != 25
 
 
 def test_which_exit_will_do() -> None:
@@ -104,13 +104,17 @@ def test_which_exit_will_do() -> None:
 
 def test_who_waits_is_not_forgotten_before_the_last_one_has_gone() -> None:
     wishes = Wishes(Offers())
-    with wishes.waiting(Wish(22)):
-        with wishes.waiting(Wish(22)), wishes.waiting(Wish(443)):
-            assert wishes.unmet([]) == [Wish(22), Wish(443)]
-            assert wishes.unmet([EXIT]) == [Wish(22)]
-        assert wishes.unmet([EXIT]) == [Wish(22)]
-        assert wishes.unmet([OTHER]) == []
-    assert wishes.unmet([]) == []
+
+    def unmet(*ends: PeerKey) -> list[Wish]:
+        return wishes.unmet(lambda options: ends)
+
+    with wishes.waiting(Wish(22), "one"):
+        with wishes.waiting(Wish(22), "one"), wishes.waiting(Wish(22), "two"), wishes.waiting(Wish(443), "one"):
+            assert unmet() == [Wish(22), Wish(443)]
+            assert unmet(EXIT) == [Wish(22)]
+        assert unmet(EXIT) == [Wish(22)]
+        assert unmet(OTHER) == []
+    assert unmet() == []
 
 
 def test_ports_lately_used_want_a_circuit_ahead() -> None:
@@ -121,13 +125,13 @@ def test_ports_lately_used_want_a_circuit_ahead() -> None:
         return wishes.late(ends, now, lambda wish: refusing.get(wish, set()))
 
     for port in (22, 443, 0, None):
-        wishes.used(port, 10.0)
+        wishes.used(Wish(port), 10.0)
     assert late() == Wish(443), "the latest"
     assert late(EXIT) == Wish(22)
     assert late(EXIT, OTHER) == late(EXIT, now=10.0 + LATE_PORTS_S) == ANY_EXIT
     refusing[Wish(443)] = {OTHER}
     assert (late(OTHER), late(EXIT, OTHER)) == (Wish(443), ANY_EXIT)
     for port in range(1000, 1000 + LATE_PORTS):
-        wishes.used(port, 10.0)
+        wishes.used(Wish(port), 10.0)
     assert late(OTHER) == ANY_EXIT
     assert len(wishes._ports) == LATE_PORTS
