@@ -58,6 +58,7 @@ class Clients:
         network: the only one that they know.
         proxy, locked: `HOST:PORT` of a demo's proxy, and of one on ::1 that wants `PASSWORD`.
         pac: address of the first one's PAC script.
+        exits: process numbers of the exits of both.
         site, names, echo: what the exits reach; `six.test` has but an IPv6 address.
     """
 
@@ -66,6 +67,7 @@ class Clients:
     proxy: str
     locked: str
     pac: str
+    exits: list[int]
     site: Site
     names: NameServer
     echo: DatagramEcho
@@ -167,6 +169,7 @@ def entered(folder: Path) -> Iterator[Clients]:
         locked = demos.enter_context(Demo(*reach, *one, *lock, log=folder / "locked.log"))
         for proxy in (demo.proxy, locked.proxy):
             network.open_door(int(proxy.rpartition(":")[2]))
-        clients = Clients(folder, network, demo.proxy, locked.proxy, demo.pac, site, names, echo)
+        exits = [*demo.pids("exit"), *locked.pids("exit")]
+        clients = Clients(folder, network, demo.proxy, locked.proxy, demo.pac, exits, site, names, echo)
         clients.configure()
         yield clients

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import subprocess
 import threading
@@ -13,6 +14,8 @@ import trustme
 from aiohttp import WSMsgType, web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+
+from tests.harness.namespaces import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,12 +41,14 @@ class Visit(NamedTuple):
         host: its Host header.
         path: with the query.
         agent: its User-Agent header; empty if there is none.
+        owner: number of the process that it came from, where the address does not tell it: on ::1; else 0.
     """
 
     source: str
     host: str
     path: str
     agent: str
+    owner: int = 0
 
 
 class Site:
@@ -106,9 +111,11 @@ class Site:
         await runner.cleanup()
 
     def _saw(self, request: web.Request) -> str:
-        source = request.remote or ""
-        self.seen.append(Visit(source, request.host, request.path_qs, request.headers.get("User-Agent", "")))
-        return source
+        assert request.transport is not None
+        source, port = request.transport.get_extra_info("peername")[:2]
+        owner = _owner(port) if source == "::1" else 0
+        self.seen.append(Visit(source, request.host, request.path_qs, request.headers.get("User-Agent", ""), owner))
+        return str(source)
 
     async def _page(self, request: web.Request) -> web.Response:
         return web.Response(text=f"<p id=who>{self._saw(request)}</p>{_SCRIPT}", content_type="text/html")
@@ -142,6 +149,12 @@ class Site:
         head, _, answer = done.stdout.partition(b"\r\n\r\n")
         fields = dict(line.split(": ", 1) for line in head.decode().splitlines())
         return web.Response(body=answer, status=int(fields.pop("Status", "200")[:3]), headers=fields)
+
+
+def _owner(port: int) -> int:
+    """Find the process whose connection over IPv6 on this machine has this port at its end."""
+    (pid,) = re.findall(r"pid=([0-9]+),", run("ss", "-6Htnp", f"sport = :{port}"))
+    return int(pid)
 
 
 def _fingerprint(pem: bytes) -> str:
