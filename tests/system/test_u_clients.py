@@ -314,7 +314,7 @@ def assert_datagrams_through_the_tunnel(clients: Clients, payload: bytes) -> Non
 CHROMIUM: Final = (
     *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--ignore-certificate-errors"),
 )
-BROWSER_S: Final = 30.0
+BROWSER_S: Final = 60.0
 FIREFOX: Final = ("firefox-esr", "--headless", "--no-remote")
 """Neither is told to keep quiet: what they send on their own account has to go to the proxy, too."""
 
