@@ -157,10 +157,11 @@ class NameServer:
             if name.startswith("held."):
                 continue
             if name in self._others:
-                if question.rdtype == dns.rdatatype.A:
-                    left = self._others[name]
+                left = self._others[name]
+                kind = dns.rdatatype.AAAA if ":" in left[0] else dns.rdatatype.A
+                if question.rdtype == kind:
                     address_found = left.pop(0) if len(left) > 1 else left[0]
-                    answer.answer.append(dns.rrset.from_text(question.name, 1, "IN", "A", address_found))
+                    answer.answer.append(dns.rrset.from_text(question.name, 1, "IN", kind, address_found))
             elif not name.endswith(".test") or name.startswith("missing."):
                 answer.set_rcode(dns.rcode.NXDOMAIN)
             elif question.rdtype == dns.rdatatype.A:
