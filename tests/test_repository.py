@@ -67,6 +67,7 @@ SANS_IO: Final = (
     "peers/region_order.py",
     "peers/choice.py",
     "peers/reasons.py",
+    "tunnel/allotment.py",
     "tunnel/arrivals.py",
     "tunnel/gate.py",
     "exits/addresses.py",

@@ -106,7 +106,7 @@ class Circuit:
         self._sessions = [Session(own) for own in keys]
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
-        self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time)
+        self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time, self._loop.call_soon)
         self._lanes = Lanes(self.credit, shape)
         self.made_at = self.used_at = self._loop.time()
         self._frames_full = False

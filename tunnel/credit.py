@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import DecodeError
+from tunnel.allotment import Allotment
 from tunnel.arrivals import Arrivals
 from tunnel.frames import encode_credit
 from tunnel.limits import (
@@ -44,6 +45,10 @@ PIECES_PER_WINDOW: Final = 16
 
 TELL_SHARE: Final = 4
 """Credit is told again when a quarter of the window has been dealt with."""
+
+
+SLOW_TELL_SHARE: Final = 2
+"""The same for a flow on a slow path, where its window covers seconds, and each word of it fills a step of its lane."""
 
 
 class Growth:
@@ -121,10 +126,15 @@ class ReceiveWindow:
             raise DecodeError("DATA", "beyond the credit")
         self.received += count
 
-    def dealt_with(self, count: int) -> bool:
-        """Count bytes that were dealt with; returns whether it is time to tell."""
+    def dealt_with(self, count: int, *, slow: bool = False) -> bool:
+        """Count bytes that were dealt with; returns whether it is time to tell.
+
+        Args:
+            count: how many.
+            slow: telling costs more than waiting.
+        """
         self.consumed += count
-        return self.untold >= self.window // TELL_SHARE
+        return self.untold >= self.window // (SLOW_TELL_SHARE if slow else TELL_SHARE)
 
     def do_with(self, enough: int | None) -> None:
         """Grow to `enough` bytes only, if that is less than the window's first size; None for no such bound."""
@@ -234,9 +244,12 @@ class CircuitCredit[End: Sender]:
     Args:
         memory: the node's.
         clock: gives seconds that only rise.
+        later: calls a function when the event loop has dealt with what is at hand.
     """
 
-    def __init__(self, memory: Memory, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, memory: Memory, clock: Callable[[], float], later: Callable[[Callable[[], None]], object]
+    ) -> None:
         self.memory = memory
         self.clock = clock
         self.growth = Growth()
@@ -247,12 +260,10 @@ class CircuitCredit[End: Sender]:
         self._measured = False
         self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW)
         self._arrivals = Arrivals()
-        self._turn = MAX_CIRCUIT_WINDOW
-        self._waking = False
         self._largest = MAX_CIRCUIT_WINDOW
         self._sent = 0
         self._may_send = CIRCUIT_WINDOW
-        self._blocked: dict[Sender, None] = {}
+        self._allotment: Allotment[Sender] = Allotment(self._left, clock, later)
         self._tell: Callable[[bytes], None] | None = None
 
     @property
@@ -277,6 +288,11 @@ class CircuitCredit[End: Sender]:
         if not known and self._window.guess(self._rtt_s):
             self._tell_credit()
 
+    @property
+    def slow(self) -> bool:
+        """Whether the path carries so little that the circuit's window has shrunk."""
+        return self._window.window < CIRCUIT_WINDOW // 2
+
     def flow_window(self) -> ReceiveWindow:
         """The receive window of a new flow."""
         window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, self.growth)
@@ -291,7 +307,10 @@ class CircuitCredit[End: Sender]:
         Args:
             kept_bytes: what the flow keeps already.
         """
-        return min(self._may_send - self._sent, self._spare(kept_bytes), self._turn, self._largest) - DATA_COST
+        return min(self._left(), self._spare(kept_bytes), self._allotment.room, self._largest) - DATA_COST
+
+    def _left(self) -> int:
+        return self._may_send - self._sent
 
     def may_not_keep_more(self, kept_bytes: int) -> bool:
         """Whether a flow that keeps so many bytes must wait until some of them are dealt with."""
@@ -303,7 +322,7 @@ class CircuitCredit[End: Sender]:
     def sent(self, count: int) -> int:
         """Count the bytes of one DATA frame; returns what it costs in memory until it is dealt with."""
         self._sent += count + DATA_COST
-        self._turn -= count + DATA_COST if self._waking else 0
+        self._allotment.sent(count + DATA_COST)
         return count + DATA_COST
 
     def keep(self, before: int, after: int) -> None:
@@ -312,11 +331,11 @@ class CircuitCredit[End: Sender]:
         self._excess += max(0, after - FLOW_WINDOW) - max(0, before - FLOW_WINDOW)
         self.hold(after - before)
         if full and self._excess < CIRCUIT_KEPT:
-            self._wake()
+            self._allotment.serve()
 
     def wait(self, flow: Sender) -> None:
         """Call the flow's `go_on` when there is room; in turn with others that wait."""
-        self._blocked[flow] = None
+        self._allotment.wait(flow, alone=len(self.flows) < 2)
 
     def credit_came(self, consumed: int, window: int) -> None:
         """The other end tells what arrived.
@@ -330,25 +349,7 @@ class CircuitCredit[End: Sender]:
         # Whoever gives less than the first window knows a slow path: there, large pieces keep others waiting.
         slow = window < CIRCUIT_WINDOW // 2
         self._largest = max(LEAST_TURN, window // PIECES_PER_WINDOW) if slow else MAX_CIRCUIT_WINDOW
-        self._wake()
-
-    def _wake(self) -> None:
-        """Let those that wait share what may be sent, each as much as the others; who got less comes first next."""
-        if self._waking:
-            return
-        self._waking = True
-        sent = -1
-        while self._blocked and sent != self._sent:
-            sent, blocked, self._blocked = self._sent, self._blocked, {}
-            share = max(LEAST_TURN, (self._may_send - self._sent) // len(blocked))
-            for flow in list(blocked):
-                if self._may_send - self._sent <= DATA_COST:
-                    break
-                del blocked[flow]
-                self._turn = share
-                flow.go_on()
-            self._blocked = {**blocked, **self._blocked}
-        self._turn, self._waking = MAX_CIRCUIT_WINDOW, False
+        self._allotment.serve()
 
     # -- receiving
 
@@ -386,7 +387,7 @@ class CircuitCredit[End: Sender]:
         """It is not any more."""
         if flow in self.flows:
             self.flows.remove(flow)
-            self._blocked.pop(flow, None)
+            self._allotment.leave(flow)
             self.hold(flow.kept_bytes - flow.held_bytes)
             self.keep(flow.kept_bytes, 0)
             if not self.flows:

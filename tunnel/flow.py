@@ -128,7 +128,7 @@ class FlowEnd:
         if self._reason is not None:
             return
         self._hold(-count)
-        if self._window.dealt_with(count) and not self._fin_received:
+        if self._window.dealt_with(count, slow=self._credit.slow) and not self._fin_received:
             self._send(self._credit_frame())
 
     # -- sending

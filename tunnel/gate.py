@@ -54,10 +54,11 @@ class Gate(Protocol):
 
 
 class Order:
-    """Messages of one circuit that wait, in the order in which they came.
+    """Messages of one circuit that wait in one direction, in the order in which they came.
 
     Not stream by stream: a lane carries many flows and a stream of its own only one. The ends share out a circuit's
-    credit among its flows, and here nothing changes that.
+    credit among its flows, and here nothing changes that. The directions have turns of their own, so that what says
+    "more" does not wait behind what there is.
 
     Args:
         gate: says when.

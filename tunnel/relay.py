@@ -90,7 +90,7 @@ class HopCircuit:
         self.next_number = 0
         self.queue: CircuitQueue = CircuitQueue(self, relay.queues)
         self.gate: Gate | None = relay.gate
-        self._order = Order(relay.gate, self, self.queue) if relay.gate is not None else None
+        self._orders = self._new_orders()
         self.forth_bytes = 0
         self.back_bytes = 0
         self._numbers = FlowNumbers()
@@ -114,11 +114,16 @@ class HopCircuit:
         self.flows.add(flow)
         return flow
 
-    def order_of(self, number: int) -> Order | None:
-        """Where a flow's messages wait; None where there is no limit. Flow 0, with pings and credit, is by itself."""
-        if self.gate is None or number:
-            return self._order
-        return Order(self.gate, self, self.queue, urgent=True)
+    def orders_of(self, number: int) -> tuple[Order, Order] | None:
+        """Where a flow's messages wait, towards the exit and back; None where there is no limit. Flow 0, with pings and
+        credit, is by itself."""
+        return self._orders if number else self._new_orders(urgent=True)
+
+    def _new_orders(self, *, urgent: bool = False) -> tuple[Order, Order] | None:
+        if self.gate is None:
+            return None
+        forth, back = (Order(self.gate, self, self.queue, urgent=urgent) for _ in range(2))
+        return forth, back
 
     def refused(self, why: str) -> None:
         """Count what a flow of this circuit was cut for."""
@@ -154,8 +159,8 @@ class HopCircuit:
 
     def _drop(self) -> None:
         self._relay.drop(self._link, self)
-        if self._order is not None:
-            self._order.clear()
+        for order in self._orders or ():
+            order.clear()
         for flow in list(self.flows):
             flow.cut()
         self.queue.clear()

@@ -74,9 +74,10 @@ class RelayFlow:
         self._far = far_link.open_stream(_Backward(self))
         self._far_over = False
         self._forth = self._back = None
-        if (order := circuit.order_of(number)) is not None:
-            self._forth = Line(order, self._far, circuit.queue, self._forget, self._went_forth)
-            self._back = Line(order, near, circuit.queue, self._forget, self._went_back)
+        if (orders := circuit.orders_of(number)) is not None:
+            forth, back = orders
+            self._forth = Line(forth, self._far, circuit.queue, self._forget, self._went_forth)
+            self._back = Line(back, near, circuit.queue, self._forget, self._went_back)
 
     def message(self, body: memoryview) -> None:
         """From the client's side: open this hop's layer and pass on what is inside."""

@@ -325,7 +325,8 @@ class Terminal:
         self._acceptor = acceptor
         self.resume_key = ResumeKey(keys)
         self.table = table
-        self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, asyncio.get_running_loop().time)
+        loop = asyncio.get_running_loop()
+        self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, loop.time, loop.call_soon)
         self._lanes = Lanes(self.credit)
         self._frames: CircuitFrames | None = None
         self._leaving = False

@@ -144,6 +144,23 @@ class Clock:
         return self.now
 
 
+class Later:
+    """What is to happen when the event loop has dealt with what is at hand."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], None]] = []
+
+    def __call__(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+    def run(self) -> int:
+        """Let it happen; returns how many calls that were."""
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+        return len(calls)
+
+
 class End:
     """One end with its circuit's credit, its stream, its layers and its listener."""
 
@@ -152,9 +169,9 @@ class End:
         self.stream = JoinedStream()
         self.own: JoinedStream | None = None
         self.layers = Layers([session], [7])
-        self.credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock)
+        self.later = Later()
+        self.credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock, self.later)
         self.flow = Counted(self.credit)
-        self.later: list[Callable[[], None]] = []
         self.carried: list[int] = []
         self.carrier: StreamCarrier | Lane
         if shape is not None:
@@ -166,7 +183,7 @@ class End:
         self.heard = Listener(self.flow, **options)
 
     def _lane(self, shape: Shape) -> Lane:
-        lane = Lane(self.stream.as_stream, self.layers, self.credit, shape, self.later.append, self.carried.append)
+        lane = Lane(self.stream.as_stream, self.layers, self.credit, shape, self.later, self.carried.append)
         lane._out.clear()  # both ends make the same flow, so neither has to tell
         return lane
 
@@ -185,11 +202,9 @@ class End:
         """What carries the flow on a stream of its own, if it has one."""
         return self.flow.carrier if isinstance(self.flow.carrier, StreamCarrier) else None
 
-    def turn(self) -> None:
-        """Let what waits for the end of a loop turn happen."""
-        later, self.later[:] = list(self.later), []
-        for call in later:
-            call()
+    def turn(self) -> int:
+        """Let what waits for the end of a loop turn happen; returns how many calls that were."""
+        return self.later.run()
 
     def attach(self) -> None:
         self.flow.attach(self.heard)
@@ -220,7 +235,8 @@ class Ends:
     def run(self) -> None:
         """Deliver everything until nothing is on its way."""
         while (
-            self._turn()
+            self.near.turn()
+            or self.far.turn()
             or self.near.stream.deliver(self.far.carrier)
             or self.far.stream.deliver(self.near.carrier)
             or self.deliver_own(self.near, self.far)
@@ -235,12 +251,6 @@ class Ends:
         if other.own is None and not other.flow.over and end.own.sent:
             other.leave()
         return other.own_carrier is not None and end.own.deliver(other.own_carrier)
-
-    def _turn(self) -> bool:
-        due = bool(self.near.later or self.far.later)
-        self.near.turn()
-        self.far.turn()
-        return due
 
     def unstop(self, end: End) -> None:
         """The link takes bytes again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import Reason
-from tests.harness.joined import Clock
+from tests.harness.joined import Clock, Later
 from tunnel.arrivals import SPAN_S, Arrivals
 from tunnel.credit import PIECES_PER_WINDOW, CircuitCredit
 from tunnel.frames import decode_credit, split
@@ -57,7 +57,7 @@ class Circuit:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.credit: CircuitCredit[Nobody] = CircuitCredit(Memory(), self.clock)
+        self.credit: CircuitCredit[Nobody] = CircuitCredit(Memory(), self.clock, Later())
         self.credit.tell_with(self.told)
         self.credit.measured(0.01)
         self.limit = CIRCUIT_WINDOW
@@ -131,7 +131,7 @@ class Greedy:
 
 @pytest.mark.parametrize("window", [LEAST_CIRCUIT_WINDOW, CIRCUIT_WINDOW])
 def test_credit_is_shared_out_evenly(window: int) -> None:
-    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock())
+    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock(), Later())
     flows = [Greedy(credit) for _ in range(20)]
     for flow in flows:
         flow.go_on()
@@ -147,7 +147,7 @@ def test_credit_is_shared_out_evenly(window: int) -> None:
 
 
 def test_each_credit_that_comes_is_shared_out_among_all() -> None:
-    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock())
+    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock(), Later())
     flows = [Greedy(credit) for _ in range(20)]
     for flow in flows:
         flow.go_on()
@@ -158,7 +158,7 @@ def test_each_credit_that_comes_is_shared_out_among_all() -> None:
 
 
 def test_pieces_are_small_on_a_slow_path() -> None:
-    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock())
+    credit: CircuitCredit[Greedy] = CircuitCredit(Memory(), Clock(), Later())
     flow = Greedy(credit)
     flow.go_on()
     flow.largest = 0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DecodeError, Reason
-from tests.harness.joined import Clock, Ends, Listener
+from tests.harness.joined import Clock, Ends, Later, Listener
 from tunnel.credit import CircuitCredit, Growth, ReceiveWindow
 from tunnel.flow import FlowEnd
 from tunnel.limits import (
@@ -16,6 +16,7 @@ from tunnel.limits import (
     CIRCUIT_WINDOW,
     DATA_COST,
     FLOW_WINDOW,
+    LEAST_CIRCUIT_WINDOW,
     LEAST_RTT_S,
     MAX_FLOW_WINDOW,
     PROVEN_BYTES,
@@ -114,18 +115,33 @@ def test_flows_that_are_not_known_to_be_read_leave_half_of_it() -> None:
 
 
 def test_a_long_path_begins_wider_and_says_so() -> None:
-    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock(), Later())
     assert credit.flow_window().window == FLOW_WINDOW
     told: list[bytes] = []
     credit.tell_with(told.append)
     credit.measured(LEAST_RTT_S / 2)
     assert credit.flow_window().window == FLOW_WINDOW
     assert told == []
-    far: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    far: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock(), Later())
     far.tell_with(told.append)
     far.measured(0.3)
     assert far.flow_window().window > FLOW_WINDOW
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("circuit_window", "words"), [(CIRCUIT_WINDOW, [1, 2, 3, 4]), (LEAST_CIRCUIT_WINDOW, [0, 1, 1, 2])]
+)
+def test_a_flow_tells_credit_half_as_often_on_a_slow_path(circuit_window: int, words: list[int]) -> None:
+    ends = Ends(hungry=False)
+    ends.near.flow.write(bytes(FLOW_WINDOW))
+    ends.run()
+    ends.far.credit._window.window = circuit_window
+    said = []
+    for _ in range(4):
+        ends.far.flow.consumed(FLOW_WINDOW // 4)
+        said.append(len(ends.far.stream.sent))
+    assert said == words
 
 
 # -- circuits
@@ -166,7 +182,7 @@ def test_more_than_the_circuits_credit_ends_the_flow() -> None:
 
 @pytest.mark.parametrize(("consumed", "window"), [(1, CIRCUIT_WINDOW), (0, CIRCUIT_WINDOW - 1), ((1 << 64) - 1, 1)])
 def test_lies_about_a_circuits_credit_are_refused(consumed: int, window: int) -> None:
-    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock(), Later())
     with pytest.raises(DecodeError):
         credit.credit_came(consumed, window)
     assert credit.room(0) == CIRCUIT_WINDOW - DATA_COST
@@ -185,7 +201,7 @@ def test_a_sender_short_of_memory_asks_for_news_and_goes_on(monkeypatch: pytest.
 
 
 def test_flows_that_keep_little_take_nothing_from_one_that_keeps_much() -> None:
-    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock())
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock(), Later())
     for _ in range(500):
         credit.keep(0, FLOW_WINDOW)
     assert credit.room(0) > FLOW_WINDOW
@@ -216,7 +232,7 @@ def test_what_is_held_is_counted_and_freed() -> None:
 
 async def test_the_largest_flow_of_the_largest_circuit_is_shed() -> None:
     memory = Memory(100_000)
-    credits: list[CircuitCredit[FlowEnd]] = [CircuitCredit(memory, Clock()) for _ in range(2)]
+    credits: list[CircuitCredit[FlowEnd]] = [CircuitCredit(memory, Clock(), Later()) for _ in range(2)]
     flows = [
         (FlowEnd(credit), size)
         for credit, sizes in zip(credits, ([30_000], [20_000, 25_000]), strict=True)

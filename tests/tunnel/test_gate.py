@@ -62,6 +62,9 @@ class Barrier:
         waiter, count = self._waiting.popleft()
         self.passed += count * waiter.go()
 
+    def let_last_wait_first(self) -> None:
+        self._waiting.rotate()
+
     def let_all_go(self) -> None:
         self.open = True
         while self._waiting:
@@ -128,6 +131,26 @@ async def test_pings_and_credit_never_wait() -> None:
         assert network.nodes[0].relay.counters == counters
         barrier.let_all_go()
         await until(lambda: listener.data == b"waits")
+
+
+async def test_what_goes_one_way_does_not_wait_for_what_goes_the_other_way() -> None:
+    """Else credit of flows would wait behind all that it gives leave for."""
+    async with gated() as (_, client, echo, barrier):
+        listener = await opened(client)
+        assert listener.flow is not None
+        listener.flow.write(b"begin")
+        await until(lambda: listener.data)
+        barrier.open = False
+        listener.flow.write(bytes(60_000))
+        await until(lambda: barrier.waiting == 1)
+        source = echo.listeners[0].flow
+        assert source is not None
+        source.write(b" and more")
+        await until(lambda: barrier.waiting == 2)
+        barrier.let_last_wait_first()
+        barrier.let_one_go()
+        await until(lambda: listener.data == b"begin and more")
+        assert barrier.waiting
 
 
 async def test_too_many_pings_wait_like_everything_else() -> None:
