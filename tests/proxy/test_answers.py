@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import h11
 import pytest
 
@@ -80,4 +82,4 @@ def parsed(data: bytes) -> tuple[h11.Response, str]:
         body += event.data
     assert isinstance(event, h11.EndOfMessage)
     assert client.trailing_data[0] == b""
-    return answer, body.decode()
+    return answer, unescape(body.decode())
