@@ -36,6 +36,7 @@ _NO_TRAILERS: Final = _FRAMING | {
 }
 """Fields that frame, route, authenticate or change a message; nobody may send them behind it (RFC 9110, 6.5.1)."""
 
+_VALUE: Final = re.compile(rb"[\t -~\x80-\xff]*")
 _HOPS: Final = re.compile(rb"[0-9]{1,10}")
 
 type _Fields = list[tuple[bytes, bytes]]
@@ -136,8 +137,8 @@ def rewrite_interim(response: h11.InformationalResponse) -> h11.InformationalRes
 
 
 def rewrite_trailers(trailers: Headers) -> _Fields:
-    """Keep what may stand behind a message."""
-    return _end_to_end(trailers, _NO_TRAILERS)
+    """Keep what may stand behind a message. `h11` takes control characters, which others refuse."""
+    return [(name, value) for name, value in _end_to_end(trailers, _NO_TRAILERS) if _VALUE.fullmatch(value)]
 
 
 def _wants_upgrade(request: h11.Request) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpResponseParser
+from aiohttp.http_exceptions import BadHttpMethod
 
 from proxy.front import Front, FrontLimits
 from proxy.intake import Intake
@@ -149,10 +150,11 @@ class SiteFlow:
         self._parser = HttpRequestParser(BaseProtocol(loop), loop, 1 << 20, auto_decompress=False)
         self._listener: FlowListener | None = None
         self._waiting: list[bytes | None] = []
-        self._answered = False
+        self.is_answered = False
         self.raw = bytearray()
         self.seen: list[Seen] = []
         self.broken = ""
+        self.is_unknown = False
         self.switched = False
         self.finished = False
         self.ended: Reason | None = None
@@ -163,21 +165,24 @@ class SiteFlow:
 
     def write(self, data: Buffer) -> bool:
         self.raw += data
-        if not (self.switched or self.broken):
+        if not (self.switched or self.broken or self.is_unknown):
             self._read(bytes(data))
         return True
 
     def _read(self, data: bytes) -> None:
         try:
             messages, self.switched, _ = self._parser.feed_data(data)
+        except BadHttpMethod:  # it knows a few only
+            self.is_unknown = True
+            return
         except HttpProcessingError as error:
             self.broken = str(error)
             return
         self.seen += [Seen(*message) for message in messages]
         if messages:
             self._say(self._script.interim)
-        if self.seen and self.seen[0].is_complete and not self._answered:
-            self._answered = True
+        if self.seen and self.seen[0].is_complete and not self.is_answered:
+            self.is_answered = True
             self._say(self._script.answer)
             if self._script.ends:
                 self._waiting.append(None)

@@ -395,6 +395,12 @@ CHUNKS = (
         ),
         seen=(b"0\r\nX: 1\r\n\r\n",),
     ),
+    Row(
+        "9110 5.5",
+        "a trailer with a control character is dropped",
+        post(CHUNKED, body=b"0\r\nX: a\x10b\r\nY: 1\r\n\r\n"),
+        seen=(b"0\r\nY: 1\r\n\r\n",),
+    ),
     answered(
         "9112 7.1.2",
         "a trailer for the client",
