@@ -250,8 +250,7 @@ class Exchange:
         elif self._listener is not None:
             self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._end, Reason.DONE)
             self._listener.flow_eof()
-            if self._behind:
-                self._listener.flow_writable()
+            self._listener.flow_writable()
 
     def _deliver(self, data: bytes) -> None:
         if data and self._listener is not None:

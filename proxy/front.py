@@ -90,8 +90,8 @@ class Front:
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `full`, `slow`,
-            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found` and `pac` for what never became one. Beside
-            them how many datagrams were dropped; see `proxy.udp`.
+            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became
+            one. Beside them how many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
     """
 

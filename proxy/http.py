@@ -75,7 +75,7 @@ async def hear(
             return request
         form = _form(request)
         if request.target.startswith(b"/"):
-            return pac_server.answer(request, site)
+            return pac_server.answer(request, site, form)
         isolation = _isolation(request, password)
         if isolation is None:
             return http_complaint(407, "unauthorized", form)
