@@ -15,6 +15,7 @@ from websockets.uri import parse_uri
 from core.errors import Reason
 from pac.rules import Rule, RuleSet
 from proxy.front import FrontLimits
+from tests.harness.network import far_apart
 from tests.proxy.harness import FailingDialer, LoopbackDialer, Stage, until
 from tests.proxy.test_front import CONNECT, GRANTED, serve_http
 
@@ -281,3 +282,16 @@ async def test_websocket(stage: Stage, size: int) -> None:
         assert await client.read_all(), "the closing frame of the other"
         client.writer.write_eof()
         await until(lambda: front.open_flows == 0)
+
+
+async def test_new_flow_of_each_request_costs_no_trip(stage: Stage) -> None:
+    """The exit sends the request back, which is no answer; the page that says so comes after one trip."""
+    async with far_apart() as (tunnel, trip_s):
+        front = await stage.front(tunnel.pool, early="never")
+        client = await stage.client(front)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        client.send(get("echo.example"))
+        assert (await client.reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 502 ")
+        # Some loops' clocks count whole milliseconds.
+        assert 0.95 < (loop.time() - start) / trip_s < 1.7
