@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.front import Front
     from tests.proxy.harness import Client
 
-QUICK = FrontLimits(idle_s=0.2, handshake_s=0.2)
+QUICK = FrontLimits(idle_s=0.2)
 
 
 def get(host: str = "site.example", user: str = "", last: str = "") -> bytes:
@@ -140,7 +140,7 @@ async def test_idle_connection_ends_in_silence(stage: Stage) -> None:
 
 async def test_next_head_has_its_own_limit(stage: Stage) -> None:
     site = await stage.site(serve_http)
-    front = await stage.front(LoopbackDialer(site.port), limits=FrontLimits(idle_s=60, handshake_s=0.2))
+    front = await stage.front(LoopbackDialer(site.port), limits=FrontLimits(handshake_s=0.5))
     client = await stage.client(front)
     await kept(front, client)
     client.send(b"G")
