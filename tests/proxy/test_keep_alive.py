@@ -13,7 +13,9 @@ from websockets.frames import Frame
 from websockets.uri import parse_uri
 
 from core.errors import Reason
+from core.pump import WRITE_HIGH_BYTES
 from pac.rules import Rule, RuleSet
+from proxy.direct import WINDOW_BYTES
 from proxy.front import FrontLimits
 from tests.harness.network import far_apart
 from tests.proxy.harness import FailingDialer, LoopbackDialer, Stage, until
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from core.flow import Flow, FlowRequest
     from proxy.front import Front
-    from tests.proxy.harness import Client
+    from tests.proxy.harness import Client, Handler
 
 QUICK = FrontLimits(idle_s=0.2)
 
@@ -180,12 +182,16 @@ class Watching(LoopbackDialer):
         return await super().dial(request, early=early)
 
 
-async def serve_page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer with what fits the buffer of a pump, so that the site has long done its part when the client has not."""
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 15000\r\n\r\n" + bytes(15000))
-    await writer.drain()
-    await reader.read()
+def pages(size: int) -> Handler:
+    """Make a site whose answers have so many bytes, and are all said long before a client that does not read."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+        await writer.drain()
+        await reader.read()
+
+    return serve
 
 
 def is_stuck(front: Front) -> bool:
@@ -193,21 +199,23 @@ def is_stuck(front: Front) -> bool:
     return any(intake.kept and intake.transport.get_write_buffer_size() for intake in front._state.intakes)
 
 
-async def test_answers_that_nobody_reads_do_not_pile_up(stage: Stage) -> None:
-    site = await stage.site(serve_page)
+@pytest.mark.parametrize(("size", "count"), [(WRITE_HIGH_BYTES - 1000, 100), (WINDOW_BYTES - 50_000, 20)])
+async def test_answers_that_nobody_reads_do_not_pile_up(stage: Stage, size: int, count: int) -> None:
+    """The first size fits the buffer of a pump, and the second does not, but the window of a site."""
+    site = await stage.site(pages(size))
     dialer = Watching(site.port)
     front = dialer.front = await stage.front(dialer)
     client = await stage.client(front)
-    client.send(get() * 100)
-    await until(lambda: is_stuck(front) or len(dialer.requests) == 100)
-    async with asyncio.timeout(20):
-        for _ in range(100):
-            await answer(client)
-    assert dialer.waiting == [0] * 100
+    client.send(get() * count)
+    await until(lambda: is_stuck(front) or len(dialer.requests) == count)
+    async with asyncio.timeout(60):
+        for _ in range(count):
+            assert (await answer(client)).endswith(bytes(size))
+    assert dialer.waiting == [0] * count
 
 
 async def test_client_that_does_not_read_is_cut(stage: Stage) -> None:
-    site = await stage.site(serve_page)
+    site = await stage.site(pages(15_000))
     dialer = Watching(site.port)
     front = dialer.front = await stage.front(dialer, limits=QUICK)
     client = await stage.client(front)
