@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
+from enum import Enum
+from html import escape
 from http import HTTPStatus
 from typing import Final
 
@@ -57,6 +60,9 @@ _ADVICE: Final = {
 }
 _TRY_AGAIN: Final = "Check the address and try again."
 
+_METHODS: Final = "CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 _DIRECT: Final = "A bypass rule sends this site past the tunnel, and this machine could not connect to it."
 _NODE: Final = "This address is the VPN's own port on this machine. It cannot be reached through the VPN."
 
@@ -67,8 +73,10 @@ _MALFORMED: Final = {
     HTTPStatus.METHOD_NOT_ALLOWED: ("This address is only for reading.", "Use GET or HEAD."),
     HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: ("This proxy asks for its password.", "Enter it in the proxy settings."),
     HTTPStatus.REQUEST_TIMEOUT: ("The request did not arrive in time.", "Try again."),
+    HTTPStatus.REQUEST_URI_TOO_LONG: ("The address of the page is too long.", "Open the site's first page instead."),
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ("The head of the request is too large.", "Delete the site's cookies."),
     HTTPStatus.NOT_IMPLEMENTED: ("The request uses a transfer coding that is not known.", "Use chunked or a length."),
+    HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: ("This proxy speaks HTTP/1.1 and HTTP/1.0.", "Use one of them."),
     HTTPStatus.BAD_GATEWAY: ("The site's answer is not valid HTTP.", "Try again later."),
 }
 
@@ -98,42 +106,71 @@ def socks_refusal(reason: Reason, place: Place = Place.TUNNEL) -> bytes:
     return encode_reply(_REPLIES.get(reason, Rep.GENERAL_FAILURE))
 
 
-def http_refusal(reason: Reason, place: Place = Place.TUNNEL) -> bytes:
+class Form(Enum):
+    """How a page is sent: as a browser shows it, as a program prints it, or without a body as HEAD asks for."""
+
+    HTML = "html"
+    TEXT = "text"
+    HEAD = "head"
+
+
+def http_refusal(reason: Reason, place: Place = Place.TUNNEL, form: Form = Form.HTML) -> bytes:
     """Build an HTTP answer for a flow that was not opened."""
     sentence, advice = reason.sentence, _ADVICE.get(reason, _TRY_AGAIN)
     if place is Place.DIRECT:
         sentence, advice = _DIRECT, _TRY_AGAIN
     elif place is Place.NODE:
         sentence, advice = _NODE, "Open it without the proxy."
-    return _page(_STATUSES.get(reason, HTTPStatus.BAD_GATEWAY), reason.word, sentence, advice)
+    return _page(_STATUSES.get(reason, HTTPStatus.BAD_GATEWAY), reason.word, sentence, advice, form)
 
 
-def http_complaint(status: int, word: str) -> Answer:
+def http_complaint(status: int, word: str, form: Form = Form.HTML) -> Answer:
     """Build an HTTP answer for a request that cannot even be tried.
 
     Args:
         status: one of those that have a sentence here; any other is sent as 400.
         word: the word for the counter and for the header.
+        form: of the page; a program whose request cannot be read gets the one for browsers.
     """
     known = HTTPStatus(status) if status in _MALFORMED else HTTPStatus.BAD_REQUEST
-    return Answer(_page(known, word, *_MALFORMED[known]), word)
+    return Answer(_page(known, word, *_MALFORMED[known], form), word)
 
 
-def _page(status: HTTPStatus, word: str, sentence: str, advice: str) -> bytes:
+def http_last_hop(method: bytes) -> Answer:
+    """Build the answer of this proxy to a request that may not be passed on: OPTIONS, or TRACE, which is refused, as
+    an echo of a browser's request would show it to a page.
+
+    Source: RFC 9110, sections 7.6.2, 9.3.7 and 9.3.8.
+    """
+    status = HTTPStatus.METHOD_NOT_ALLOWED if method == b"TRACE" else HTTPStatus.OK
+    return Answer(_head(status, f"Allow: {_METHODS}\r\nContent-Length: 0\r\n"), "last_hop")
+
+
+def _page(status: HTTPStatus, word: str, sentence: str, advice: str, form: Form) -> bytes:
     """Build a whole answer. Every text in it is a constant of this module or of `Reason`: nothing is echoed."""
     title = f"{status.value} {status.phrase}"
+    kind = "html"
     body = (
-        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{sentence}</p><p>{advice}</p><p>Macro VPN: {word}</p></html>\n"
-    ).encode()
-    head = (
-        f"HTTP/1.1 {title}\r\n"
-        "Content-Type: text/html; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Cache-Control: no-store\r\n"
-        "Content-Security-Policy: default-src 'none'\r\n"
-        f"{_EXTRA.get(status, '')}"
-        f"X-MacroVPN-Reason: {word}\r\n"
-        "Connection: close\r\n\r\n"
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title></head><body>'
+        f"<h1>{escape(sentence)}</h1><p>{escape(advice)}</p><p>Macro VPN: {title} ({word})</p></body></html>\n"
     )
-    return head.encode("ascii") + body
+    if form is Form.TEXT:
+        kind, body = "plain", f"{sentence}\n{advice}\nMacro VPN: {title} ({word})\n"
+    head = _head(
+        status,
+        f"Content-Type: text/{kind}; charset=utf-8\r\n"
+        f"Content-Length: {len(body.encode())}\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        f"Content-Security-Policy: {_POLICY}\r\n"
+        f"{_EXTRA.get(status, '')}"
+        f"X-MacroVPN-Reason: {word}\r\n",
+    )
+    return head if form is Form.HEAD else head + body.encode()
+
+
+def _head(status: HTTPStatus, lines: str) -> bytes:
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nDate: {formatdate(usegmt=True)}\r\n{lines}"
+        "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    ).encode("ascii")

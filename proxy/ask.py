@@ -28,9 +28,13 @@ class Wrapped(Flow, Protocol):
 
     Attributes:
         failure: why the client was told of a failure; None if it was not.
+        rest: what the client has sent beyond what is over, when its connection can be used again; else None.
+        eof: the client sends nothing more.
     """
 
     failure: Reason | None
+    rest: bytes | None
+    eof: bool
 
 
 @dataclass(slots=True, repr=False)

@@ -51,6 +51,7 @@ class FrontLimits:
     Args:
         connections: at once, in any state.
         handshake_s: until a connection has said what it wants.
+        idle_s: until a connection whose HTTP request was answered begins another. Browsers keep one for minutes.
         head_bytes: the longest head of an HTTP request.
         dial_s: until a flow is open, whatever the dialer does.
         associations: for UDP, at once. Browsers hold none, and other programs few; each is a socket more here, and a
@@ -59,6 +60,7 @@ class FrontLimits:
 
     connections: int = 4096
     handshake_s: float = 10.0
+    idle_s: float = 60.0
     head_bytes: int = 1 << 14
     dial_s: float = 60.0
     associations: int = 64
@@ -88,8 +90,8 @@ class Front:
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `full`, `slow`,
-            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found` and `pac` for what never became one. Beside
-            them how many datagrams were dropped; see `proxy.udp`.
+            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became
+            one. Beside them how many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
     """
 
@@ -223,7 +225,8 @@ class Front:
             else:
                 answer = wish
             if answer is not None:
-                self.counters[answer.word] += 1
+                if answer.word:
+                    self.counters[answer.word] += 1
                 intake.heard = False
                 intake.leave(answer.data)
         except BaseException:
@@ -231,19 +234,23 @@ class Front:
             raise
 
     async def _hear(self, intake: Intake) -> socks.Heard:
-        """Find out what a client wants: SOCKS5 begins with its version, HTTP with the letters of a method."""
-        reader, first = intake.reader, b""
+        """Find out what a client wants: SOCKS5 begins with its version, HTTP with the letters of a method. One that has
+        been answered before may also say nothing more, which is no failure."""
+        reader, first, limits = intake.reader, b"", self._limits
         try:
-            async with asyncio.timeout(self._limits.handshake_s):
-                first = await reader.readexactly(1)
-                if first[0] == socks.VERSION:
+            async with asyncio.timeout(limits.idle_s if intake.kept else limits.handshake_s) as limit:
+                await intake.drained()
+                first = await http.first_byte(reader)
+                if intake.kept:
+                    limit.reschedule(asyncio.get_running_loop().time() + limits.handshake_s)
+                if first[0] == socks.VERSION and not intake.kept:
                     return await socks.hear(reader, intake.write, self._password)
                 if first.isalpha() and self._site is not None:
-                    return await http.hear(reader, first, self._limits.head_bytes, self._site, self._password)
+                    return await http.hear(reader, first, limits.head_bytes, self._site, self._password)
         except TimeoutError:
-            return http_complaint(408, "slow") if first.isalpha() else Answer(b"", "slow")
+            return http_complaint(408, "slow") if first.isalpha() else Answer(b"", "" if intake.kept else "slow")
         except asyncio.IncompleteReadError:
-            return Answer(b"", "gone")
+            return Answer(b"", "gone" if first or not intake.kept else "")
         return Answer(b"", "malformed")
 
     # -- from request to flow
@@ -310,7 +317,7 @@ class Front:
         self._state.intakes.pop(intake, None)
         self._state.flows[transport] = None
         wrapped = ask.wrap(flow) if ask.wrap else None
-        pump = ClientPump(wrapped or flow, partial(self._ended, transport, ask.request, wrapped))
+        pump = ClientPump(flow, partial(self._ended, transport, ask.request, wrapped), wrapped)
         pump.join(transport, early, intake.eof)
 
     def _ended(
@@ -328,9 +335,21 @@ class Front:
         elif not received_bytes:
             self._early.ended(request, reason, asyncio.get_running_loop().time())
         self.counters[reason.word] += 1
-        if self._server is not None and transport.get_write_buffer_size():
+        if wrapped is not None and wrapped.rest is not None:
+            self._hear_again(transport, wrapped.rest, eof=wrapped.eof)
+        elif self._server is not None and transport.get_write_buffer_size():
             timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flushed, transport)
             self._state.flushing[transport] = timer
+
+    def _hear_again(self, transport: asyncio.Transport, rest: bytes, *, eof: bool) -> None:
+        """Wait for the next request on a connection. It gives way like one that has said nothing yet."""
+        if self._server is None or transport.is_closing():
+            transport.abort()
+            return
+        intake = Intake(self, self._limits.head_bytes)
+        intake.take_over(transport, rest, eof=eof)
+        self._state.intakes[intake] = None
+        intake.task = self._tasks.spawn(self._serve(intake), "proxy connection")
 
     def _flushed(self, transport: asyncio.Transport) -> None:
         self._state.flushing.pop(transport, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +17,36 @@ import h11
 from core.errors import DecodeError
 from core.flow import FlowRequest
 from proxy import pac_server
-from proxy.answers import HTTP_GRANTED, http_complaint, http_refusal
+from proxy.answers import HTTP_GRANTED, Form, http_complaint, http_last_hop, http_refusal
 from proxy.ask import Answer, Ask
-from proxy.exchange import Exchange, rewrite_request
+from proxy.exchange import Exchange
+from proxy.rewrite import hops_left, rewrite_request, values
 from proxy.target import read_authority
 
 if TYPE_CHECKING:
     from proxy.pac_server import PacSite
 
 _SCHEME: Final = "http://"
+
+_HEAD: Final = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*\r\n)+\r\n")
+"""Lines that end with CR LF, hold no other control character, and do not go on from the line before. `h11` would take
+some of the rest, and join folded lines; others read that in another way (RFC 9112, sections 2.2 and 5.2)."""
+
+_LENGTHS: Final = re.compile(rb"\ncontent-length[ \t]*:([^\r]*)", re.IGNORECASE)
+
+_ONCE: Final = (b"host", b"proxy-authorization", b"expect")
+
+
+async def first_byte(reader: asyncio.StreamReader) -> bytes:
+    """Read where a request begins; an empty line before it is passed over (RFC 9112, section 2.2).
+
+    Raises:
+        asyncio.IncompleteReadError: the client went away.
+    """
+    first = await reader.readexactly(1)
+    if first == b"\r" and await reader.readexactly(1) == b"\n":
+        first = await reader.readexactly(1)
+    return first
 
 
 async def hear(
@@ -46,40 +68,70 @@ async def hear(
         asyncio.IncompleteReadError: the client went away before the head was complete.
     """
     client = h11.Connection(h11.SERVER, max_incomplete_event_size=head_bytes)
+    form = Form.HTML
     try:
         request = await _read_head(reader, client, first, head_bytes)
-        if request is None:
-            return http_complaint(431, "malformed")
+        if isinstance(request, Answer):
+            return request
+        form = _form(request)
         if request.target.startswith(b"/"):
-            return pac_server.answer(request, site)
+            return pac_server.answer(request, site, form)
         isolation = _isolation(request, password)
         if isolation is None:
-            return http_complaint(407, "unauthorized")
+            return http_complaint(407, "unauthorized", form)
         if request.method == b"CONNECT":
-            return _connect(client, request, isolation)
-        return _plain(client, request, isolation)
+            return _connect(client, request, isolation, form)
+        return _plain(client, request, isolation, form)
     except h11.RemoteProtocolError as error:
-        return http_complaint(error.error_status_hint, "malformed")
+        return http_complaint(error.error_status_hint, "malformed", form)
     except DecodeError:
-        return http_complaint(400, "malformed")
+        return http_complaint(400, "malformed", form)
 
 
 async def _read_head(
     reader: asyncio.StreamReader, client: h11.Connection, data: bytes, head_bytes: int
-) -> h11.Request | None:
-    """Feed the parser until the head is complete; None when it would be longer than `head_bytes`."""
-    left = head_bytes - len(data)
+) -> h11.Request | Answer:
+    """Feed the parser until the head is complete; or complain that it would be longer than `head_bytes`."""
+    seen = bytearray()
     while True:
+        seen += data
         client.receive_data(data)
         event = client.next_event()
         if isinstance(event, h11.Request):
-            return event
+            behind, _ = client.trailing_data
+            return _checked(event, bytes(seen[: len(seen) - len(behind)]))
+        left = head_bytes - len(seen)
         if left <= 0:
-            return None
+            return http_complaint(431 if b"\r\n" in seen else 414, "malformed")
         data = await reader.read(left)
         if not data:
             raise asyncio.IncompleteReadError(b"", None)
-        left -= len(data)
+
+
+def _checked(request: h11.Request, head: bytes) -> h11.Request | Answer:
+    """Refuse what the parser takes and others read in another way.
+
+    Raises:
+        DecodeError: the head is malformed.
+    """
+    if not request.http_version.startswith(b"1."):
+        return http_complaint(505, "malformed", _form(request))
+    lengths = _LENGTHS.findall(head)
+    if not _HEAD.fullmatch(head) or len(lengths) > 1 or (lengths and b"," in lengths[0]):
+        raise DecodeError("request", "the head can be read in several ways")
+    names = [name for name, _ in request.headers]
+    if any(names.count(name) > 1 for name in _ONCE):
+        raise DecodeError("request", "a header stands there twice")
+    if host := _header(request, b"host"):
+        read_authority(host.decode("latin-1"), default_port=80)
+    return request
+
+
+def _form(request: h11.Request) -> Form:
+    if request.method == b"HEAD":
+        return Form.HEAD
+    kinds = {kind.partition(b";")[0].strip() for kind in values(request.headers, b"accept")}
+    return Form.HTML if b"text/html" in kinds else Form.TEXT
 
 
 def _isolation(request: h11.Request, password: str | None) -> str | None:
@@ -99,17 +151,17 @@ def _isolation(request: h11.Request, password: str | None) -> str | None:
     return user
 
 
-def _connect(client: h11.Connection, request: h11.Request, isolation: str) -> Ask:
+def _connect(client: h11.Connection, request: h11.Request, isolation: str, form: Form) -> Ask:
     """Read a CONNECT. It has no body, so a length or a coding has no meaning that two readers share."""
     if _header(request, b"transfer-encoding") or _header(request, b"content-length") not in (b"", b"0"):
         raise DecodeError("request", "a CONNECT has no body")
     host, port = read_authority(request.target.decode("ascii"))
     early, _ = client.trailing_data
     scheme = "https" if port == 443 else None
-    return Ask(FlowRequest(host, port, isolation), scheme, HTTP_GRANTED, http_refusal, early)
+    return Ask(FlowRequest(host, port, isolation), scheme, HTTP_GRANTED, partial(http_refusal, form=form), early)
 
 
-def _plain(client: h11.Connection, request: h11.Request, isolation: str) -> Ask:
+def _plain(client: h11.Connection, request: h11.Request, isolation: str, form: Form) -> Ask | Answer:
     """Read a request for an `http` URL."""
     target = request.target.decode("ascii")
     if target[: len(_SCHEME)].lower() != _SCHEME or "#" in target:
@@ -120,9 +172,11 @@ def _plain(client: h11.Connection, request: h11.Request, isolation: str) -> Ask:
     host, port = read_authority(authority, default_port=80)
     if not path.startswith("/"):
         path = "*" if request.method == b"OPTIONS" and not path else "/" + path
-    forwarded = rewrite_request(request, authority.encode(), path.encode())
-    wrap = partial(Exchange, client=client, request=forwarded)
-    return Ask(FlowRequest(host, port, isolation), "http", b"", http_refusal, wrap=wrap)
+    if hops_left(request) == 0:
+        return http_last_hop(request.method)
+    forwarded = rewrite_request(request, authority.removesuffix(":").encode(), path.encode())
+    wrap = partial(Exchange, client=client, request=forwarded, form=form)
+    return Ask(FlowRequest(host, port, isolation), "http", b"", partial(http_refusal, form=form), wrap=wrap)
 
 
 def _header(request: h11.Request, name: bytes) -> bytes:

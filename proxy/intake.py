@@ -1,4 +1,4 @@
-"""A new connection, until it is known what it wants."""
+"""A connection until it is known what it wants: a new one, or one whose last request is answered."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Intake(asyncio.BufferedProtocol):
     Attributes:
         heard: it has said what it wants, and waits for that.
         eof: the client has sent its end of stream.
+        kept: an earlier request of the connection has been answered; see `take_over`.
     """
 
     def __init__(self, owner: IntakeOwner, limit_bytes: int) -> None:
@@ -46,8 +47,10 @@ class Intake(asyncio.BufferedProtocol):
         self._leaving = False
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Event | None = None
         self.eof = False
         self.heard = False
+        self.kept = False
 
     # -- the TCP side
 
@@ -62,10 +65,17 @@ class Intake(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._leaving:
             return
-        self.reader.feed_data(self._owner.scratch[:nbytes])
-        self._taken_bytes += nbytes
+        self._feed(self._owner.scratch[:nbytes])
         if self._taken_bytes >= self._limit_bytes:
             self.transport.pause_reading()
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        self.reader.feed_data(data)
+        self._taken_bytes += len(data)
+
+    def resume_writing(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
 
     def eof_received(self) -> bool:
         self.eof = True
@@ -80,6 +90,31 @@ class Intake(asyncio.BufferedProtocol):
         self._owner.intake_lost(self)
 
     # -- its owner's calls
+
+    def take_over(self, transport: asyncio.Transport, rest: bytes, *, eof: bool) -> None:
+        """Hear the next request of a connection.
+
+        Args:
+            transport: of the client; the answer before may still wait in it.
+            rest: what was read from it beyond the request before.
+            eof: its end of stream was already seen.
+        """
+        self.transport, self.kept, self.eof = transport, True, eof
+        self.reader = asyncio.StreamReader(limit=self._limit_bytes)
+        transport.pause_reading()  # as in `Pump.join`
+        transport.set_protocol(self)
+        self._drained = asyncio.Event()
+        transport.set_write_buffer_limits(high=0)
+        self._feed(rest)
+        if eof:
+            self.reader.feed_eof()
+        elif self._taken_bytes < self._limit_bytes:
+            transport.resume_reading()
+
+    async def drained(self) -> None:
+        """Wait until all of the answer before is on its way, so that answers to requests in a row do not pile up."""
+        if self._drained is not None and self.transport.get_write_buffer_size():
+            await self._drained.wait()
 
     def write(self, data: bytes) -> None:
         """Send bytes of the handshake."""
@@ -108,6 +143,9 @@ class Intake(asyncio.BufferedProtocol):
         """Send last words, and hang up once they can be taken for read. What the client still sends is thrown away:
         closing a socket with unread bytes may take back what was sent (RFC 9112, section 9.6)."""
         if self.transport.is_closing():
+            return
+        if not data and self.transport.get_write_buffer_size():
+            self.transport.abort()
             return
         if self.eof or not data:
             self.write(data)

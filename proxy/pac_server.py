@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from core.errors import DecodeError
 from pac.hosts import read_host
 from pac.pac import MEDIA_TYPE
-from proxy.answers import http_complaint
+from proxy.answers import Form, http_complaint
 from proxy.ask import Answer
 from proxy.target import read_authority
 
@@ -41,17 +41,17 @@ class PacSite:
     text: Callable[[], str]
 
 
-def answer(request: h11.Request, site: PacSite) -> Answer:
-    """Answer a request whose target is a path."""
+def answer(request: h11.Request, site: PacSite, form: Form) -> Answer:
+    """Answer a request whose target is a path; with a page of this form when it is not answered with the script."""
     hosts = [value for name, value in request.headers if name == b"host"]
     if len(hosts) != 1 or not _is_own_host(hosts[0], site.port):
-        return http_complaint(403, "forbidden")
+        return http_complaint(403, "forbidden", form)
     if any(name == b"sec-fetch-site" and value != b"none" for name, value in request.headers):
-        return http_complaint(403, "forbidden")
+        return http_complaint(403, "forbidden", form)
     if not hmac.compare_digest(request.target, site.path.encode()):
-        return http_complaint(404, "not_found")
+        return http_complaint(404, "not_found", form)
     if request.method not in (b"GET", b"HEAD"):
-        return http_complaint(405, "malformed")
+        return http_complaint(405, "malformed", form)
     body = site.text().encode("ascii")
     head = (
         "HTTP/1.1 200 OK\r\n"
@@ -61,7 +61,7 @@ def answer(request: h11.Request, site: PacSite) -> Answer:
         "X-Content-Type-Options: nosniff\r\n"
         "Connection: close\r\n\r\n"
     )
-    return Answer(head.encode("ascii") + (b"" if request.method == b"HEAD" else body), "pac")
+    return Answer(head.encode("ascii") + (b"" if form is Form.HEAD else body), "pac")
 
 
 def _is_own_host(value: bytes, port: int) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from html import unescape
+from html.parser import HTMLParser
+
 import h11
 import pytest
 
 from core.errors import Reason
-from proxy.answers import http_complaint, http_refusal, socks_refusal
+from proxy.answers import Form, http_complaint, http_last_hop, http_refusal, socks_refusal
 from proxy.ask import Place
 
 FAILURES = [reason for reason in Reason if reason is not Reason.DONE]
@@ -57,12 +60,79 @@ def test_place_changes_the_sentence() -> None:
     assert "exit" not in parsed(http_refusal(Reason.NO_NAME, Place.DIRECT))[1]
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 405, 407, 408, 431, 501, 502])
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 407, 408, 414, 431, 501, 502, 505])
 def test_complaints_are_whole_answers(status: int) -> None:
     answer, body = parsed(http_complaint(status, "word").data)
     assert answer.status_code == status
     assert body.startswith("<!DOCTYPE html>")
     assert (b"connection", b"close") in list(answer.headers)
+
+
+PAGES = [http_refusal(reason, place) for reason in FAILURES for place in Place]
+
+
+class Reader(HTMLParser):
+    """Reads a page, and requires that each element is closed by its name."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(page.partition(b"\r\n\r\n")[2].decode())
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data.strip())
+
+
+def test_pages_are_kept_by_nobody_and_load_nothing() -> None:
+    for page in PAGES:
+        headers = dict(parsed(page)[0].headers)
+        assert headers[b"cache-control"] == b"no-store"
+        assert headers[b"content-security-policy"].startswith(b"default-src 'none'; ")
+        assert headers[b"x-content-type-options"] == b"nosniff"
+        reader = Reader(page)
+        assert reader.tags == {"html", "head", "meta", "title", "body", "h1", "p"}
+        assert reader.attributes == {"lang", "charset", "name", "content"}
+        _, happened, advice, word = filter(None, reader.texts)
+        assert happened[0].isupper()
+        assert happened.endswith(".")
+        assert advice[0].isupper()
+        assert word.startswith("Macro VPN: ")
+
+
+def test_texts_are_escaped() -> None:
+    assert b"destination&#x27;s network" in http_refusal(Reason.NETWORK_UNREACHABLE)
+
+
+def test_programs_get_text_and_head_gets_no_body() -> None:
+    answer, body = parsed(http_refusal(Reason.NETWORK_UNREACHABLE, form=Form.TEXT))
+    assert dict(answer.headers)[b"content-type"] == b"text/plain; charset=utf-8"
+    assert "the destination's network.\n" in body
+    assert "<" not in body
+    head = http_refusal(Reason.NO_NAME, form=Form.HEAD)
+    assert head.endswith(b"\r\n\r\n")
+    assert len(head) == http_refusal(Reason.NO_NAME).index(b"\r\n\r\n") + 4
+    assert http_complaint(407, "word", Form.HEAD).data.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("method", "status"), [(b"OPTIONS", 200), (b"TRACE", 405)])
+def test_last_hop(method: bytes, status: int) -> None:
+    answer, body = parsed(http_last_hop(method).data)
+    assert (answer.status_code, body) == (status, "")
+    assert b"GET" in dict(answer.headers)[b"allow"]
 
 
 def test_unknown_status_is_a_bad_request() -> None:
@@ -81,4 +151,4 @@ def parsed(data: bytes) -> tuple[h11.Response, str]:
         body += event.data
     assert isinstance(event, h11.EndOfMessage)
     assert client.trailing_data[0] == b""
-    return answer, body.decode()
+    return answer, unescape(body.decode())

@@ -53,6 +53,18 @@ async def test_curl_sends_its_user_name(stage: Stage) -> None:
     assert [request.isolation for request in dialer.requests] == ["key", "key"]
 
 
+async def test_curl_keeps_its_connection(stage: Stage) -> None:
+    site = await stage.site(serve_http)
+    dialer = LoopbackDialer(site.port)
+    front = await stage.front(dialer)
+    host, port = front.address
+    told = ("-o", "/dev/null", "-w", "%{num_connects} ")
+    urls = ("http://a.example/", "http://b.example/", "http://a.example/x")
+    code, out = await curl("-x", f"{host}:{port}", *(word for url in urls for word in (*told, url)), "-d", "hello")
+    assert (code, out.split()) == (0, ["1", "0", "0"])
+    assert [request.host for request in dialer.requests] == ["a.example", "b.example", "a.example"]
+
+
 async def test_curl_shows_the_reason(stage: Stage) -> None:
     front = await stage.front(FailingDialer(Reason.NO_PATH))
     host, port = front.address

@@ -163,8 +163,7 @@ async def test_plain_request_is_forwarded(stage: Stage) -> None:
     front = await stage.front(dialer)
     client = await stage.client(front)
     answer = await client.asks(
-        b"POST http://site.example:8080/a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nProxy-Connection: y\r\n\r\n"
-        b"hello"
+        b"POST http://site.example:8080/a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
     )
     assert (dialer.requests[0].host, dialer.requests[0].port) == ("site.example", 8080)
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -187,7 +186,7 @@ async def test_large_plain_answer_is_exact(stage: Stage) -> None:
     site = await stage.site(serve)
     front = await stage.front(LoopbackDialer(site.port))
     client = await stage.client(front)
-    answer = await client.asks(b"GET http://site.example/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = await client.asks(b"GET http://site.example/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert hashlib.sha256(answer.partition(b"\r\n\r\n")[2]).digest() == hashlib.sha256(data).digest()
 
 
@@ -204,7 +203,7 @@ async def test_large_plain_body_is_exact(stage: Stage) -> None:
     site = await stage.site(serve)
     front = await stage.front(LoopbackDialer(site.port))
     client = await stage.client(front)
-    head = b"POST http://site.example/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % BULK
+    head = b"POST http://site.example/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % BULK
     answer = await client.asks(head + data)
     assert answer.endswith(hashlib.sha256(data).hexdigest().encode())
 
@@ -227,7 +226,7 @@ async def test_bypass_goes_direct_and_only_it(stage: Stage) -> None:
     site, tunnel = await stage.site(serve_http), await stage.site(serve_http)
     dialer = LoopbackDialer(tunnel.port)
     front = await stage.front(dialer, LOCAL_RULES)
-    get = f"GET http://{{}}:{site.port}/ HTTP/1.1\r\nHost: x\r\n\r\n"
+    get = f"GET http://{{}}:{site.port}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert b"200 OK" in await (await stage.client(front)).asks(get.format("127.0.0.1").encode())
     assert await (await stage.client(front)).socks("a.localhost", site.port) == 0
     assert (site.connections, tunnel.connections, dialer.requests) == (2, 0, [])

@@ -178,6 +178,7 @@ async def test_pac_is_served_under_loopback_names(host: bytes) -> None:
         (b"GET /token/proxy.pac?x HTTP/1.1\r\nHost: localhost:1080", 404),
         (b"GET /Token/proxy.pac HTTP/1.1\r\nHost: localhost:1080", 404),
         (b"POST /token/proxy.pac HTTP/1.1\r\nHost: localhost:1080", 405),
+        (b"HEAD / HTTP/1.1\r\nHost: localhost:1080", 404),
     ],
 )
 async def test_pac_is_refused(words: bytes, code: int) -> None:
@@ -185,6 +186,7 @@ async def test_pac_is_refused(words: bytes, code: int) -> None:
     assert status(heard) == code
     assert isinstance(heard, Answer)
     assert not heard.data.endswith(b"list")
+    assert heard.data.endswith(b"\r\n\r\n") is words.startswith(b"HEAD ")
 
 
 async def test_pac_answer_to_head_has_no_body() -> None:
