@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli_common import SettingType, browser_lines, common, say, show
+from node.cli_common import SettingType, browser_lines, common, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +116,8 @@ def _announcer(settings: Settings, home: Path, *, as_json: bool) -> Callable[[di
         answer = {key: status.get(key, "") for key in keys} | {"home": str(home), "pid": status["pid"]}
         reason = f": {answer['reason'].rstrip('.')}" if answer["reason"] else ""
         lines = [f"The node is {answer['state']}{reason}. Home: {home}"]
+        if status.get("direct_because"):
+            lines.append(plain(status["direct_because"]))
         if answer["proxy"]:
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
         if {"relay", "exit"}.intersection(settings.node.roles):
