@@ -63,8 +63,11 @@ class Controlled(Protocol):
             For how many seconds at most what runs for others goes on. Asked again, the node does not wait for it.
         """
 
-    async def confirm_trust(self) -> None:
+    async def confirm_trust(self) -> dict[str, Any]:
         """Trust the present network, which looks like a trusted one, until it changes.
+
+        Returns:
+            Where this machine stands then.
 
         Raises:
             MacroVpnError: it does not.
@@ -227,10 +230,9 @@ class Control:
 
     async def _post_confirm(self, request: web.Request) -> web.Response:
         try:
-            await self._node.confirm_trust()
+            return _json(await self._node.confirm_trust())
         except MacroVpnError as error:
             return _error(409, str(error))
-        return _json(self._node.status()["trust"])
 
     async def _post_reload(self, request: web.Request) -> web.Response:
         try:

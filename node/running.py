@@ -428,10 +428,11 @@ class RunningNode:
     def pac(self) -> str:
         return self._front.pac_text if self._front is not None else ""
 
-    async def confirm_trust(self) -> None:
+    async def confirm_trust(self) -> dict[str, Any]:
         if self._trust is None:
             raise NothingToConfirmError
         await self._trust.confirm()
+        return self._trust.status()
 
     def reload_trust(self) -> None:
         networks = parse_networks(load(self._home).trust.networks)

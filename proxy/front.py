@@ -285,7 +285,7 @@ class Front:
                 if place is Place.DIRECT:
                     return await connect_direct(request.host, request.port, self.own_ports)
                 if place is Place.TRUSTED:
-                    return await self.trusted.connect(request.host, request.port, self.own_ports)
+                    return await self.trusted.reach(request.host, request.port, self.own_ports)
                 return await self._dial(request, promises=bool(ask.granted))
         except TimeoutError as error:
             raise FlowError(Reason.TIMED_OUT) from error

@@ -60,7 +60,7 @@ class TrustedWay:
             flow.cut()
         self._flows.clear()
 
-    async def connect(self, host: str, port: int, own_ports: Collection[int]) -> DirectFlow | None:
+    async def reach(self, host: str, port: int, own_ports: Collection[int]) -> DirectFlow | None:
         """Open a connection that ends with this way.
 
         Args:
