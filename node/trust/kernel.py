@@ -104,7 +104,7 @@ class _Asking:
         return data
 
 
-class Changes:
+class KernelChanges:
     """Tells of every change of devices, addresses and routes. What changed is not looked at: whoever is told asks anew.
 
     Args:

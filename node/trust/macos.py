@@ -18,6 +18,8 @@ from core.errors import DecodeError
 from pac.trusted import Attachment
 
 _ANSWER_BYTES: Final = 1 << 16
+"""An answer is shorter; a real one has some hundred bytes."""
+
 _FIELD: Final = re.compile(r"^ *(gateway|interface): (\S+)$", re.MULTILINE)
 _DEVICE: Final = re.compile(r"[a-z]{1,12}[0-9]{1,3}")
 _MAC: Final = re.compile(r"[0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}")
@@ -82,9 +84,12 @@ async def _ask(*command: str) -> str:
     )
     assert process.stdout is not None
     try:
-        data = await process.stdout.read(_ANSWER_BYTES)
+        await process.stdout.readexactly(_ANSWER_BYTES)
+    except asyncio.IncompleteReadError as error:
         await process.wait()
+        return error.partial.decode("utf-8", "replace")
     finally:
         if process.returncode is None:
             process.kill()
-    return data.decode("utf-8", "replace")
+            await process.wait()
+    raise DecodeError(command[0], "too long an answer")

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from core.errors import MacroVpnError
 from core.tasks import Tasks
@@ -16,7 +16,6 @@ from pac.trusted import Standing, judge
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from node.trust.kernel import Changes
     from node.trust.reader import Reader
     from pac.trusted import Attachment, TrustedNetwork
     from proxy.trusted import TrustedWay
@@ -30,6 +29,13 @@ DOUBT_S: Final = 1.0
 """While there is word of one change after the other, what goes direct is cut after so long."""
 JUMP_S: Final = 3.0
 """The wall clock and the one that stops in sleep part by so much when the machine has slept."""
+
+
+class Changes(Protocol):
+    """What tells of changes, from when it is made until it is closed."""
+
+    def close(self) -> None:
+        """Tell nothing any more."""
 
 
 NOWHERE: Final[dict[str, Any]] = {"state": Standing.OFF.value, "name": "", "confirmed": False}
@@ -145,7 +151,7 @@ class TrustWatch:
                     await asyncio.sleep(SETTLE_S)
                 await self._look()
         finally:
-            self._way.close()
+            self._settle(None)
 
     async def _look(self) -> None:
         self._word.clear()
@@ -194,9 +200,9 @@ def open_watch(way: TrustedWay) -> TrustWatch:
     """Make one that asks this system."""
     if sys.platform != "linux":
         return TrustWatch(way, system_reader())
-    from node.trust.kernel import Changes
+    from node.trust.kernel import KernelChanges
 
-    return TrustWatch(way, system_reader(), Changes)
+    return TrustWatch(way, system_reader(), KernelChanges)
 
 
 def sentence(status: dict[str, Any]) -> str:
