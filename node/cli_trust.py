@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +49,13 @@ def list_command(home: Path, as_json: bool) -> None:
 @click.argument("name")
 def add(name: str, home: Path, as_json: bool) -> None:
     """Trust the network that this machine is on, and call it NAME."""
-    from pac.trusted import TrustedNetwork
+    from pac.trusted import TrustedNetwork, check_name
 
+    check_name(name, "NAME")
     here = _here()
     if here is None:
         raise NoNetworkError
-    network = TrustedNetwork.parse(str(TrustedNetwork.of(name, here)), "NAME")
+    network = TrustedNetwork.of(name, here)
     _save(home, [*_saved(home), network])
     text = f"Trusted: {network}"
     if not _proves(network):
@@ -115,6 +115,8 @@ def here(home: Path, as_json: bool) -> None:
 
 
 def _here() -> Attachment | None:
+    import asyncio
+
     from node.trust.reader import read_once
 
     return asyncio.run(read_once())

@@ -93,7 +93,7 @@ class TrustedNetwork:
     """A network that the user trusts. `str()` gives the text that `parse` reads back.
 
     Args:
-        name: the user's word for it, 1 to 32 characters.
+        name: the user's word for it, 1 to 31 characters.
         gateway: as in an `Attachment`, like the others; empty for any.
         security: what the network must have proved; without it, the others are only signs to ask by.
     """
@@ -118,7 +118,7 @@ class TrustedNetwork:
             ConfigError: the text names no network in this form.
         """
         name, colon, rest = text.partition(":")
-        if len(text) > MAX_TEXT_CHARACTERS or not colon or not _NAME.fullmatch(name.strip()):
+        if len(text) > MAX_TEXT_CHARACTERS or not colon:
             raise ConfigError(where, 'write for example "home: ssid=MyWifi security=wpa": a name, a colon, signs')
         signs: dict[str, str] = {}
         for part in rest.split():
@@ -127,7 +127,7 @@ class TrustedNetwork:
                 raise ConfigError(where, f"after the name come SIGN=VALUE, with {', '.join(_SIGNS)} at most once each")
             signs[sign] = value
         found = cls(
-            name.strip(),
+            check_name(name.strip(), where),
             _gateway(signs.get("gateway", ""), where),
             _matched(_MAC, signs.get("mac", "").lower(), where, "mac is like 00:11:22:aa:bb:cc"),
             _ssid(signs.get("ssid", ""), where),
@@ -162,6 +162,17 @@ class TrustedNetwork:
             return Standing.ASKING
         # The name without the proof is what an imitation looks like: it is not even asked about.
         return Standing.TRUSTED if self.security is attachment.security else Standing.ELSEWHERE
+
+
+def check_name(name: str, where: str) -> str:
+    """Return a network's name unchanged.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigError(where, "a network's name has 1 to 31 letters, digits, spaces, dots, hyphens and underscores")
+    return name
 
 
 def parse_networks(texts: Iterable[str], where: str = "trusted networks") -> tuple[TrustedNetwork, ...]:

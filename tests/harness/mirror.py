@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(asker.encode())
-        while self.path == "/hold":
-            self.wfile.write(b".")
-            time.sleep(0.1)
+        with suppress(OSError):
+            while self.path == "/hold":
+                self.wfile.write(b".")
+                time.sleep(0.1)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""

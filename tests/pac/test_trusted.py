@@ -98,9 +98,9 @@ def test_a_stay_ends_with_any_change() -> None:
     [
         ("", "write for example"),
         ("home", "write for example"),
-        (": gateway=10.0.0.1", "write for example"),
-        ("ho\nme: gateway=10.0.0.1", "write for example"),
-        (f"{'x' * 33}: gateway=10.0.0.1", "write for example"),
+        (": gateway=10.0.0.1", "a network's name has"),
+        ("ho\nme: gateway=10.0.0.1", "a network's name has"),
+        (f"{'x' * 32}: gateway=10.0.0.1", "a network's name has"),
         ("home: gateway=10.0.0.1 " + " " * 300, "write for example"),
         ("home:", "at least one of"),
         ("home: gateway", "SIGN=VALUE"),
