@@ -96,7 +96,8 @@ class TrustWatch:
         self._confirmed = None
         if not self._networks:
             self._settle(None)
-        if self._networks and not len(self._tasks):
+            return
+        if not len(self._tasks):
             if self._make_changes is not None:
                 with suppress(OSError):
                     self._changes = self._make_changes(self._changed)
@@ -155,11 +156,10 @@ class TrustWatch:
 
     async def _look(self) -> None:
         self._word.clear()
-        if not self._networks:
-            return
         if self._has_slept():
-            self._settle(None)
-        found = await look(self._reader)
+            self._way.close()
+            self._confirmed = None
+        found = await look(self._reader) if self._networks else None
         if not self._word.is_set():
             self._settle(found)
         elif time.monotonic() - self._doubt_since_s > DOUBT_S:

@@ -134,6 +134,13 @@ async def test_nobody_looks_while_no_network_is_trusted(rig: Rig) -> None:
     await rig.is_in("trusted")
     rig.watch.use([])
     assert (rig.state, rig.way.is_open) == ("off", False)
+    rig.word()
+    with pytest.raises(NothingToConfirmError):
+        await rig.watch.confirm()
+    reads = rig.seen.reads
+    rig.watch.use([])
+    await turns()
+    assert (rig.seen.reads, rig.state) == (reads, "off")
 
 
 async def test_what_can_be_imitated_only_asks(rig: Rig) -> None:
@@ -265,8 +272,12 @@ async def test_only_what_asks_can_be_confirmed(rig: Rig) -> None:
 
 async def test_who_confirms_in_doubt_waits_for_the_look(rig: Rig) -> None:
     rig.seen.found = CABLE
+    rig.seen.answers.clear()
     rig.watch.use([ASKS])
-    await rig.watch.confirm()
+    confirming = asyncio.ensure_future(rig.watch.confirm())
+    await until(lambda: rig.seen.reads)
+    rig.seen.answers.set()
+    await confirming
     assert rig.way.is_open
     rig.seen.answers.clear()
     rig.word()
