@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
-import threading
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from node.trust.kernel import KernelChanges, WayOut, way_out
-from tests.harness.namespaces import Built, add, delete, ip, put_up, why_not
+from tests.harness.namespaces import Built, add, delete, inside, ip, put_up, run, why_not
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MAC = "02:00:00:00:00:07"
 GATEWAY = ip_address("11.7.0.1")
@@ -33,8 +32,16 @@ class Machine(Built):
     def _build(self) -> None:
         add(self.name)
         self.ip("link", "add", "up0", "type", "veth", "peer", "name", "far0")
+        for device in ("up0", "far0"):
+            self.ip("link", "set", device, "addrgenmode", "none")  # the kernel changes nothing by itself
         self.ip("link", "set", "far0", "up", "address", MAC)
         put_up(self.name, "up0", "11.7.0.2/24")
+        asyncio.run(until(self._is_up))
+
+    def _is_up(self) -> bool:
+        """Whether the kernel has told, a moment later, of all that came of the devices' signals."""
+        states = json.loads(run("ip", "-j", "-n", self.name, "link", "show", "type", "veth"))
+        return all(device["operstate"] == "UP" for device in states)
 
     def _tear_down(self) -> None:
         delete(self.name)
@@ -42,24 +49,8 @@ class Machine(Built):
     def ip(self, *arguments: str) -> None:
         ip("-n", self.name, *arguments)
 
-    def inside[Result](self, work: Callable[[], Result]) -> Result:
-        """Do something in a thread that stands in the namespace."""
-        done: list[Result] = []
-
-        def enter() -> None:
-            handle = os.open(Path("/run/netns") / self.name, os.O_RDONLY)
-            os.setns(handle, os.CLONE_NEWNET)
-            os.close(handle)
-            done.append(work())
-
-        thread = threading.Thread(target=enter)
-        thread.start()
-        thread.join(10)
-        assert done, "it failed, or did not end"
-        return done[0]
-
     def way(self) -> WayOut | None:
-        return self.inside(way_out)
+        return inside(self.name, way_out)
 
 
 @pytest.fixture
@@ -144,4 +135,4 @@ def test_there_is_word_of_every_change(machine: Machine, change: tuple[str, ...]
         await asyncio.to_thread(machine.ip, "link", "set", "far0", "address", "02:00:00:00:00:08")
         return len(heard) - count
 
-    assert machine.inside(lambda: asyncio.run(hear())) == 0, "nothing after the end"
+    assert inside(machine.name, lambda: asyncio.run(hear())) == 0, "nothing after the end"

@@ -179,6 +179,22 @@ async def test_a_confirmation_ends_with_any_change(at_work: Rig, then: Attachmen
     assert not at_work.way.is_open
 
 
+async def test_another_stay_is_trusted_too_and_cuts_what_is_left_of_the_first(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.watch.use([SURE])
+    await rig.is_in("trusted")
+    cuts: list[None] = []
+    monkeypatch.setattr(rig.way, "close", lambda: cuts.append(None))
+    rig.seen.found = replace(HOME, mac="")
+    await rig.looks_again()
+    assert not cuts, "it is the same stay"
+    rig.seen.found = replace(HOME, period=(3, 3))
+    await rig.looks_again()
+    assert len(cuts) == 1
+    assert rig.way.is_open
+
+
 async def test_a_confirmation_ends_with_sleep(at_work: Rig) -> None:
     at_work.slept_s = JUMP_S - 1
     await at_work.looks_again()
