@@ -1,7 +1,7 @@
 """Questions to the Linux kernel about its routes and this machine's addresses, as bytes.
 
-Only what `routes` needs: one question for the route of an address, one for all IPv6 addresses, and their answers. What
-has another form than the kernel's is refused, not guessed at.
+What `routes` needs: one question for the route of an address, one for all IPv6 addresses, and their answers; and the
+form that all questions and answers share. What has another form than the kernel's is refused, not guessed at.
 
 Source: Linux, `rtnetlink(7)` and `uapi/linux/netlink.h`, `rtnetlink.h`, `if_addr.h`. Numbers are in host order.
 """
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final
 from core.errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from exits.addresses import Address
 
 UNICAST: Final = 1
 """RTN_UNICAST: the kind of a route that leads to other machines."""
 
-_FAMILIES: Final = {4: 2, 6: 10}
+FAMILIES: Final = {4: 2, 6: 10}
 """AF_INET and AF_INET6 on Linux."""
 
 _HEADER: Final = struct.Struct("=IHHII")
@@ -32,16 +32,16 @@ _ROUTE: Final = struct.Struct("=BBBBBBBBI")
 _ADDRESS: Final = struct.Struct("=BBBBI")
 _ERROR: Final = struct.Struct("=i")
 
-_UNREACHABLE: Final = frozenset({-101, -113})
+UNREACHABLE: Final = frozenset({-101, -113})
 """ENETUNREACH and EHOSTUNREACH on Linux."""
 
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _RTM_NEWADDR: Final = 20
 _RTM_GETADDR: Final = 22
-_RTM_NEWROUTE: Final = 24
-_RTM_GETROUTE: Final = 26
-_NLM_F_REQUEST: Final = 0x1
+RTM_NEWROUTE: Final = 24
+RTM_GETROUTE: Final = 26
+NLM_F_REQUEST: Final = 0x1
 _NLM_F_DUMP: Final = 0x300
 _RTM_F_FIB_MATCH: Final = 0x2000
 """Answer with the entry of the table that matched, not with the way that follows from it. Since Linux 4.13."""
@@ -78,12 +78,12 @@ def encode_route_question(address: Address, source: Address | None, sequence: in
     """
     source_bits = 0 if source is None else source.max_prefixlen
     message = _ROUTE.pack(
-        _FAMILIES[address.version], address.max_prefixlen, source_bits, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH
+        FAMILIES[address.version], address.max_prefixlen, source_bits, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH
     )
-    message += _attribute(_RTA_DST, address.packed)
+    message += encode_attribute(_RTA_DST, address.packed)
     if source is not None:
-        message += _attribute(_RTA_SRC, source.packed)
-    return _message(_RTM_GETROUTE, _NLM_F_REQUEST, sequence, message)
+        message += encode_attribute(_RTA_SRC, source.packed)
+    return encode_message(RTM_GETROUTE, NLM_F_REQUEST, sequence, message)
 
 
 def encode_addresses_question(sequence: int) -> bytes:
@@ -92,7 +92,7 @@ def encode_addresses_question(sequence: int) -> bytes:
     Args:
         sequence: comes back with the answers, 32 bits.
     """
-    return _message(_RTM_GETADDR, _NLM_F_REQUEST | _NLM_F_DUMP, sequence, _ADDRESS.pack(_FAMILIES[6], 0, 0, 0, 0))
+    return encode_message(_RTM_GETADDR, NLM_F_REQUEST | _NLM_F_DUMP, sequence, _ADDRESS.pack(FAMILIES[6], 0, 0, 0, 0))
 
 
 def decode_route(data: bytes, address: Address, sequence: int) -> Route | None:
@@ -109,15 +109,13 @@ def decode_route(data: bytes, address: Address, sequence: int) -> Route | None:
     Raises:
         DecodeError: it is no answer to this question.
     """
-    ((kind, body),) = _one(_messages(data, sequence))
-    if kind == _NLMSG_ERROR and len(body) >= _ERROR.size and _ERROR.unpack_from(body)[0] in _UNREACHABLE:
+    body = read_answer(data, sequence, RTM_NEWROUTE, _ROUTE.size, UNREACHABLE)
+    if body is None:
         return None
-    if kind != _RTM_NEWROUTE or len(body) < _ROUTE.size:
-        raise DecodeError("netlink", "no route")
     family, length, _, _, _, _, _, route_kind, _ = _ROUTE.unpack_from(body)
-    if family != _FAMILIES[address.version] or length > address.max_prefixlen:
+    if family != FAMILIES[address.version] or length > address.max_prefixlen:
         raise DecodeError("netlink", "a route of another family")
-    destination = dict(_attributes(body[_ROUTE.size :])).get(_RTA_DST, bytes(address.max_prefixlen // 8))
+    destination = dict(read_attributes(body[_ROUTE.size :])).get(_RTA_DST, bytes(address.max_prefixlen // 8))
     shift = address.max_prefixlen - length
     if len(destination) != len(address.packed) or int.from_bytes(destination) >> shift != int(address) >> shift:
         raise DecodeError("netlink", "a route that does not match")
@@ -134,27 +132,52 @@ def decode_addresses(data: bytes, sequence: int) -> tuple[list[IPv6Address], boo
         DecodeError: it is no answer to this question.
     """
     found: list[IPv6Address] = []
-    for kind, body in _messages(data, sequence):
+    for kind, body in read_messages(data, sequence):
         if kind == _NLMSG_DONE:
             if len(body) < _ERROR.size or _ERROR.unpack_from(body)[0]:
                 raise DecodeError("netlink", "a list that was broken off")
             return found, True
         if kind != _RTM_NEWADDR or len(body) < _ADDRESS.size:
             raise DecodeError("netlink", "no address")
-        if body[0] != _FAMILIES[6]:
+        if body[0] != FAMILIES[6]:
             continue
-        values = [value for name, value in _attributes(body[_ADDRESS.size :]) if name in _IFA_KINDS]
+        values = [value for name, value in read_attributes(body[_ADDRESS.size :]) if name in _IFA_KINDS]
         if not values or any(len(value) != 16 for value in values):
             raise DecodeError("netlink", "an address of another length")
         found += map(IPv6Address, values)
     return found, False
 
 
-def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+def read_answer(data: bytes, sequence: int, kind: int, fixed_bytes: int, absent: Collection[int]) -> bytes | None:
+    """Read an answer that is one message.
+
+    Args:
+        data: one datagram of the kernel.
+        sequence: as in the question.
+        kind: what the message must be.
+        fixed_bytes: length of its fixed part.
+        absent: the kernel's errors, negative, that say: there is none.
+
+    Returns:
+        Its body; None if there is none of what was asked for.
+
+    Raises:
+        DecodeError: it is no answer to this question.
+    """
+    ((found, body),) = _one(read_messages(data, sequence))
+    if found == _NLMSG_ERROR and len(body) >= _ERROR.size and _ERROR.unpack_from(body)[0] in absent:
+        return None
+    if found != kind or len(body) < fixed_bytes:
+        raise DecodeError("netlink", "another kind of answer")
+    return body
+
+
+def encode_message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """Put the header before a question."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
+def encode_attribute(kind: int, value: bytes) -> bytes:
     """An attribute whose value's length is a multiple of four."""
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value
 
@@ -166,7 +189,7 @@ def _one(messages: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     return found
 
 
-def _messages(data: bytes, sequence: int) -> Iterator[tuple[int, bytes]]:
+def read_messages(data: bytes, sequence: int) -> Iterator[tuple[int, bytes]]:
     """Yield kind and body of the messages in a datagram."""
     at = 0
     while at < len(data):
@@ -179,7 +202,7 @@ def _messages(data: bytes, sequence: int) -> Iterator[tuple[int, bytes]]:
         at += _aligned(length)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def read_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield type and value of the attributes behind a message's fixed part."""
     at = 0
     while at < len(data):

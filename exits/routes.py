@@ -74,7 +74,7 @@ class KernelRoutes:
         self._socket: socket.socket | None = None
         self._sequences = itertools.cycle(range(1, 1 << 32))
         with suppress(OSError):
-            self._socket = _open_netlink()
+            self._socket = open_netlink()
 
     def way_to(self, address: Address) -> Way:
         """See `Routes.way_to`."""
@@ -117,7 +117,7 @@ class KernelRoutes:
 
     def _exchange(self, question: bytes) -> bytes:
         if self._socket is None:
-            self._socket = _open_netlink()
+            self._socket = open_netlink()
         self._socket.send(question)
         return self._receive()
 
@@ -194,7 +194,7 @@ def system_routes(source: Address | None = None) -> Routes:
     return routes
 
 
-def _open_netlink() -> socket.socket:
+def open_netlink() -> socket.socket:
     """Open a socket to the kernel's routing tables, those of the namespace that this process is in.
 
     Raises:

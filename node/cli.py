@@ -14,6 +14,7 @@ from node.cli_network import network
 from node.cli_route import peers, route
 from node.cli_run import down, env, up
 from node.cli_share import share
+from node.cli_trust import trust
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,8 @@ _DOWN: Final[dict[str, Any]] = {
     "peer_id": "",
     "network": "",
     "not_hidden": "",
+    "trust": {"state": "off", "name": "", "confirmed": False},
+    "direct_because": "",
     "port_mapping": "off",
     "reachable": "",
     "via": 0,
@@ -100,8 +103,11 @@ def _status_text(answer: dict[str, Any]) -> str:
     from node.port_mapping import port_mapping_sentence
     from node.reach import sentence
     from node.sharing_view import rows
+    from node.trust.watch import sentence as trust_sentence
 
     lines = [plain(answer["state"]) + (f": {plain(answer['reason'])}" if answer["reason"] else "")]
+    if here := trust_sentence(answer["trust"]):
+        lines.append(f"{'DIRECT' if answer['direct_because'] else 'here':<9} {plain(here)}")
     if answer["network"]:
         lines.append(f"network   {plain(answer['network'])}")
     lines.append(f"roles     {', '.join(map(plain, answer['roles'])) or '–'}")
@@ -148,7 +154,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, env, share, network, route, peers, config):
+for _command in (demo, up, down, env, share, network, route, peers, trust, config):
     cli.add_command(_command)
 
 

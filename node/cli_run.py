@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import SettingType, browser_lines, common, say, show
+from node.cli_common import SettingType, browser_lines, common, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,6 +156,8 @@ def _announcer(
         answer = {key: status.get(key, "") for key in keys} | {"home": str(home), "pid": status["pid"]}
         reason = f": {answer['reason'].rstrip('.')}" if answer["reason"] else ""
         lines = [f"The node is {answer['state']}{reason}. Home: {home}"]
+        if status.get("direct_because"):
+            lines.append(plain(status["direct_because"]))
         if answer["proxy"]:
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
         if system_proxy:

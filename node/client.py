@@ -109,6 +109,14 @@ class NodeClient:
         """Change the route and return the new one. Raises as `call`."""
         return self._object("POST", "hop", HOP_LIMIT_S)
 
+    def confirm_trust(self) -> dict[str, Any]:
+        """Confirm the present network; return where the machine stands then. Raises as `call`."""
+        return self._object("POST", "trust/confirm")
+
+    def reload_trust(self) -> None:
+        """Make the node read the trusted networks anew. Raises as `call`."""
+        self._object("POST", "trust/reload")
+
     def stop(self) -> float:
         """Ask the node to stop; it answers before it does. Raises as `call`.
 

@@ -62,6 +62,23 @@ class Controlled(Protocol):
             For how many seconds at most what runs for others goes on. Asked again, the node does not wait for it.
         """
 
+    async def confirm_trust(self) -> dict[str, Any]:
+        """Trust the present network, which looks like a trusted one, until it changes.
+
+        Returns:
+            Where this machine stands then.
+
+        Raises:
+            MacroVpnError: it does not.
+        """
+
+    def reload_trust(self) -> None:
+        """Read the trusted networks anew.
+
+        Raises:
+            MacroVpnError: the settings cannot be read.
+        """
+
     async def hop(self) -> None:
         """Change the route: replace the circuits by new ones.
 
@@ -136,6 +153,8 @@ class Control:
                 web.get("/v1/invite", self._get_invite),
                 web.get("/v1/pac", self._get_pac),
                 web.post("/v1/hop", self._post_hop),
+                web.post("/v1/trust/confirm", self._post_confirm),
+                web.post("/v1/trust/reload", self._post_reload),
                 web.post("/v1/stop", self._post_stop),
             ]
         )
@@ -207,6 +226,19 @@ class Control:
         except MacroVpnError as error:
             return _error(409, str(error))
         return _json(self._node.route())
+
+    async def _post_confirm(self, request: web.Request) -> web.Response:
+        try:
+            return _json(await self._node.confirm_trust())
+        except MacroVpnError as error:
+            return _error(409, str(error))
+
+    async def _post_reload(self, request: web.Request) -> web.Response:
+        try:
+            self._node.reload_trust()
+        except MacroVpnError as error:
+            return _error(409, str(error))
+        return _json({"reloaded": True})
 
     async def _post_stop(self, request: web.Request) -> web.Response:
         return _json({"stopping": True, "drain_s": self._node.request_stop()})

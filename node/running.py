@@ -18,6 +18,7 @@ from exits.resolver import NameResolver, open_resolver
 from exits.routes import system_routes
 from node.choice_view import explanation, peer_rows, shown_options
 from node.choosing import Choosing
+from node.config import load
 from node.control import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
@@ -35,8 +36,10 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.serving import Serving
 from node.settings import join_endpoint, split_endpoint
+from node.trust.watch import NOWHERE, NothingToConfirmError, direct_because, open_watch
 from pac.presets import preset_rules
 from pac.rules import Rule, RuleSet
+from pac.trusted import parse_networks
 from peers.addresses import format_address
 from peers.descriptor import Role
 from peers.identity import Identity, peer_id
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     from node.settings import Settings
+    from node.trust.watch import TrustWatch
     from peers.port_mapping.service import PortMapping
     from tunnel.circuit import Circuit
     from tunnel.link import Link
@@ -141,6 +145,7 @@ class RunningNode:
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
         self._front: Front | None = None
+        self._trust: TrustWatch | None = None
         self._port_mapping: PortMapping | None = None
         self._port = 0
         self._silent_since = asyncio.get_running_loop().time()
@@ -194,6 +199,8 @@ class RunningNode:
             where = self._settings.proxy.listen
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
         self._front = front
+        self._trust = open_watch(front.trusted)
+        self._trust.use(parse_networks(self._settings.trust.networks))
 
     def _own_control(self) -> tuple[str, int]:
         return split_endpoint(self._control.url.removeprefix("http://"))
@@ -252,6 +259,8 @@ class RunningNode:
     async def stop(self) -> None:
         """Stop every layer, the front first."""
         await self._serving.stop()
+        if self._trust is not None:
+            await self._trust.close()
         if self._front is not None:
             await self._front.stop()
         if self._port_mapping is not None:
@@ -324,6 +333,7 @@ class RunningNode:
 
     def status(self) -> dict[str, Any]:
         state, reason = self._state()
+        trust = self._trust.status() if self._trust is not None else NOWHERE
         tunnel, front = self._tunnel, self._front
         circuits = tunnel.pool.circuits if tunnel is not None else []
         circuits = sorted(circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
@@ -342,6 +352,8 @@ class RunningNode:
             "exit_region": next(iter(regions), ""),
             "exit_regions": sorted({region for region in regions if region}),
             "exit_serves": self._choosing.choice.offer(current.path[-1].peer) if current else "",
+            "trust": trust,
+            "direct_because": direct_because(trust),
             "mode": self._settings.tunnel.mode if self._is_client else "",
             "hops": hops,
             "not_hidden": not_hidden(hops),
@@ -426,6 +438,17 @@ class RunningNode:
 
     def pac(self) -> str:
         return self._front.pac_text if self._front is not None else ""
+
+    async def confirm_trust(self) -> dict[str, Any]:
+        if self._trust is None:
+            raise NothingToConfirmError
+        await self._trust.confirm()
+        return self._trust.status()
+
+    def reload_trust(self) -> None:
+        networks = parse_networks(load(self._home).trust.networks)
+        if self._trust is not None:
+            self._trust.use(networks)
 
     async def hop(self) -> None:
         if self._tunnel is not None:

@@ -95,6 +95,12 @@ def _is_preset(names: tuple[str, ...]) -> bool:
     return all(preset_rules(name) for name in names)
 
 
+def _are_trusted(texts: tuple[str, ...]) -> bool:
+    from pac.trusted import parse_networks
+
+    return len(parse_networks(texts)) == len(texts)
+
+
 def _is_network_name(text: str) -> bool:
     from peers.networks import is_name
 
@@ -233,6 +239,9 @@ _MEMORY: Final = Rule(
 _DRAIN: Final = Rule("a time in seconds, 0 to 3600", _between(0, 3600))
 _RULES: Final = Rule('a list of rules, such as ["example.org"]', _is_bypass)
 _PRESETS: Final = Rule('a list of presets, such as ["local"]', _is_preset)
+_TRUSTED: Final = Rule(
+    'a list of networks, such as ["home: ssid=MyWifi security=wpa", "office: gateway=10.0.0.1"]', _are_trusted
+)
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -340,6 +349,12 @@ class BypassSettings(_Section, frozen=True):
     presets: Annotated[tuple[str, ...], _PRESETS] = ("local",)
 
 
+class TrustSettings(_Section, frozen=True):
+    """On which networks what no rule names goes direct."""
+
+    networks: Annotated[tuple[str, ...], _TRUSTED] = ()
+
+
 class ControlSettings(_Section, frozen=True):
     """The control interface on loopback."""
 
@@ -357,6 +372,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exit: ExitSettings = ExitSettings()
     sharing: SharingSettings = SharingSettings()
     bypass: BypassSettings = BypassSettings()
+    trust: TrustSettings = TrustSettings()
     control: ControlSettings = ControlSettings()
 
 

@@ -64,6 +64,9 @@ _METHODS: Final = "CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 _POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 _DIRECT: Final = "A bypass rule sends this site past the tunnel, and this machine could not connect to it."
+_TRUSTED: Final = (
+    "This machine is on a trusted network, so the site was tried past the tunnel, and could not be connected to."
+)
 _NODE: Final = "This address is the VPN's own port on this machine. It cannot be reached through the VPN."
 
 _MALFORMED: Final = {
@@ -119,6 +122,8 @@ def http_refusal(reason: Reason, place: Place = Place.TUNNEL, form: Form = Form.
     sentence, advice = reason.sentence, _ADVICE.get(reason, _TRY_AGAIN)
     if place is Place.DIRECT:
         sentence, advice = _DIRECT, _TRY_AGAIN
+    elif place is Place.TRUSTED:
+        sentence, advice = _TRUSTED, _TRY_AGAIN
     elif place is Place.NODE:
         sentence, advice = _NODE, "Open it without the proxy."
     return _page(_STATUSES.get(reason, HTTPStatus.BAD_GATEWAY), reason.word, sentence, advice, form)

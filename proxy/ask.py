@@ -20,6 +20,7 @@ class Place(Enum):
 
     TUNNEL = "tunnel"
     DIRECT = "direct"
+    TRUSTED = "trusted"
     NODE = "node"
 
 

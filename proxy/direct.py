@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final, cast
 
@@ -31,31 +32,78 @@ _REASONS: Final = {
 }
 
 
-async def connect_direct(host: str, port: int, own_ports: Collection[int]) -> DirectFlow:
-    """Open a connection from this machine to a host that a bypass rule names.
+_BOUND_IF: Final = {socket.AF_INET: (socket.IPPROTO_IP, 25), socket.AF_INET6: (socket.IPPROTO_IPV6, 125)}
+"""IP_BOUND_IF and IPV6_BOUND_IF on macOS. Source: XNU, `netinet/in.h` and `netinet6/in6.h`."""
+
+
+async def connect_direct(host: str, port: int, own_ports: Collection[int], device: str = "") -> DirectFlow:
+    """Open a connection from this machine to a host that a bypass rule names, or any while its network is trusted.
 
     Args:
         host: a name, which the system resolves, or an IP literal.
         port: 1 to 65535.
         own_ports: the node's own ports on this machine, which are never connected to.
+        device: the interface of the trusted network, the only one that the connection may leave by; then nothing on
+            this machine is connected to. Empty where a rule sends it, and the system's routes decide.
 
     Raises:
-        FlowError: the host is unknown, no address of it accepts the connection, or it is one of the node's own ports.
+        FlowError: the host is unknown, no address of it accepts the connection, or it is one that may not be reached.
     """
     addresses = await _resolve(host, port)
     if port in own_ports and any(reaches_this_machine(address) for address in addresses):
         raise FlowError(Reason.NOT_ALLOWED)
+    if device and any(reaches_this_machine(address) for address in addresses):
+        raise FlowError(Reason.INSIDE)
     reason = Reason.NO_NAME
     for address in addresses:
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, flow = await asyncio.get_running_loop().create_connection(DirectFlow, str(address), port)
-                return flow
+                return await _connect(address, port, device)
         except TimeoutError:
             reason = Reason.TIMED_OUT
         except OSError as error:
             reason = _REASONS.get(error.errno or 0, Reason.HOST_UNREACHABLE)
     raise FlowError(reason)
+
+
+async def _connect(address: Address, port: int, device: str) -> DirectFlow:
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6)
+    try:
+        sock.setblocking(False)
+        if device:
+            _tie_to_device(sock, device)
+        await loop.sock_connect(sock, (str(address), port))
+        _, flow = await loop.create_connection(DirectFlow, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    return flow
+
+
+def check_device(device: str) -> None:
+    """Find out whether connections can be tied to an interface. Sends nothing.
+
+    Raises:
+        OSError: not on this system, which is Linux before 5.7 for who is not root, or not to this interface.
+    """
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with socket.socket(family) as sock:
+            _tie_to_device(sock, device)
+
+
+def _tie_to_device(sock: socket.socket, device: str) -> None:
+    """Let a socket's packets leave by one interface only, whatever the routes say.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    if sys.platform == "linux":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    elif sys.platform == "darwin":
+        sock.setsockopt(*_BOUND_IF[sock.family], socket.if_nametoindex(device))
+    else:
+        raise OSError(errno.ENOPROTOOPT, "this system does not tie connections to an interface")
 
 
 def reaches_this_machine(address: Address) -> bool:
@@ -128,6 +176,11 @@ class DirectFlow(asyncio.Protocol):
 
     def reset(self, reason: Reason) -> None:
         self._listener = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def cut(self) -> None:
+        """End the connection at once; the listener is told that it was reset."""
         if self._transport is not None:
             self._transport.abort()
 

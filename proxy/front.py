@@ -25,6 +25,7 @@ from proxy.early import Earliness, EarlyMode
 from proxy.intake import Intake
 from proxy.pac_server import PacSite
 from proxy.target import is_localhost
+from proxy.trusted import TrustedWay
 from proxy.udp import Association, open_socket
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Front:
             `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became
             one. Beside them how many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
+        trusted: while it is open, what no rule names goes that way and not through the tunnel.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Front:
         self.counters: Final[Counter[str]] = Counter()
         self.scratch: Final = memoryview(bytearray(SCRATCH_BYTES))
         self.address: tuple[str, int] = ("", 0)
+        self.trusted: Final = TrustedWay()
         self._dialer = dialer
         self._limits = limits or FrontLimits()
         self._password = password
@@ -259,7 +262,8 @@ class Front:
         """Open a flow and hand the connection over to it; or return the words of the refusal."""
         place = self._place(intake, ask.request.host, ask.request.port, ask.scheme)
         try:
-            flow = await self._connect(ask, place)
+            while (flow := await self._connect(ask, place)) is None:
+                place = Place.TUNNEL  # the trusted network was left before anything was sent
         except FlowError as error:
             if place is Place.TUNNEL:
                 self._early.refused(ask.request, asyncio.get_running_loop().time())
@@ -271,8 +275,11 @@ class Front:
             raise
         return None
 
-    async def _connect(self, ask: Ask, place: Place) -> Flow:
+    async def _connect(self, ask: Ask, place: Place) -> Flow | None:
         """Open a flow, one way or the other.
+
+        Returns:
+            None if its way is closed: only that of a trusted network can be.
 
         Raises:
             FlowError: it could not be opened in time.
@@ -284,6 +291,8 @@ class Front:
                     raise FlowError(Reason.NOT_ALLOWED)
                 if place is Place.DIRECT:
                     return await connect_direct(request.host, request.port, self.own_ports)
+                if place is Place.TRUSTED:
+                    return await self.trusted.reach(request.host, request.port, self.own_ports)
                 return await self._dial(request, promises=bool(ask.granted))
         except TimeoutError as error:
             raise FlowError(Reason.TIMED_OUT) from error
@@ -304,8 +313,11 @@ class Front:
                 return Place.NODE
             if address is not None and not isinstance(address, str) and reaches_this_machine(address):
                 return Place.NODE
-        bypass = self.rules.decide(host, port, scheme) is Action.BYPASS and intake.is_from_this_machine()
-        return Place.DIRECT if bypass else Place.TUNNEL
+        if not intake.is_from_this_machine():
+            return Place.TUNNEL
+        if self.rules.decide(host, port, scheme) is Action.BYPASS:
+            return Place.DIRECT
+        return Place.TRUSTED if self.trusted.is_open else Place.TUNNEL
 
     async def _join(self, intake: Intake, ask: Ask, flow: Flow) -> None:
         transport = intake.transport
@@ -392,7 +404,7 @@ class Front:
             raise FlowError(Reason.BUSY) from error
 
         def allows(host: str, port: int) -> bool:
-            return self._place(intake, host, port, None) is Place.TUNNEL
+            return self._place(intake, host, port, None) in (Place.TUNNEL, Place.TRUSTED)
 
         association = Association(sock, flow, (intake.client_host, wish.port), allows, self.counters)
         hanging_up = self._tasks.spawn(intake.reader.read(1), "association")

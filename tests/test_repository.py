@@ -75,6 +75,7 @@ SANS_IO: Final = (
     "exits/shaping.py",
     "exits/turns.py",
     "node/sharing.py",
+    "node/trust/route_messages.py",
     "exits/policy.py",
     "exits/names.py",
     "exits/limits.py",

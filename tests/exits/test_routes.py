@@ -183,7 +183,7 @@ def test_a_kernel_that_does_not_answer_leads_nowhere(monkeypatch: pytest.MonkeyP
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     ours.setblocking(False)
     with ours, theirs:
-        monkeypatch.setattr(routes_module, "_open_netlink", lambda: ours)
+        monkeypatch.setattr(routes_module, "open_netlink", lambda: ours)
         assert KernelRoutes().way_to(ip_address(text)) is Way.INSIDE
         assert theirs.recv(1000) == encode_route_question(ip_address(text), None, 1)
         assert ours.fileno() == -1  # what comes late is not taken for the next answer
@@ -199,22 +199,22 @@ def test_an_answer_that_is_not_the_kernels_is_refused(monkeypatch: pytest.Monkey
         def recvmsg(self, size: int) -> tuple[bytes, list[object], int, tuple[int, int]]:
             return DEFAULT_ROUTE[:size], [], 0, (self.sender, 0)
 
-    monkeypatch.setattr(routes_module, "_open_netlink", Netlink)
+    monkeypatch.setattr(routes_module, "open_netlink", Netlink)
     assert KernelRoutes().way_to(ip_address("8.8.8.8")) is Way.INSIDE
     monkeypatch.setattr(Netlink, "sender", 0)
     assert KernelRoutes().way_to(ip_address("8.8.8.8")) is Way.OUT
 
 
 def test_without_a_socket_nothing_leads_out_until_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = routes_module._open_netlink
+    opened = routes_module.open_netlink
 
     def refuse() -> socket.socket:
         raise OSError("no more descriptors")
 
-    monkeypatch.setattr(routes_module, "_open_netlink", refuse)
+    monkeypatch.setattr(routes_module, "open_netlink", refuse)
     kernel = KernelRoutes()
     assert kernel.way_to(ip_address("8.8.8.8")) is Way.INSIDE
-    monkeypatch.setattr(routes_module, "_open_netlink", opened)
+    monkeypatch.setattr(routes_module, "open_netlink", opened)
     assert kernel.way_to(ip_address("127.0.0.1")) is Way.INSIDE
     assert kernel._socket is not None
     kernel.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -47,6 +49,29 @@ def ip(*arguments: str) -> None:
 def enter(namespace: str) -> tuple[str, ...]:
     """The words before a command that runs in a namespace."""
     return ("ip", "netns", "exec", namespace)
+
+
+def inside[Result](name: str, work: Callable[[], Result]) -> Result:
+    """Do something, for at most 10 s, in a thread of this process that stands in a namespace.
+
+    A socket that is made there stays there, and can be used from anywhere.
+
+    Raises:
+        AssertionError: it failed, or took longer.
+    """
+    done: list[Result] = []
+
+    def enter_and_work() -> None:
+        handle = os.open(f"/run/netns/{name}", os.O_RDONLY)
+        os.setns(handle, os.CLONE_NEWNET)
+        os.close(handle)
+        done.append(work())
+
+    thread = threading.Thread(target=enter_and_work)
+    thread.start()
+    thread.join(10)
+    assert done, "it failed, or did not end"
+    return done[0]
 
 
 def add(name: str) -> None:

@@ -58,6 +58,12 @@ class FakeNode:
     def pac(self) -> str:
         return "function FindProxyForURL(url, host) {}"
 
+    async def confirm_trust(self) -> dict[str, Any]:
+        return {}
+
+    def reload_trust(self) -> None:
+        return
+
     async def hop(self) -> None:
         return
 

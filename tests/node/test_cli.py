@@ -44,6 +44,8 @@ KEYS: Final = {
     "peer_id",
     "network",
     "not_hidden",
+    "trust",
+    "direct_because",
     "dht",
     "reachable",
     "via",

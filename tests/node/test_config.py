@@ -94,7 +94,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         (
             "[node]\n\n[tunel]\nhops = 3\n",
             "config.toml, line 3: tunel is not one of the sections node, network, proxy, tunnel, peers, exit, sharing, "
-            "bypass, control.",
+            "bypass, trust, control.",
         ),
         ("hops = 3\n", "config.toml, line 1: hops is not one of the sections"),
         ('[tunnel]\nhops = "3"\n', "config.toml, line 2: tunnel.hops must be a number of hops, 1 to 5, or 0"),
@@ -123,6 +123,10 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
             "config.toml, line 2: exit.resolver must be the IP address and port",
         ),
         ('[bypass]\npresets = ["x"]\n', "config.toml, line 2: bypass.presets must be a list of presets"),
+        (
+            '[trust]\nnetworks = ["home: security=wpa"]\n',
+            "config.toml, line 2: trust.networks must be a list of networks",
+        ),
         ('[bypass]\nrules = ["a b"]\n', "config.toml, line 2: bypass.rules must be a list of rules"),
         ("[node]\nengine = \n", "config.toml, line 2: this is not TOML: Invalid value."),
         ("[node]\nengine = [\n", "config.toml, line 2: this is not TOML"),

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from core.errors import CircuitError, MacroVpnError, Reason
 from node.control import Control
+from node.trust.watch import NothingToConfirmError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +29,8 @@ class Node:
         self.invite_text = "macrovpn1:x"
         self.pac_text = "function FindProxyForURL(url, host) {}"
         self.hop_error: MacroVpnError | None = None
+        self.trust_error: MacroVpnError | None = None
+        self.reloads = 0
 
     def status(self) -> dict[str, Any]:
         return {"state": "up"}
@@ -50,6 +53,16 @@ class Node:
     def request_stop(self) -> float:
         self.stops += 1
         return 7.0
+
+    async def confirm_trust(self) -> dict[str, Any]:
+        if self.trust_error:
+            raise self.trust_error
+        return {"state": "trusted", "name": "home", "confirmed": True}
+
+    def reload_trust(self) -> None:
+        if self.trust_error:
+            raise self.trust_error
+        self.reloads += 1
 
     async def hop(self) -> None:
         if self.hop_error:
@@ -123,6 +136,19 @@ async def test_stop_and_hop(rig: Rig) -> None:
     status, text = await rig.ask("POST", "/v1/hop")
     assert status == 409
     assert json.loads(text) == {"error": Reason.NO_PATH.sentence}
+
+
+async def test_trusted_networks(rig: Rig) -> None:
+    status, text = await rig.ask("POST", "/v1/trust/confirm")
+    assert (status, json.loads(text)) == (200, {"state": "trusted", "name": "home", "confirmed": True})
+    assert (await rig.ask("POST", "/v1/trust/reload"))[0] == 200
+    assert rig.node.reloads == 1
+    rig.node.trust_error = NothingToConfirmError()
+    for path in ("/v1/trust/confirm", "/v1/trust/reload"):
+        status, text = await rig.ask("POST", path)
+        assert (status, json.loads(text)) == (409, {"error": str(rig.node.trust_error)})
+        assert (await rig.ask("POST", path, {"Authorization": "Bearer x"}))[0] == 401
+    assert rig.node.reloads == 1
 
 
 @pytest.mark.parametrize(
