@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError
-from pac.rules import Rule
+from pac.rule import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

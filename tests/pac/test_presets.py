@@ -35,12 +35,12 @@ def test_every_entry_is_a_rule_with_a_source(name: str) -> None:
     ],
 )
 def test_local_preset_covers_the_local_network(host: str) -> None:
-    assert RuleSet(preset_rules("local")).decide(host, 80) is Action.BYPASS
+    assert RuleSet(preset_rules("local")).decide(host, 80).action is Action.BYPASS
 
 
 @pytest.mark.parametrize("host", ["router", "example.com", "172.32.0.1", "8.8.8.8", "2606:4700::1", "arpa", "home"])
 def test_local_preset_leaves_the_rest_in_the_tunnel(host: str) -> None:
-    assert RuleSet(preset_rules("local")).decide(host, 80) is Action.TUNNEL
+    assert RuleSet(preset_rules("local")).decide(host, 80).action is Action.TUNNEL
 
 
 def test_unknown_preset_is_refused() -> None:
