@@ -11,7 +11,7 @@ from core.flow import SiteOptions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-REGION: Final = "[A-Z]{2}(-[A-Z0-9]{1,5})?"
+REGION: Final = "[A-Z]{2}(?:-[A-Z0-9]{1,5})?"
 """A country, or a part of one, by its code in ISO 3166-1 or 3166-2."""
 
 MODES: Final = ("speed", "balanced", "privacy")
