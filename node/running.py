@@ -17,6 +17,7 @@ from exits.resolver import NameResolver, open_resolver
 from exits.routes import system_routes
 from node.choice_view import explanation, peer_rows
 from node.choosing import Choosing
+from node.config import load
 from node.control import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
@@ -34,8 +35,7 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.serving import Serving
 from node.settings import join_endpoint, split_endpoint
-from pac.presets import preset_rules
-from pac.rules import Rule, RuleSet
+from node.site_rules import load_rules
 from peers.addresses import format_address
 from peers.descriptor import Role
 from peers.identity import Identity, peer_id
@@ -131,7 +131,8 @@ class RunningNode:
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._control = Control(self, home)
-        self._rules = RuleSet(_rules(settings))
+        self._rules = load_rules(settings.bypass, home)
+        self._reloading = asyncio.Lock()
         self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
@@ -416,6 +417,16 @@ class RunningNode:
     def pac(self) -> str:
         return self._front.pac_text if self._front is not None else ""
 
+    def rules(self) -> dict[str, Any]:
+        return {"count": len(self._rules), "digest": self._rules.digest}
+
+    async def reload_rules(self) -> None:
+        async with self._reloading:
+            bypass = load(self._home).bypass
+            self._rules = await asyncio.to_thread(load_rules, bypass, self._home)
+            if self._front is not None:
+                await self._front.obey(self._rules)
+
     async def hop(self) -> None:
         if self._tunnel is not None:
             self._tunnel.pool.hop()
@@ -435,8 +446,3 @@ class RunningNode:
 
 def _load_onion(home: Folder, identity: Identity) -> OnionKeys:
     return OnionKeys(home / KEYS_NAME, phase_of(identity.peer), time.time())
-
-
-def _rules(settings: Settings) -> list[Rule]:
-    rules = [Rule.parse(text) for text in settings.bypass.rules]
-    return rules + [rule for name in settings.bypass.presets for rule in preset_rules(name)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
@@ -137,6 +139,11 @@ class RuleSet:
     def prefixes(self) -> Mapping[str, Sequence[int]]:
         """By `4` and `6`, the lengths of networks that the table holds, in bits, the longest first."""
         return self._prefixes
+
+    @cached_property
+    def digest(self) -> str:
+        """What two sets have in common only if they have the same rules in the same order: 64 hex digits."""
+        return hashlib.sha256("\n".join(map(str, self.rules)).encode("ascii")).hexdigest()
 
     def __len__(self) -> int:
         return len(self.rules)

@@ -58,6 +58,12 @@ class FakeNode:
     def pac(self) -> str:
         return "function FindProxyForURL(url, host) {}"
 
+    def rules(self) -> dict[str, Any]:
+        return {"count": 0, "digest": ""}
+
+    async def reload_rules(self) -> None:
+        return
+
     async def hop(self) -> None:
         return
 
