@@ -90,7 +90,8 @@ class Rule:
         elif action is not Action.TUNNEL and options != NO_OPTIONS:
             raise ConfigError(where, f"options say how a site is tunnelled, and this rule says {action.value}")
         rule = cls(*_target(words[0], where), action, options)
-        if len(text) + len(words[0]) > MAX_RULE_CHARACTERS and len(str(rule)) > MAX_RULE_CHARACTERS:
+        may_grow = not text.isascii() or len(text) + len(words[0]) > MAX_RULE_CHARACTERS
+        if may_grow and len(str(rule)) > MAX_RULE_CHARACTERS:
             raise ConfigError(where, f"a rule has 1 to {MAX_RULE_CHARACTERS} characters, names in their xn-- form")
         return rule
 

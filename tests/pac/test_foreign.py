@@ -76,15 +76,15 @@ def test_any_text_is_read(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["(" * 50_000, "if (" * 20_000, "/*" * 50_000, '"' * 50_001, "((a||" * 20_000])
 def test_no_script_takes_long(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert read_pac(f"function FindProxyForURL(url, host) {{ if ({text}").rules == ()
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("between", [" || ", ') return "DIRECT"; if ('])
 def test_many_hosts_are_read_fast(between: str) -> None:
     conditions = between.join(f'dnsDomainIs(host, ".h{n}.example")' for n in range(5_000))
-    began = time.perf_counter()
+    began = time.process_time()
     read = read_pac(f'function FindProxyForURL(url, host) {{ if ({conditions}) return "DIRECT"; }}')
     assert (len(read.rules), read.left_out) == (5_000, ())
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5

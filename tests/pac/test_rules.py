@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from core.errors import ConfigError
 from core.flow import NO_OPTIONS, SiteOptions
-from pac.rules import MAX_RULES, MAX_WILDCARDS, Action, Decision, Kind, Rule, RuleSet, parse_rules
+from pac import rules as rules_module
+from pac.rules import MAX_WILDCARDS, Action, Decision, Kind, Rule, RuleSet, parse_rules
 from tests.pac.strategies import rule_texts
 
 
@@ -68,6 +69,7 @@ def test_rule_is_parsed(text: str, rule: Rule) -> None:
     [
         ("", "1 to 300 characters"),
         ("a" * 301, "1 to 300 characters"),
+        (f"{'例日本語漢字'}.example region={','.join(f'NL-{n}' for n in range(46))}", "in their xn-- form"),
         ("*", "wildcard"),
         ("*.*", "wildcard"),
         ("example.*", "wildcard"),
@@ -264,9 +266,11 @@ def test_a_decision_brings_the_options_of_its_rule() -> None:
         assert rules.decide(host, 443).options == NO_OPTIONS
 
 
-def test_there_is_a_bound() -> None:
-    with pytest.raises(ConfigError, match="at most 200000"):
-        RuleSet(Rule(Kind.EXACT, str(n)) for n in range(MAX_RULES + 1))
+def test_there_is_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules_module, "MAX_RULES", 2)
+    with pytest.raises(ConfigError, match="there are 3; at most 2"):
+        rule_set("a", "b", "c")
+    monkeypatch.undo()
     with pytest.raises(ConfigError, match="at most 1000"):
         RuleSet(Rule(Kind.WILDCARD, f"a*{n}.example") for n in range(MAX_WILDCARDS + 1))
 
@@ -285,16 +289,16 @@ def test_fifty_thousand_hosts_stay_fast() -> None:
     rules = RuleSet(Rule(Kind.EXACT, f"host{n}.example") for n in range(25_000))
     rules = RuleSet([*rules.rules, *(Rule(Kind.WILDCARD, f"*.d{n}.example") for n in range(25_000))])
     assert len(rules) == 50_000
-    began = time.perf_counter()
+    began = time.process_time()
     for n in range(1_000):
         assert bypassed(rules, f"a.b.d{n}.example")
         assert not bypassed(rules, f"a.b.c{n}.example")
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_wildcard_cannot_be_made_slow() -> None:
     rules = rule_set("*".join(["a"] * 60) + "b.example")
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(100):
         assert not bypassed(rules, ".".join(["a" * 60] * 4) + ".e")
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
