@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Final, Self
 
 import quickjs
 
@@ -50,71 +52,91 @@ class Visit:
         return f"{self.scheme}://{host}{f':{self.port}' if self.shows_port else ''}/path?query#part"
 
 
-def random_rule(rng: random.Random) -> str:
-    """Write a rule of any form."""
-    kind = rng.randrange(8)
-    if kind < 5:
-        body = _name(rng)
-        if kind == 1:
-            body = "." + body
-        elif kind == 2:
-            body = "*." + body
-        elif kind > 2:
-            labels = body.split(".")
-            labels[0] = "".join(rng.choice("ab*-") for _ in range(rng.randint(1, 5)))
-            body = ".".join([*labels, rng.choice(_LABELS)]) if "*" in labels[0] else body
-    elif kind < 7:
-        bits = rng.randint(1, 32)
-        number = int.from_bytes(bytes(rng.choice(_OCTETS) for _ in range(4)))
-        body = ".".join(map(str, (number >> (32 - bits) << (32 - bits)).to_bytes(4))) + f"/{bits}"
-    else:
-        bits = rng.randint(1, 128)
-        number = int("".join(f"{rng.choice(_GROUPS):04x}" for _ in range(8)), 16) >> (128 - bits) << (128 - bits)
-        text = f"{number:032x}"
-        body = "[" + ":".join(text[at : at + 4] for at in range(0, 32, 4)) + f"/{bits}]"
-    scheme = rng.choice(("", "", "", "http://", "https://"))
-    port = rng.choice(("", "", "", *(f":{port}" for port in _PORTS)))
-    action, options = rng.choice((("", ""), ("", ""), ("bypass ", ""), ("tunnel ", ""), ("block ", ""), ("", _WANTED)))
-    return action + scheme + body + port + options
+@dataclass(frozen=True, slots=True)
+class World:
+    """A few labels and addresses, so that rules and hosts meet often."""
+
+    rng: random.Random
+    labels: tuple[str, ...]
+    bytes4: bytes
+    bytes16: bytes
+
+    @classmethod
+    def make(cls, rng: random.Random) -> Self:
+        groups = b"".join(rng.choice(_GROUPS).to_bytes(2) for _ in range(8))
+        return cls(rng, tuple(rng.sample(_LABELS, 3)), bytes(rng.choice(_OCTETS) for _ in range(4)), groups)
+
+    def name(self) -> str:
+        return ".".join(self.rng.choice(self.labels) for _ in range(self.rng.randint(1, 3)))
+
+    def address(self, size: int) -> int:
+        """An address near the world's own: one bit in it may be another."""
+        number = int.from_bytes(self.bytes4 if size == 32 else self.bytes16)
+        return number ^ (1 << self.rng.randrange(size) if self.rng.random() < 0.7 else 0)
+
+    def rules(self, count: int) -> list[str]:
+        """Write some rules, of which a third have the hosts of others."""
+        bodies = [self._body() for _ in range(count)]
+        return [self._rule(self.rng.choice(bodies) if self.rng.random() < 0.3 else body) for body in bodies]
+
+    def _body(self) -> str:
+        rng = self.rng
+        kind = rng.randrange(8)
+        if kind < 2:
+            body = ("", ".")[kind] + self.name()
+        elif kind < 4:
+            body = "*." + self.name()
+        elif kind < 6:
+            body = (
+                re.sub("^.", "*", self.name()) if kind == 4 else f"{rng.choice(('a', 'ab', 'abc', 'x'))}*.{self.name()}"
+            )
+            body = body if "." in body else f"*{body}.{rng.choice(self.labels)}"
+        else:
+            size, bits = ((32, rng.randint(1, 32)), (128, rng.randint(1, 128)))[kind - 6]
+            number = self.address(size) >> (size - bits) << (size - bits)
+            body = f"{IPv4Address(number)}/{bits}" if size == 32 else f"[{IPv6Address(number)}/{bits}]"
+        return body
+
+    def _rule(self, body: str) -> str:
+        rng = self.rng
+        scheme = rng.choice(("", "", "", "http://", "https://"))
+        port = rng.choice(("", "", "", *(f":{port}" for port in _PORTS)))
+        action, options = rng.choice(
+            (("", ""), ("", ""), ("bypass ", ""), ("tunnel ", ""), ("block ", ""), ("", _WANTED))
+        )
+        return action + scheme + body + port + options
+
+    def host(self) -> str:
+        """Write a host as a browser does; the plain forms of many are alike."""
+        kind = self.rng.randrange(10)
+        if kind < 6:
+            name = self.name()
+            return name.upper() + "." if kind == 5 else name
+        if kind < 8:
+            return str(IPv4Address(self.address(32)))
+        address = IPv6Address(self.address(128))
+        return f"[{address}]" if kind == 9 else address.exploded
 
 
 _WANTED: Final = " region=NL,DE mode=privacy max_tariff=3 isolated"
-
-
-def random_host(rng: random.Random) -> str:
-    """Write a host as a browser does; the plain forms of many are alike."""
-    kind = rng.randrange(10)
-    if kind < 6:
-        name = _name(rng)
-        return name.upper() + "." if kind == 5 else name
-    if kind < 8:
-        return ".".join(str(rng.choice(_OCTETS)) for _ in range(4))
-    groups = [rng.choice(_GROUPS) for _ in range(8)]
-    text = ":".join(f"{group:x}" for group in groups)
-    if kind == 9:
-        return f"[{oracle.plain(text)}]"
-    return text
-
-
-def _name(rng: random.Random) -> str:
-    return ".".join(rng.choice(_LABELS) for _ in range(rng.randint(1, 4)))
 
 
 def disagreements(cases: int, seed: int) -> Iterator[tuple[list[str], Visit, str]]:
     """Give the cases in which not all decide alike, with what is wrong."""
     rng = random.Random(seed)
     for _ in range(0, cases, VISITS):
-        texts = [random_rule(rng) for _ in range(rng.randint(0, 12))]
+        world = World.make(rng)
+        texts = world.rules(rng.randint(0, 12))
         rules = RuleSet(Rule.parse(text) for text in texts)
         script, kept = write_pac(rules, PROXY)
-        shorter = shortlist(rules, 6_000 + rng.randrange(100))
+        shorter = shortlist(rules, 6_000 + rng.randrange(200))
         context = quickjs.Context()
         context.eval(script)
         for _ in range(VISITS):
             scheme = rng.choice(_SCHEMES)
             shows_port = scheme == "ftp" or rng.random() < 0.6
             port = rng.choice(_PORTS) if shows_port else 80 if scheme in ("http", "ws") else 443
-            visit = Visit(scheme, random_host(rng), port, shows_port)
+            visit = Visit(scheme, world.host(), port, shows_port)
             wanted = oracle.decide(rules.rules, oracle.plain(visit.host), port, scheme)
             action = Action.TUNNEL if wanted is None else wanted.action
             told = context.eval(f"FindProxyForURL({json.dumps(visit.url)}, {json.dumps(visit.host)})")

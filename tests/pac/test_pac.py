@@ -62,6 +62,7 @@ class Browser:
         (".a.example; block *.a.example", "http://a.example/", "a.example", "DIRECT"),
         (".a.example; block *.a.example", "http://b.a.example/", "b.a.example", VIA),
         ("block x*.a.example; .a.example", "http://xy.a.example/", "xy.a.example", VIA),
+        ("block .a.example; ab*.example", "http://ab.a.example/", "ab.a.example", "DIRECT"),
         ("a.example; a.example:443 mode=speed", "https://a.example/", "a.example", VIA),
         ("a.example; a.example:443 mode=speed", "http://a.example/", "a.example", "DIRECT"),
         ("tunnel 10.2.0.0/16; 10.0.0.0/8", "http://10.2.3.4/", "10.2.3.4", VIA),
@@ -205,6 +206,13 @@ def test_what_has_no_room_goes_to_the_proxy(monkeypatch: pytest.MonkeyPatch) -> 
     last = "host1999.long-name-of-a-list.example"
     assert browser.rules.decide(last, 80).action is Action.BYPASS
     assert browser.asks(f"http://{last}/", last) == VIA
+
+
+def test_hosts_that_take_more_room_than_most_do_not_make_it_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pac_module, "MAX_SCRIPT_BYTES", 40_000)
+    browser = Browser(*(f"h.of{n}" for n in range(4_000)))
+    assert 30_000 < len(browser.script) <= 40_000
+    assert browser.asks("http://h.of9/", "h.of9") == "DIRECT"
 
 
 def test_only_exceptions_to_a_bypass_are_in_the_script() -> None:

@@ -240,6 +240,8 @@ def test_where_the_scheme_is_not_known_nothing_is_bypassed_for_it() -> None:
         (("b*a.example", "block .a.example"), "b.a.example", 0),
         (("b*.example", "block .c.example"), "b.c.example", 1),
         (("bx*.example", "block .c.example"), "bx.c.example", 0),
+        (("block .a.example", "ab*.example"), "ab.a.example", 1),
+        (("*.a.example", "block ab*.example"), "ab.a.example", 1),
         (("*b.example", "block .d.b.example"), "d.b.example", 1),
         (("a.example:443", "block a.example"), "a.example", 0),
         (("a.example", "block https://a.example:443", "tunnel a.example:443"), "a.example", 1),

@@ -12,7 +12,7 @@ from playwright.async_api import Error, async_playwright
 
 from pac.rules import Action, Rule, RuleSet
 from tests.pac import oracle
-from tests.pac.many import random_host, random_rule
+from tests.pac.many import World
 from tests.proxy.harness import LoopbackDialer, Stage
 from tests.system.test_chromium import QUIET
 
@@ -98,14 +98,18 @@ async def stage() -> AsyncIterator[Stage]:
 
 async def test_chromium_goes_where_the_rules_say(stage: Stage) -> None:
     rng = random.Random(random.randrange(1 << 32))
-    rules = RuleSet(map(Rule.parse, [".a", "block .corp", *(random_rule(rng) for _ in range(60))]))
+    worlds = [World.make(rng) for _ in range(8)]
+    name = worlds[0].name()
+    texts = [f".{name}", f"block x.{name}", *(text for world in worlds for text in world.rules(8))]
+    rules = RuleSet(map(Rule.parse, texts))
     outside, tunnel = Origin(), Origin()
     direct = await stage.site(outside)
     front = await stage.front(LoopbackDialer((await stage.site(tunnel)).port), rules)
     urls: list[str] = []
     expected: dict[str, Action] = {}
+    hosts = iter([name, f"x.{name}"])
     while len(urls) < VISITS:
-        host, port = random_host(rng), rng.choice((80, 8080, 8443))
+        host, port = next(hosts, None) or rng.choice(worlds).host(), rng.choice((80, 8080, 8443))
         plain = oracle.plain(host)
         if str(plain).startswith(("0.", "127.", "255.", "::", "fe80:")) or str(plain) == "0":
             continue  # a browser reaches these without a proxy, or not at all
@@ -124,7 +128,7 @@ async def test_chromium_goes_where_the_rules_say(stage: Stage) -> None:
     assert not wrong, list(map(str, rules.rules))
     assert not outside.asked & tunnel.asked
     assert front.counters["blocked"] >= sum(action is Action.BLOCK for action in expected.values())
-    assert len(set(expected.values())) == 3
+    assert len(set(expected.values())) > 1
 
 
 async def test_no_page_reads_runs_or_frames_the_script(stage: Stage) -> None:
