@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import urllib.request
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ import pytest
 from playwright.async_api import Error, async_playwright
 
 from pac.rules import Action, Rule, RuleSet
+from tests.harness.demo import command
 from tests.pac import oracle
 from tests.pac.many import World
 from tests.proxy.harness import LoopbackDialer, Stage
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Page
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's package chromium is not installed"),
-]
+    from tests.harness.demo import Demo
+    from tests.harness.origin import Origin
+
+pytestmark = pytest.mark.system
+needs_chromium = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="Debian's package chromium is not installed"
+)
 
 VISITS: Final = 200
 
@@ -67,7 +72,7 @@ async (url) => {
 """
 
 
-class Origin:
+class Site:
     """Answers every request, and remembers the last part of its path."""
 
     def __init__(self) -> None:
@@ -96,13 +101,14 @@ async def stage() -> AsyncIterator[Stage]:
         yield stage
 
 
+@needs_chromium
 async def test_chromium_goes_where_the_rules_say(stage: Stage) -> None:
     rng = random.Random(random.randrange(1 << 32))
     worlds = [World.make(rng) for _ in range(8)]
     name = worlds[0].name()
     texts = [f".{name}", f"block x.{name}", *(text for world in worlds for text in world.rules(8))]
     rules = RuleSet(map(Rule.parse, texts))
-    outside, tunnel = Origin(), Origin()
+    outside, tunnel = Site(), Site()
     direct = await stage.site(outside)
     front = await stage.front(LoopbackDialer((await stage.site(tunnel)).port), rules)
     urls: list[str] = []
@@ -131,8 +137,9 @@ async def test_chromium_goes_where_the_rules_say(stage: Stage) -> None:
     assert len(set(expected.values())) > 1
 
 
+@needs_chromium
 async def test_no_page_reads_runs_or_frames_the_script(stage: Stage) -> None:
-    site = await stage.site(Origin())
+    site = await stage.site(Site())
     front = await stage.front(LoopbackDialer(site.port), RuleSet([Rule.parse(".secret.example")]))
     at_own_name = front.pac_url.replace("127.0.0.1", "rebound.example")
     async with chromium("--host-resolver-rules=MAP *.example 127.0.0.1") as page:
@@ -154,3 +161,25 @@ async def test_no_page_reads_runs_or_frames_the_script(stage: Stage) -> None:
         with pytest.raises(Error, match="Download is starting"):
             await page.goto(front.pac_url)
         assert front.counters["pac"] == 1
+
+
+def test_a_running_node_obeys_new_rules_at_once(demo: Demo, origin: Origin) -> None:
+    url = f"http://blocked.test:{origin.http}/page"
+    assert "127.22.0." in demo.curl(url).stdout
+    before = command("bypass", "list", home=demo.home)
+    assert command("bypass", "add", "block .blocked.test", "tunnel www.blocked.test", home=demo.home)["running"] is True
+    try:
+        refused = demo.curl("-i", url, way="-x").stdout
+        assert refused.startswith("HTTP/1.1 403 ")
+        assert "X-MacroVPN-Reason: blocked" in refused
+        assert demo.curl(url).returncode == 97  # curl: a SOCKS reply that is no success
+        assert "127.22.0." in demo.curl(url.replace("//", "//www.")).stdout
+        found = command("bypass", "test", url, home=demo.home)
+        assert (found["action"], found["agree"]) == ("block", True)
+        assert found["node"] == "the one that runs obeys these rules"
+        pac = urllib.request.urlopen(demo.pac, timeout=5).read().decode()
+        assert "blocked" not in pac, "what is not bypassed need not be in the script"
+    finally:
+        command("bypass", "remove", ".blocked.test", "www.blocked.test", home=demo.home)
+    assert "127.22.0." in demo.curl(url).stdout
+    assert command("bypass", "list", home=demo.home) == before
