@@ -187,6 +187,7 @@ class RunningNode:
         except OSError as error:
             where = self._settings.proxy.listen
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
+        await front.obey(self._rules)
         self._front = front
 
     def _own_control(self) -> tuple[str, int]:
