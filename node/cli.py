@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
+from node.cli_bypass import bypass
 from node.cli_common import common, plain, show
 from node.cli_config import config
 from node.cli_demo import demo
@@ -154,7 +155,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, env, share, network, route, peers, trust, config):
+for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, config):
     cli.add_command(_command)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LIMIT_S: Final = 5.0
 """How long one answer may take."""
 HOP_LIMIT_S: Final = 35.0
+RELOAD_LIMIT_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 16 << 20
 
 
@@ -116,6 +117,14 @@ class NodeClient:
     def reload_trust(self) -> None:
         """Make the node read the trusted networks anew. Raises as `call`."""
         self._object("POST", "trust/reload")
+
+    def rules(self) -> dict[str, Any]:
+        """How many rules the node obeys, and their digest. Raises as `call`."""
+        return self._object("GET", "rules")
+
+    def reload_rules(self) -> dict[str, Any]:
+        """Have the node read its rules again; returns what `rules` does. Raises as `call`."""
+        return self._object("POST", "rules", RELOAD_LIMIT_S)
 
     def stop(self) -> float:
         """Ask the node to stop; it answers before it does. Raises as `call`.

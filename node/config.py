@@ -79,7 +79,8 @@ def _from_text(kind: Any, text: str) -> Any:
         return text
     if text.lstrip().startswith("["):
         return tomllib.loads(f"value = {text}")["value"]
-    return [part.strip() for part in text.split(",") if part.strip()]
+    parts = re.split(get_args(kind)[1].separator, text)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _unknown(name: str) -> str:

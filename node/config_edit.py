@@ -64,7 +64,25 @@ def set_value(home: Path, name: str, text: str) -> Any:
         ConfigError: the name or the value is wrong, or the file is.
         MacroVpnError: the folder cannot be made.
     """
-    value = _as_toml(check(name, text, name, text=True))
+    return write_value(home, name, check(name, text, name, text=True))
+
+
+def write_value(home: Path, name: str, value: Any) -> Any:
+    """Write one setting as `set_value` does.
+
+    Args:
+        home: the node's folder; made when it is missing.
+        name: `section.key`.
+        value: of the setting's type.
+
+    Returns:
+        The value as it stands in the file now.
+
+    Raises:
+        ConfigError: the value is wrong, or the file is.
+        MacroVpnError: the folder cannot be made.
+    """
+    value = _as_toml(check(name, value, name))
     path = make_home(home) / CONFIG_NAME
     try:
         old = path.read_text(encoding="utf-8")

@@ -79,6 +79,16 @@ class Controlled(Protocol):
             MacroVpnError: the settings cannot be read.
         """
 
+    def rules(self) -> dict[str, Any]:
+        """How many rules are obeyed (`count`), and their `digest`."""
+
+    async def reload_rules(self) -> None:
+        """Read the rules of the settings file again, and obey them from the next connection on.
+
+        Raises:
+            MacroVpnError: the file, or a list that it names, is wrong; the rules stay as they were.
+        """
+
     async def hop(self) -> None:
         """Change the route: replace the circuits by new ones.
 
@@ -155,6 +165,8 @@ class Control:
                 web.post("/v1/hop", self._post_hop),
                 web.post("/v1/trust/confirm", self._post_confirm),
                 web.post("/v1/trust/reload", self._post_reload),
+                web.get("/v1/rules", self._get_rules),
+                web.post("/v1/rules", self._post_rules),
                 web.post("/v1/stop", self._post_stop),
             ]
         )
@@ -239,6 +251,16 @@ class Control:
         except MacroVpnError as error:
             return _error(409, str(error))
         return _json({"reloaded": True})
+
+    async def _get_rules(self, request: web.Request) -> web.Response:
+        return _json(self._node.rules())
+
+    async def _post_rules(self, request: web.Request) -> web.Response:
+        try:
+            await self._node.reload_rules()
+        except MacroVpnError as error:
+            return _error(409, str(error))
+        return _json(self._node.rules())
 
     async def _post_stop(self, request: web.Request) -> web.Response:
         return _json({"stopping": True, "drain_s": self._node.request_stop()})

@@ -36,9 +36,8 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.serving import Serving
 from node.settings import join_endpoint, split_endpoint
+from node.site_rules import load_rules
 from node.trust.watch import NOWHERE, NothingToConfirmError, direct_because, open_watch
-from pac.presets import preset_rules
-from pac.rules import Rule, RuleSet
 from pac.trusted import parse_networks
 from peers.addresses import format_address
 from peers.descriptor import Role
@@ -140,7 +139,8 @@ class RunningNode:
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._control = Control(self, home)
-        self._rules = RuleSet(_rules(settings))
+        self._rules = load_rules(settings.bypass, home)
+        self._reloading = asyncio.Lock()
         self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
@@ -198,6 +198,7 @@ class RunningNode:
         except OSError as error:
             where = self._settings.proxy.listen
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
+        await front.obey(self._rules)
         self._front = front
         self._trust = open_watch(front.trusted)
         self._trust.use(parse_networks(self._settings.trust.networks))
@@ -450,6 +451,16 @@ class RunningNode:
         if self._trust is not None:
             self._trust.use(networks)
 
+    def rules(self) -> dict[str, Any]:
+        return {"count": len(self._rules), "digest": self._rules.digest}
+
+    async def reload_rules(self) -> None:
+        async with self._reloading:
+            bypass = load(self._home).bypass
+            self._rules = await asyncio.to_thread(load_rules, bypass, self._home)
+            if self._front is not None:
+                await self._front.obey(self._rules)
+
     async def hop(self) -> None:
         if self._tunnel is not None:
             self._tunnel.pool.hop()
@@ -469,8 +480,3 @@ class RunningNode:
 
 def _load_onion(home: Folder, identity: Identity) -> OnionKeys:
     return OnionKeys(home / KEYS_NAME, phase_of(identity.peer), time.time())
-
-
-def _rules(settings: Settings) -> list[Rule]:
-    rules = [Rule.parse(text) for text in settings.bypass.rules]
-    return rules + [rule for name in settings.bypass.presets for rule in preset_rules(name)]

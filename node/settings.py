@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from core.errors import ConfigError
+from pac.options import REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 MODE_HOPS: Final = {"speed": 2, "balanced": 3, "privacy": 3}
 """Hops of a path where `tunnel.hops` is 0."""
 
-_REGION_PATTERN: Final = "[A-Z]{2}(-[A-Z0-9]{1,5})?"
+LIST_NAME: Final = "[a-z0-9][a-z0-9-]{0,31}"
+"""What a list of rules may be called; its file has the same name."""
+
 _HOST: Final = re.compile(r"(?=.{1,253}$)[0-9A-Za-z]([0-9A-Za-z-]{0,62}\.?)*[A-Za-z]")
 _MULTIADDR: Final = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]{1,255}/udp/[0-9]{1,5}/quic-v1/p2p/[1-9A-HJ-NP-Za-km-z]{40,64}"
@@ -101,6 +104,10 @@ def _are_trusted(texts: tuple[str, ...]) -> bool:
     return len(parse_networks(texts)) == len(texts)
 
 
+def _are_lists(names: tuple[str, ...]) -> bool:
+    return len(set(names)) == len(names) <= 16 and all(re.fullmatch(LIST_NAME, name) for name in names)
+
+
 def _is_network_name(text: str) -> bool:
     from peers.networks import is_name
 
@@ -118,10 +125,12 @@ class Rule:
     Args:
         text: completes the sentence "… must be".
         check: True for a value, already of the right type, that is right. May raise ConfigError to say more.
+        separator: what stands between the members of a list that is given as text; a regular expression.
     """
 
     text: str
     check: Callable[[Any], bool] = _always
+    separator: str = ","
 
 
 def _optional(check: Callable[[str], bool]) -> Callable[[str], bool]:
@@ -145,7 +154,7 @@ def _different(values: tuple[str, ...]) -> bool:
 
 
 def _are_regions(values: tuple[str, ...]) -> bool:
-    return len(values) == len(set(values)) and all(re.fullmatch(_REGION_PATTERN, value) for value in values)
+    return len(values) == len(set(values)) and all(re.fullmatch(REGION, value) for value in values)
 
 
 def _is_operator(text: str) -> bool:
@@ -192,7 +201,7 @@ def _is_short(text: str) -> bool:
 _NETWORK_NAME: Final = Rule('the name of a network, such as "home", or "main", the public one', _is_network_name)
 _ROLES: Final = Rule('a list of different roles out of "client", "relay" and "exit"', _different)
 _ENGINE: Final = Rule('one of "auto", "aiopquic" and "aioquic"')
-_REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches(f"({_REGION_PATTERN})?"))
+_REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches(f"({REGION})?"))
 _REGIONS: Final = Rule('a list of different country codes, such as ["NL", "US-CA"]', _are_regions)
 _OPERATOR: Final = Rule('a name of at most 32 bytes, or ""', _is_operator)
 _TARIFF: Final = Rule("a tariff step, 0 to 7", _between(0, 7))
@@ -237,7 +246,12 @@ _MEMORY: Final = Rule(
     lambda value: value == 0 or 32 <= value <= 1e6,
 )
 _DRAIN: Final = Rule("a time in seconds, 0 to 3600", _between(0, 3600))
-_RULES: Final = Rule('a list of rules, such as ["example.org"]', _is_bypass)
+_RULES: Final = Rule(
+    'a list of rules, such as ["example.org", "block .ads.example"]',
+    _is_bypass,
+    separator=rf",(?!{REGION}(?:[,\s]|$))",  # as in region=NL,DE
+)
+_LISTS: Final = Rule('a list of at most 16 different names, such as ["ads"]', _are_lists)
 _PRESETS: Final = Rule('a list of presets, such as ["local"]', _is_preset)
 _TRUSTED: Final = Rule(
     'a list of networks, such as ["home: ssid=MyWifi security=wpa", "office: gateway=10.0.0.1"]', _are_trusted
@@ -343,10 +357,11 @@ class SharingSettings(_Section, frozen=True):
 
 
 class BypassSettings(_Section, frozen=True):
-    """What does not travel through the tunnel."""
+    """What does not travel through the tunnel, or not as everything else."""
 
     rules: Annotated[tuple[str, ...], _RULES] = ()
     presets: Annotated[tuple[str, ...], _PRESETS] = ("local",)
+    lists: Annotated[tuple[str, ...], _LISTS] = ()
 
 
 class TrustSettings(_Section, frozen=True):

@@ -1,194 +1,119 @@
-"""Write the rules as a PAC script: what a browser runs for each request to learn which proxy to use.
-
-The script is ECMAScript 5, looks up no name (that would tell the local resolver where the user goes), and fails
-closed: whatever it does not understand, and whatever goes wrong in it, is sent to the proxy.
-"""
+"""Write the rules as a PAC script: what a browser runs for each request to learn which proxy to use."""
 
 from __future__ import annotations
 
 import base64
 import json
 import re
-from ipaddress import IPv6Address
-from string import Template
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError
 from pac.hosts import ENDS_IN_NUMBER, IPV4, MAX_NAME_BYTES, NAME, read_host
+from pac.rule import Action
+from pac.script import SCRIPT
+from pac.shortlist import shortlist
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from pac.rules import RuleSet, When
+    from pac.rule import Rule
+    from pac.rules import RuleSet
 
 MEDIA_TYPE: Final = "application/x-ns-proxy-autoconfig"
 
+MAX_SCRIPT_BYTES: Final = 1_000_000
+"""Chromium gives up a script of more than 1 MiB (`kDefaultMaxResponseBytes` in its
+`net/proxy_resolution/pac_file_fetcher_impl.cc`), and goes direct."""
+
 _PROXY: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 
-_SCRIPT: Final = Template("""\
-var VIA = $via;
-var NAMES = $names;
-var GLOBS = $globs;
-var NETS4 = $nets4;
-var NETS6 = $nets6;
-var IS_NAME = new RegExp($is_name);
-var IS_IPV4 = new RegExp($is_ipv4);
-var ENDS_IN_NUMBER = new RegExp($ends_in_number);
-
-function FindProxyForURL(url, host) {
-  try {
-    return bypassed(wantedOf(String(url)), String(host)) ? "DIRECT" : VIA;
-  } catch (error) {
-    return VIA;
-  }
-}
-
-function has(table, key) {
-  return Object.prototype.hasOwnProperty.call(table, key);
-}
-
-function fits(when, wanted) {
-  if (when === 1) { return true; }
-  for (var i = 0; i < when.length; i++) {
-    for (var j = 0; j < wanted.length; j++) {
-      if (when[i] === wanted[j]) { return true; }
-    }
-  }
-  return false;
-}
-
-function hit(table, key, wanted) {
-  return has(table, key) && fits(table[key], wanted);
-}
-
-function wantedOf(url) {
-  var parts = /^([A-Za-z][A-Za-z0-9+.\\-]*):\\/\\/([^\\/?#\\\\]*)/.exec(url);
-  if (!parts) { return []; }
-  var scheme = parts[1].toLowerCase();
-  if (scheme === "ws") { scheme = "http"; }
-  if (scheme === "wss") { scheme = "https"; }
-  var written = /:([0-9]{1,5})$$/.exec(parts[2]);
-  var port = written ? String(parseInt(written[1], 10)) : scheme === "http" ? "80" : scheme === "https" ? "443" : "";
-  return [":" + port, scheme + ":", scheme + ":" + port];
-}
-
-function bypassed(wanted, host) {
-  if (!/^[\\x21-\\x7e]+$$/.test(host)) { return false; }
-  host = host.toLowerCase();
-  if (host.indexOf(":") >= 0) { return inNets6(groupsOf(host), wanted); }
-  if (host.charAt(host.length - 1) === ".") { host = host.slice(0, -1); }
-  if (IS_IPV4.test(host)) { return inNets4(host, wanted); }
-  if (host.length > $max_name || ENDS_IN_NUMBER.test(host) || !IS_NAME.test(host)) { return false; }
-  return isNamed(host, wanted);
-}
-
-function isNamed(host, wanted) {
-  if (hit(NAMES, "=" + host, wanted) || hit(NAMES, "." + host, wanted)) { return true; }
-  for (var dot = host.indexOf("."); dot >= 0; dot = host.indexOf(".", dot + 1)) {
-    var tail = host.slice(dot);
-    if (hit(NAMES, tail, wanted) || hit(NAMES, "*" + tail, wanted)) { return true; }
-  }
-  for (var i = 0; i < GLOBS.length; i++) {
-    if (globbed(GLOBS[i][0], host) && fits(GLOBS[i][1], wanted)) { return true; }
-  }
-  return false;
-}
-
-function globbed(pieces, host) {
-  var last = pieces.length - 1, at = pieces[0].length, end = host.length - pieces[last].length;
-  if (at > end || host.slice(0, at) !== pieces[0] || host.slice(end) !== pieces[last]) { return false; }
-  for (var i = 1; i < last; i++) {
-    var found = host.indexOf(pieces[i], at);
-    if (found < 0 || found + pieces[i].length > end) { return false; }
-    at = found + pieces[i].length;
-  }
-  return true;
-}
-
-function inNets4(host, wanted) {
-  var parts = host.split("."), number = 0;
-  for (var i = 0; i < 4; i++) { number = number * 256 + parseInt(parts[i], 10); }
-  for (var prefix in NETS4) {
-    if (has(NETS4, prefix) && hit(NETS4[prefix], String(Math.floor(number / Math.pow(2, 32 - prefix))), wanted)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-function groupsOf(host) {
-  if (host.charAt(0) === "[" && host.charAt(host.length - 1) === "]") { host = host.slice(1, -1); }
-  var colon = host.lastIndexOf(":"), tail = host.slice(colon + 1);
-  if (IS_IPV4.test(tail)) {
-    var b = tail.split(".");
-    host = host.slice(0, colon + 1) + (b[0] * 256 + +b[1]).toString(16) + ":" + (b[2] * 256 + +b[3]).toString(16);
-  }
-  var halves = host.split("::");
-  if (halves.length > 2) { return null; }
-  var left = listOf(halves[0]), right = halves.length === 2 ? listOf(halves[1]) : [];
-  if (!left || !right) { return null; }
-  var missing = 8 - left.length - right.length;
-  if (halves.length === 2 ? missing < 1 : missing !== 0) { return null; }
-  for (; missing > 0; missing--) { left.push(0); }
-  return left.concat(right);
-}
-
-function listOf(text) {
-  if (text === "") { return []; }
-  var groups = text.split(":");
-  for (var i = 0; i < groups.length; i++) {
-    if (!/^[0-9a-f]{1,4}$$/.test(groups[i])) { return null; }
-    groups[i] = parseInt(groups[i], 16);
-  }
-  return groups;
-}
-
-function inNets6(groups, wanted) {
-  if (!groups) { return false; }
-  for (var prefix in NETS6) {
-    if (has(NETS6, prefix) && hit(NETS6[prefix], prefixOf(groups, +prefix), wanted)) { return true; }
-  }
-  return false;
-}
-
-function prefixOf(groups, bits) {
-  var full = Math.floor(bits / 16), rest = bits % 16, key = [];
-  for (var i = 0; i < full; i++) { key.push(groups[i].toString(16)); }
-  if (rest) { key.push((groups[full] >> (16 - rest)).toString(16)); }
-  return key.join(":");
-}
-""")
+type _Outcome = int | list[list[int | str]]
+"""1: direct; 2: to the proxy; or pairs of a condition (0: none) and one of the two."""
 
 
 def build_pac(rules: RuleSet, proxy_host_port: str) -> str:
     """Write the PAC script of a set of rules.
 
     Args:
-        rules: the sites for which the script answers `DIRECT`.
+        rules: what to do; the script answers `DIRECT` where they bypass, and the proxy for everything else.
         proxy_host_port: where the local proxy listens, such as `127.0.0.1:1080` or `[::1]:1080`.
 
     Returns:
-        ASCII text, about 4 kB and 10 to 30 bytes a rule. Chromium takes scripts of up to 1 MiB from a URL.
+        ASCII text, about 5 kB and 10 to 20 bytes a rule that it needs, at most `MAX_SCRIPT_BYTES`. Where the rules
+        need more, those that come last stay out of it, and the browser asks the proxy about their hosts.
 
     Raises:
         ConfigError: `proxy_host_port` is not a host and a port.
 
     Source: the PAC file format as Navigator defined it: `FindProxyForURL(url, host)`.
     """
+    return write_pac(rules, proxy_host_port)[0]
+
+
+def write_pac(rules: RuleSet, proxy_host_port: str) -> tuple[str, RuleSet]:
+    """Write the PAC script as `build_pac` does, and name the rules that it holds, which decide as it does.
+
+    Raises:
+        ConfigError: `proxy_host_port` is not a host and a port.
+    """
     match = _PROXY.fullmatch(proxy_host_port)
     if match is None or read_host(match["host"]) is None or not 0 < int(match["port"]) < 65536:
         raise ConfigError("proxy address", "a PAC script needs a host and a port such as 127.0.0.1:1080")
-    return _SCRIPT.substitute(
+    room = MAX_SCRIPT_BYTES
+    while True:
+        kept = shortlist(rules, room)
+        text = _write(kept, proxy_host_port)
+        if len(text) <= MAX_SCRIPT_BYTES:
+            return text, kept
+        room = room * 9 // 10
+
+
+def _write(rules: RuleSet, proxy_host_port: str) -> str:
+    groups: dict[tuple[int, str, str], list[str]] = {}
+    pairs: dict[str, _Outcome] = {}
+    for key, found in rules.table.items():
+        outcome = _outcome(found)
+        if isinstance(outcome, int):
+            head, word, tail = _split(key)
+            groups.setdefault((outcome, head, tail), []).append(word)
+        else:
+            pairs[key] = outcome
+    return SCRIPT.substitute(
         via=to_script(f"PROXY {proxy_host_port}; SOCKS5 {proxy_host_port}"),
-        names=to_script({key: _when(when) for key, when in rules.names.items()}),
-        globs=to_script([[list(pieces), _when(when)] for pieces, when in rules.globs.items()]),
-        nets4=to_script({length: _plain(table) for length, table in rules.nets4.items()}),
-        nets6=to_script({length: _grouped(length, table) for length, table in rules.nets6.items()}),
+        groups=to_script([[*group, " ".join(words)] for group, words in groups.items()]),
+        pairs=to_script(pairs),
+        globs=to_script([[glob.length, list(glob.pieces), _outcome([glob.rule])] for glob in rules.globs]),
+        prefixes4=to_script(list(rules.prefixes["4"])),
+        prefixes6=to_script(list(rules.prefixes["6"])),
         is_name=to_script(f"^{NAME}$"),
         is_ipv4=to_script(f"^{IPV4}$"),
         ends_in_number=to_script(f"^{ENDS_IN_NUMBER}$"),
         max_name=MAX_NAME_BYTES,
     )
+
+
+def _outcome(rules: Iterable[Rule]) -> _Outcome:
+    """Write what rules for the same hosts say, the narrowest first; after one without a condition, none counts."""
+    pairs: list[list[int | str]] = []
+    for rule in rules:
+        outcome = 1 if rule.action is Action.BYPASS else 2
+        if not rule.conditions:
+            if not pairs:
+                return outcome
+            return [*pairs, [0, outcome]]
+        port = "" if rule.port is None else rule.port
+        pairs.append([f"{rule.scheme or ''}:{port}", outcome])
+    return pairs
+
+
+def _split(key: str) -> tuple[str, str, str]:
+    """Take a key apart into a beginning and an end that many share, and what is between: `=`, `www.example`, `.com`."""
+    if key[1] == "/":
+        head, _, word = key.rpartition("/")
+        return head + "/", word, ""
+    start = 2 if key.startswith("*") else 1
+    word, dot, last = key[start:].rpartition(".")
+    return (key[:start], word, dot + last) if dot else (key[:start], last, "")
 
 
 def to_script(value: object) -> str:
@@ -207,24 +132,3 @@ def pac_data_url(text: str) -> str:
     Source: RFC 2397.
     """
     return f"data:{MEDIA_TYPE};base64,{base64.b64encode(text.encode()).decode()}"
-
-
-def _when(when: When) -> int | list[str]:
-    return 1 if when is None else sorted(when)
-
-
-def _plain(table: Mapping[int, When]) -> dict[int, int | list[str]]:
-    return {key: _when(when) for key, when in table.items()}
-
-
-def _grouped(length: int, table: Mapping[int, When]) -> dict[str, int | list[str]]:
-    """Write the first `length` bits of IPv6 addresses as the script does: groups of 16 bits in hex, then the rest."""
-    full, rest = divmod(length, 16)
-    written: dict[str, int | list[str]] = {}
-    for key, when in table.items():
-        groups = IPv6Address(key << (128 - length)).exploded.split(":")
-        parts = [f"{int(group, 16):x}" for group in groups[:full]]
-        if rest:
-            parts.append(f"{int(groups[full], 16) >> (16 - rest):x}")
-        written[":".join(parts)] = _when(when)
-    return written

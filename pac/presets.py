@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from importlib import resources
+from typing import Final
 
 from core.errors import ConfigError
-from pac.rules import Rule
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from pac.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +33,33 @@ class Preset:
     title: str
     entries: tuple[Entry, ...]
 
+    def source(self, rule: Rule) -> str:
+        """Say where a rule of the preset comes from."""
+        return next((entry.source for entry in self.entries if entry.rule == str(rule)), "")
+
     def rules(self) -> tuple[Rule, ...]:
         """Read the entries."""
         return tuple(Rule.parse(entry.rule, f"preset {self.name}") for entry in self.entries)
 
 
-LOCAL: Final = Preset(
-    "local",
-    "This machine and the local network",
-    (
-        Entry(".localhost", "RFC 6761, section 6.3: names of this machine"),
-        Entry(".local", "RFC 6762, section 3: names of multicast DNS, valid on one link only"),
-        Entry(".home.arpa", "RFC 8375: names inside a home network"),
-        Entry("127.0.0.0/8", "RFC 1122, section 3.2.1.3: loopback"),
-        Entry("[::1]", "RFC 4291, section 2.5.3: loopback"),
-        Entry("10.0.0.0/8", "RFC 1918, section 3: private networks"),
-        Entry("172.16.0.0/12", "RFC 1918, section 3: private networks"),
-        Entry("192.168.0.0/16", "RFC 1918, section 3: private networks"),
-        Entry("169.254.0.0/16", "RFC 3927, section 2.1: link-local"),
-        Entry("fe80::/10", "RFC 4291, section 2.5.6: link-local"),
-        Entry("fc00::/7", "RFC 4193, section 3.1: unique local addresses"),
-    ),
-)
+PRESETS: Final = ("local", "banking", "streaming")
+"""Each has a file in `data/`: its title in the first line, then on each line a rule, `#` and the rule's source."""
 
-PRESETS: Final[Mapping[str, Preset]] = MappingProxyType({LOCAL.name: LOCAL})
+
+@cache
+def get_preset(name: str, where: str = "bypass presets") -> Preset:
+    """Read a preset.
+
+    Raises:
+        ConfigError: there is no preset of that name.
+    """
+    if name not in PRESETS:
+        raise ConfigError(where, f"there is no such preset; there are: {', '.join(PRESETS)}")
+    title, *lines = (resources.files("pac") / "data" / f"{name}.txt").read_text(encoding="ascii").splitlines()
+    split = [line.partition("#") for line in lines]
+    return Preset(
+        name, title.removeprefix("# "), tuple(Entry(rule.strip(), source.strip()) for rule, _, source in split)
+    )
 
 
 def preset_rules(name: str, where: str = "bypass presets") -> tuple[Rule, ...]:
@@ -67,7 +68,4 @@ def preset_rules(name: str, where: str = "bypass presets") -> tuple[Rule, ...]:
     Raises:
         ConfigError: there is no preset of that name.
     """
-    preset = PRESETS.get(name)
-    if preset is None:
-        raise ConfigError(where, f"there is no such preset; there are: {', '.join(sorted(PRESETS))}")
-    return preset.rules()
+    return get_preset(name, where).rules()

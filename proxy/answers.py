@@ -69,6 +69,8 @@ _TRUSTED: Final = (
 )
 _NODE: Final = "This address is the VPN's own port on this machine. It cannot be reached through the VPN."
 
+_BLOCKED: Final = "You block this site by a rule, so nothing was sent."
+
 _MALFORMED: Final = {
     HTTPStatus.BAD_REQUEST: ("The request is not valid HTTP for a proxy.", "Check the program's proxy settings."),
     HTTPStatus.FORBIDDEN: ("This page may not be read from here.", "Open its address in the browser itself."),
@@ -126,7 +128,14 @@ def http_refusal(reason: Reason, place: Place = Place.TUNNEL, form: Form = Form.
         sentence, advice = _TRUSTED, _TRY_AGAIN
     elif place is Place.NODE:
         sentence, advice = _NODE, "Open it without the proxy."
-    return _page(_STATUSES.get(reason, HTTPStatus.BAD_GATEWAY), reason.word, sentence, advice, form)
+    elif place is Place.BLOCKED:
+        sentence, advice = _BLOCKED, "To see which rule it is, run: macrovpn bypass test ADDRESS"
+    return _page(_STATUSES.get(reason, HTTPStatus.BAD_GATEWAY), word_of(reason, place), sentence, advice, form)
+
+
+def word_of(reason: Reason, place: Place) -> str:
+    """Give the word under which a refusal is counted."""
+    return "blocked" if place is Place.BLOCKED else reason.word
 
 
 def http_complaint(status: int, word: str, form: Form = Form.HTML) -> Answer:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 class Place(Enum):
-    """Where a request was refused; it decides the sentence that the user reads."""
+    """Which way a request goes, and where it was refused; it decides the sentence that the user reads."""
 
     TUNNEL = "tunnel"
     DIRECT = "direct"
     TRUSTED = "trusted"
     NODE = "node"
+    BLOCKED = "blocked"
 
 
 class Wrapped(Flow, Protocol):

@@ -6,18 +6,19 @@ import asyncio
 import secrets
 import socket
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, FlowError, Reason
+from core.flow import NO_OPTIONS, SiteOptions
 from core.tasks import Tasks
 from pac.hosts import read_host
 from pac.pac import build_pac
 from pac.rules import Action, RuleSet
 from proxy import http, socks
-from proxy.answers import http_complaint, socks_granted, socks_refusal
+from proxy.answers import http_complaint, socks_granted, socks_refusal, word_of
 from proxy.ask import Answer, Ask, Associate, Place, Wrapped
 from proxy.client_pump import ClientPump
 from proxy.direct import connect_direct, reaches_this_machine
@@ -82,7 +83,8 @@ class Front:
 
     Args:
         dialer: opens flows through the tunnel.
-        rules: what goes past the tunnel. May be replaced at any time, and is obeyed from the next connection on.
+        rules: what goes past the tunnel, or nowhere, or through it in a way of its own. May be replaced at any time,
+            and is obeyed from the next connection on.
         limits: bounds of time and memory.
         password: what every client must know; None when anyone on this machine may come.
         pac_token: the random part of the PAC script's address; None for a new one.
@@ -90,9 +92,9 @@ class Front:
         early: whether to tell clients "granted" before the exit has connected; see `proxy.early`.
 
     Attributes:
-        counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `full`, `slow`,
-            `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became
-            one. Beside them how many datagrams were dropped; see `proxy.udp`.
+        counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `blocked` for what
+            a rule blocks; `full`, `slow`, `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and
+            `last_hop` for what never became one. Beside them how many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
         trusted: while it is open, what no rule names goes that way and not through the tunnel.
     """
@@ -150,6 +152,11 @@ class Front:
         self.address = (str(name[0]), int(name[1]))
         self.own_ports.add(self.address[1])
         self._site = PacSite(self.address[1], f"/{self._token}/proxy.pac", lambda: self.pac_text)
+
+    async def obey(self, rules: RuleSet) -> None:
+        """Replace the rules. Their script, which may take half a second to write, is written in a thread before."""
+        script = await asyncio.to_thread(build_pac, rules, self._reachable)
+        self.rules, self._pac = rules, (rules, script)
 
     async def stop(self) -> None:
         """Close the port and every connection. Returns when all are gone."""
@@ -260,14 +267,15 @@ class Front:
 
     async def _open(self, intake: Intake, ask: Ask) -> Answer | None:
         """Open a flow and hand the connection over to it; or return the words of the refusal."""
-        place = self._place(intake, ask.request.host, ask.request.port, ask.scheme)
+        place, options = self._place(intake, ask.request.host, ask.request.port, ask.scheme)
+        ask.request = replace(ask.request, options=options)
         try:
             while (flow := await self._connect(ask, place)) is None:
                 place = Place.TUNNEL  # the trusted network was left before anything was sent
         except FlowError as error:
             if place is Place.TUNNEL:
                 self._early.refused(ask.request, asyncio.get_running_loop().time())
-            return Answer(ask.refusal(error.reason, place), error.reason.word)
+            return Answer(ask.refusal(error.reason, place), word_of(error.reason, place))
         try:
             await self._join(intake, ask, flow)
         except BaseException:
@@ -287,7 +295,7 @@ class Front:
         request = ask.request
         try:
             async with asyncio.timeout(self._limits.dial_s):
-                if place is Place.NODE:
+                if place in (Place.NODE, Place.BLOCKED):
                     raise FlowError(Reason.NOT_ALLOWED)
                 if place is Place.DIRECT:
                     return await connect_direct(request.host, request.port, self.own_ports)
@@ -305,19 +313,23 @@ class Front:
             self._early.opened(request)
         return flow
 
-    def _place(self, intake: Intake, host: str, port: int, scheme: str | None) -> Place:
-        """Decide which way a request goes. Clients on other machines get no bypass: it would lend them this one."""
+    def _place(self, intake: Intake, host: str, port: int, scheme: str | None) -> tuple[Place, SiteOptions]:
+        """Decide which way a request goes, and how. Other machines get no bypass: it would lend them this one."""
         address = read_host(host)
         if port in self.own_ports:
             if isinstance(address, str) and is_localhost(address):
-                return Place.NODE
+                return Place.NODE, NO_OPTIONS
             if address is not None and not isinstance(address, str) and reaches_this_machine(address):
-                return Place.NODE
-        if not intake.is_from_this_machine():
-            return Place.TUNNEL
-        if self.rules.decide(host, port, scheme) is Action.BYPASS:
-            return Place.DIRECT
-        return Place.TRUSTED if self.trusted.is_open else Place.TUNNEL
+                return Place.NODE, NO_OPTIONS
+        decision = self.rules.decide(host, port, scheme)
+        if decision.action is Action.BLOCK:
+            return Place.BLOCKED, NO_OPTIONS
+        if intake.is_from_this_machine():
+            if decision.action is Action.BYPASS:
+                return Place.DIRECT, NO_OPTIONS
+            if decision.rule is None and self.trusted.is_open:
+                return Place.TRUSTED, NO_OPTIONS
+        return Place.TUNNEL, decision.options
 
     async def _join(self, intake: Intake, ask: Ask, flow: Flow) -> None:
         transport = intake.transport
@@ -404,7 +416,9 @@ class Front:
             raise FlowError(Reason.BUSY) from error
 
         def allows(host: str, port: int) -> bool:
-            return self._place(intake, host, port, None) in (Place.TUNNEL, Place.TRUSTED)
+            # An association has one circuit, which keeps no site's options; see `proxy.udp`.
+            place, options = self._place(intake, host, port, None)
+            return place in (Place.TUNNEL, Place.TRUSTED) and options == NO_OPTIONS
 
         association = Association(sock, flow, (intake.client_host, wish.port), allows, self.counters)
         hanging_up = self._tasks.spawn(intake.reader.read(1), "association")

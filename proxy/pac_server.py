@@ -1,8 +1,9 @@
 """Serve the PAC script to the browser, and to nobody who asks on behalf of a web page.
 
 The script holds the user's bypass list. A page must not learn it: neither by embedding the script, which is why
-`Sec-Fetch-Site` is looked at, nor under a name of its own that resolves to this machine, which is why `Host` is, nor by
-guessing the address, which is why its path is random.
+`Sec-Fetch-Site` and `Origin` are looked at, nor under a name of its own that resolves to this machine, which is why
+`Host` is, nor by guessing the address, which is why its path is random. Browsers that send neither header obey what the
+answer says: no page may run it, since its type is none of JavaScript's, or frame it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def answer(request: h11.Request, site: PacSite, form: Form) -> Answer:
     hosts = [value for name, value in request.headers if name == b"host"]
     if len(hosts) != 1 or not _is_own_host(hosts[0], site.port):
         return http_complaint(403, "forbidden", form)
-    if any(name == b"sec-fetch-site" and value != b"none" for name, value in request.headers):
+    if any(name == b"origin" or (name == b"sec-fetch-site" and value != b"none") for name, value in request.headers):
         return http_complaint(403, "forbidden", form)
     if not hmac.compare_digest(request.target, site.path.encode()):
         return http_complaint(404, "not_found", form)
@@ -59,6 +60,7 @@ def answer(request: h11.Request, site: PacSite, form: Form) -> Answer:
         f"Content-Length: {len(body)}\r\n"
         f"Cache-Control: max-age={MAX_AGE_S}\r\n"
         "X-Content-Type-Options: nosniff\r\n"
+        "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
         "Connection: close\r\n\r\n"
     )
     return Answer(head.encode("ascii") + (b"" if form is Form.HEAD else body), "pac")

@@ -3,7 +3,8 @@
 The client's TCP connection stands for the association: when one of the two ends, so does the other (RFC 1928, section
 7). Datagrams that cannot be passed on at once are dropped and counted, as on any network. None is sent from this
 machine itself: a program would tell others both the exit's address and the user's, and so who the user is. So what a
-bypass rule names is dropped, too.
+bypass rule names is dropped, too, and so is what a rule blocks or wants on circuits of a kind: an association has one
+circuit, chosen as the settings say.
 """
 
 from __future__ import annotations

@@ -15,8 +15,10 @@ from core.errors import ConfigError, FlowError
 from exits import dns_message
 from exits.names import parse_destination
 from exits.policy import Policy
+from pac.foreign import read_pac
 from pac.hosts import read_host
-from pac.rules import Rule
+from pac.lists import read_list
+from pac.rules import Rule, parse_rules
 from proxy import http, socks
 from proxy.ask import Answer, Associate
 from proxy.datagrams import read_datagram, write_header
@@ -92,8 +94,20 @@ def read_policy(data: bytes) -> None:
     assert len(policy.summary()) <= 64
 
 
-def read_bypass(data: bytes) -> None:
-    Rule.parse(data.decode("utf-8", "replace"))
+def read_rule(data: bytes) -> None:
+    rule = Rule.parse(data.decode("utf-8", "replace"))
+    assert Rule.parse(str(rule)) == rule
+
+
+def read_rule_list(data: bytes) -> None:
+    """A list that somebody else wrote; what is taken of it can be written and read."""
+    read = read_list(data.decode("utf-8", "replace"))
+    assert parse_rules(map(str, read.rules)) == read.rules
+
+
+def read_foreign_pac(data: bytes) -> None:
+    read = read_pac(data.decode("utf-8", "replace"))
+    assert parse_rules(map(str, read.rules)) == read.rules
 
 
 def read_browser_host(data: bytes) -> None:
@@ -169,7 +183,26 @@ TARGETS = (
         (b"reject *:25\naccept 203.0.113.0/24:80,443\nreject *.example.com:*", b"accept [2001:db8::/32]:1-9 # why"),
         (ConfigError,),
     ),
-    Target("bypass-rule", read_bypass, (b"*.example.com", b"10.0.0.0/8", b"a.example:8080"), (ConfigError,), 300),
+    Target(
+        "site-rule",
+        read_rule,
+        (
+            b"block *.example.com",
+            b"10.0.0.0/8",
+            b"https://a.example:80 region=NL,DE mode=speed max_tariff=3 isolated",
+        ),
+        (ConfigError,),
+        320,
+    ),
+    Target("rule-list", read_rule_list, (b"0.0.0.0 a.example\n||b.example^\n.c.example # c", b"block d:80\n::1 e\n")),
+    Target(
+        "foreign-pac",
+        read_foreign_pac,
+        (
+            b'function FindProxyForURL(url, host) { if (dnsDomainIs(host, ".a") || host == "b") return "DIRECT"; }',
+            b'FindProxyForURL=function(u,h){if((isInNet(h,"10.0.0.0","255.0.0.0"))){return\'PROXY x:1\'}/* */}',
+        ),
+    ),
     Target("browser-host", read_browser_host, (b"a.example", b"[2a00::1]", "bücher.example".encode()), (), 300),
     Target("dns", read_dns, _dns_answers(), (dns.exception.DNSException,)),
 )

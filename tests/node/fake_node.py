@@ -64,6 +64,12 @@ class FakeNode:
     def reload_trust(self) -> None:
         return
 
+    def rules(self) -> dict[str, Any]:
+        return {"count": 0, "digest": ""}
+
+    async def reload_rules(self) -> None:
+        return
+
     async def hop(self) -> None:
         return
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from core.errors import CircuitError, MacroVpnError, Reason
+from core.errors import CircuitError, ConfigError, MacroVpnError, Reason
 from node.control import Control
 from node.trust.watch import NothingToConfirmError
 
@@ -31,6 +31,8 @@ class Node:
         self.hop_error: MacroVpnError | None = None
         self.trust_error: MacroVpnError | None = None
         self.reloads = 0
+        self.digest = "5e"
+        self.reload_error: MacroVpnError | None = None
 
     def status(self) -> dict[str, Any]:
         return {"state": "up"}
@@ -62,6 +64,14 @@ class Node:
     def reload_trust(self) -> None:
         if self.trust_error:
             raise self.trust_error
+        self.reloads += 1
+
+    def rules(self) -> dict[str, Any]:
+        return {"count": 11, "digest": self.digest}
+
+    async def reload_rules(self) -> None:
+        if self.reload_error:
+            raise self.reload_error
         self.reloads += 1
 
     async def hop(self) -> None:
@@ -125,6 +135,20 @@ async def test_pac(rig: Rig) -> None:
     assert await rig.ask("GET", "/v1/pac") == (200, rig.node.pac_text)
     rig.node.pac_text = ""
     assert (await rig.ask("GET", "/v1/pac"))[0] == 404
+
+
+async def test_rules_are_read_again(rig: Rig) -> None:
+    assert await rig.ask("GET", "/v1/rules") == (200, '{"count": 11, "digest": "5e"}')
+    assert rig.node.reloads == 0
+    assert await rig.ask("POST", "/v1/rules") == (200, '{"count": 11, "digest": "5e"}')
+    assert rig.node.reloads == 1
+    rig.node.reload_error = ConfigError("config.toml, line 2", "a port is a number from 1 to 65535")
+    assert await rig.ask("POST", "/v1/rules") == (
+        409,
+        '{"error": "config.toml, line 2: a port is a number from 1 to 65535."}',
+    )
+    assert (await rig.ask("POST", "/v1/rules", {"Authorization": "Bearer 0"}))[0] == 401
+    assert rig.node.reloads == 1
 
 
 async def test_stop_and_hop(rig: Rig) -> None:

@@ -37,9 +37,15 @@ wildcards = st.tuples(st.text("ab*.-", min_size=1, max_size=6), labels).map(
 )
 bodies = st.one_of(names, names.map(lambda name: "." + name), wildcards, networks, ipv4, ipv6.map("[{}]".format))
 ports = st.sampled_from([1, 80, 443, 8443])
-rule_texts = st.tuples(
+actions = st.sampled_from(["", "", "bypass ", "tunnel ", "block "])
+options = st.sampled_from([" region=NL,DE", " mode=speed", " max_tariff=0 isolated"])
+targets = st.tuples(
     st.sampled_from(["", "", "http://", "https://"]), bodies, st.one_of(st.just(""), ports.map(":{}".format))
 ).map("".join)
+rule_texts = st.one_of(
+    st.tuples(actions, targets).map("".join),
+    st.tuples(st.sampled_from(["", "tunnel "]), targets, options).map("".join),
+)
 
 hostile = st.text(
     st.one_of(

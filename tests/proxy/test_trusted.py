@@ -104,6 +104,15 @@ async def test_a_rule_goes_before(stage: Stage, house: House) -> None:
     assert house.devices == []
 
 
+@pytest.mark.parametrize("rule", ["tunnel site.example", "block site.example", "site.example region=NL"])
+async def test_a_rule_that_tunnels_or_blocks_is_obeyed(stage: Stage, house: House, rule: str) -> None:
+    front = await stage.front(TUNNELLED, RuleSet([Rule.parse(rule)]))
+    front.trusted.open(DEVICE)
+    assert (await asked(stage, front))[1] != 0
+    assert house.devices == []
+    assert (await asked(stage, front, "other.example"))[1] == 0
+
+
 async def test_other_machines_go_through_the_tunnel(
     stage: Stage, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

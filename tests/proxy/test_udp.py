@@ -257,6 +257,18 @@ async def test_nothing_goes_past_the_tunnel(stage: Stage, program: Program) -> N
     await until(lambda: flow.sent[-1][0] == "direct.example")
 
 
+async def test_what_is_blocked_or_wants_circuits_of_its_own_is_dropped(stage: Stage, program: Program) -> None:
+    texts = ["block .ads.example", "tunnel ok.ads.example", ".bank.example region=NL"]
+    dialer = DatagramDialer()
+    front = await stage.front(dialer, RuleSet([Rule.parse(text) for text in texts]))
+    _, flow = await associated(stage, front, dialer, program)
+    for host in ("x.ads.example", "www.bank.example", "ok.ads.example"):
+        program.send(named(host, 53))
+    await until(lambda: bool(flow.sent))
+    assert flow.sent == [("ok.ads.example", 53, b"x")]
+    assert front.counters == {"datagram_not_allowed": 2}
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "0.0.0.0"])
 async def test_the_nodes_own_ports_are_refused(stage: Stage, program: Program, host: str) -> None:
     dialer = DatagramDialer()

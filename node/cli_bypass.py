@@ -1,0 +1,244 @@
+"""`macrovpn bypass`: which sites go past the tunnel, nowhere, or through it in a way of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from node.cli_common import SettingType, common, plain, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from node.settings import BypassSettings
+    from pac.rules import Rule
+
+_SHOWN: Final = 10
+"""Lines left out of an import that are shown to a person."""
+_TOLD: Final = 1000
+"""The same, in JSON."""
+_ALONE: Final = frozenset({"bypass", "tunnel", "block", "isolated"})
+"""Words of a rule that is longer; alone they would be hosts, which nobody means."""
+
+_PRESET = click.option(
+    "--preset", "presets", multiple=True, type=SettingType("bypass.presets", "NAME", many=True), help="Repeatable."
+)
+
+
+@click.group()
+def bypass() -> None:
+    """Rules for sites: past the tunnel, blocked, or through it with options.
+
+    A rule is an argument of its own, in quotes if it has several words: example.com, .example.com (with all below),
+    "*.corp.example", 10.0.0.0/8, https://example.com, example.com:8443, "block .ads.example",
+    "tunnel intra.example.com", ".example.nl region=NL,DE mode=privacy max_tariff=3 isolated".
+    """
+
+
+@bypass.command()
+@common
+@click.argument("rules", nargs=-1)
+@_PRESET
+def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...]) -> None:
+    """Add rules, or presets. A rule replaces the one for the same hosts, port and scheme."""
+    own, now = _settings(home)
+    new = _parse(rules)
+    targets = {rule.target for rule in new}
+    replaced = [rule for rule in own if rule.target in targets]
+    kept = [rule for rule in own if rule.target not in targets]
+    _write(home, now, [*kept, *new], [*now.presets, *(name for name in presets if name not in now.presets)])
+    _done(
+        as_json,
+        home,
+        {"added": list(map(str, new)), "replaced": list(map(str, replaced)), "presets": list(presets)},
+        [*(f"added     {rule}" for rule in new), *(f"replaced  {rule}" for rule in replaced)]
+        + [f"added     preset {name}" for name in presets],
+    )
+
+
+@bypass.command()
+@common
+@click.argument("rules", nargs=-1)
+@_PRESET
+@click.option("--list", "lists", multiple=True, metavar="NAME", help="An imported list. Repeatable.")
+def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...], lists: tuple[str, ...]) -> None:
+    """Remove rules, presets or lists. Of a rule its hosts are enough, without what shall happen there."""
+    from node.config_edit import write_value
+    from node.site_rules import remove_rules
+
+    own, now = _settings(home)
+    gone: list[Rule] = []
+    for rule in _parse(rules):
+        bare = str(rule) == rule.target
+        found = [other for other in own if other == rule or (bare and other.target == rule.target)]
+        if not found:
+            raise click.ClickException(f"There is no rule {rule} among your own. `macrovpn bypass list` shows them.")
+        gone += found
+    for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
+        if name not in known:
+            raise click.ClickException(f"{name} is not in use.")
+    if lists:
+        write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
+    _write(home, now, [rule for rule in own if rule not in gone], [name for name in now.presets if name not in presets])
+    for name in lists:
+        remove_rules(home, name)
+    _done(
+        as_json,
+        home,
+        {"removed": list(map(str, gone)), "presets": list(presets), "lists": list(lists)},
+        [f"removed   {what}" for what in (*gone, *(f"preset {n}" for n in presets), *(f"list {n}" for n in lists))],
+    )
+
+
+@bypass.command("list")
+@common
+@click.option("--all", "everything", is_flag=True, help="Show the rules of presets and lists, too.")
+def list_command(home: Path, as_json: bool, everything: bool) -> None:
+    """Show your rules, presets and lists."""
+    from node.config import CONFIG_NAME, load
+    from node.site_rules import sources
+
+    found = dict(sources(load(home).bypass, home))
+    lines = []
+    for source, rules in found.items():
+        lines.append(f"{source}: {len(rules)}")
+        if everything or source == "your rules":
+            lines += [f"  {rule}" for rule in rules]
+    value = {
+        "sources": [{"source": source, "count": len(rules)} for source, rules in found.items()],
+        "rules": [
+            {"rule": str(rule), "source": source}
+            for source, rules in found.items()
+            for rule in rules
+            if everything or source == "your rules"
+        ],
+        "file": str(home / CONFIG_NAME),
+    }
+    show(as_json, value, "\n".join(lines))
+
+
+@bypass.command("import")
+@common
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--name", help="Of the list.  [default: from the file's name]")
+@click.option("--as", "action", type=click.Choice(["bypass", "tunnel", "block"]), help="What happens to the hosts.")
+def import_command(home: Path, as_json: bool, file: Path, name: str | None, action: str | None) -> None:
+    """Make a list of the hosts in a file: one a line, a hosts file, ||host^ of ad blockers, or a PAC script.
+
+    Bare hosts are bypassed; those of hosts files and ad blockers are blocked; those of a PAC script, which is not run,
+    go where it says. A list of the same name is replaced.
+    """
+    import re
+
+    from node.config_edit import write_value
+    from node.settings import LIST_NAME
+    from node.site_rules import list_path, sources, write_rules
+    from pac.foreign import is_pac, read_pac
+    from pac.lists import read_list
+    from pac.rules import Action, RuleSet
+
+    name = name or re.sub("[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:32]
+    if not re.fullmatch(LIST_NAME, name):
+        raise click.UsageError("A list needs a --name of up to 32 small letters, digits and hyphens.")
+    text = _read(file)
+    wanted = None if action is None else Action(action)
+    read = read_pac(text, wanted) if is_pac(text) else read_list(text, wanted)
+    if not read.rules:
+        raise click.ClickException("Nothing in this file could be taken as a rule.")
+    _, now = _settings(home)
+    others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
+    RuleSet([*(rule for rules in others for rule in rules), *read.rules])
+    write_rules(home, name, read.rules)
+    write_value(home, "bypass.lists", [*now.lists, *([] if name in now.lists else [name])])
+    taken = {kind.value: sum(rule.action is kind for rule in read.rules) for kind in Action}
+    left_out = read.left_out
+    lines = [f"list      {name}: " + ", ".join(f"{count} {kind}" for kind, count in taken.items() if count)]
+    lines += [f"left out  {len(left_out)} lines" if left_out else "left out  nothing"]
+    lines += [f"  line {one.line}: {one.problem}" for one in left_out[:_SHOWN]]
+    value: dict[str, Any] = {
+        "list": name,
+        "file": str(list_path(home, name)),
+        "taken": taken,
+        "left_out": len(left_out),
+        "left_out_lines": [{"line": one.line, "problem": one.problem} for one in left_out[:_TOLD]],
+    }
+    _done(as_json, home, value, lines)
+
+
+@bypass.command("test")
+@common
+@click.argument("url")
+def test_command(home: Path, as_json: bool, url: str) -> None:
+    """Say what happens to a URL, by which rule, and whether the PAC says the same."""
+    from node.rule_test import examine
+
+    found = examine(home, url)
+    rule = f"{found['rule']} ({found['source']})" if found["rule"] else "none fits"
+    lines = [
+        f"{plain(url)}: {found['action']}",
+        f"rule      {rule}",
+        f"PAC       {'DIRECT' if found['pac'] == 'direct' else 'to the proxy'}",
+        f"proxy     {found['proxy']}",
+        f"node      {found['node']}",
+    ]
+    show(as_json, found, "\n".join(lines + [f"beware    {found['beware']}"] * bool(found["beware"])))
+
+
+def _settings(home: Path) -> tuple[list[Rule], BypassSettings]:
+    """The rules of the file itself, whatever the environment says, and its section."""
+    from node.config import load
+    from pac.rules import Rule
+
+    now = load(home, environ={}).bypass
+    return [Rule.parse(text) for text in now.rules], now
+
+
+def _parse(texts: Sequence[str]) -> list[Rule]:
+    from core.errors import ConfigError
+    from pac.rules import Rule
+
+    rules = []
+    for text in texts:
+        if text.strip().lower() in _ALONE or "=" in text.split(" ")[0]:
+            raise click.UsageError(f'A rule of several words is one argument, in quotes: "… {plain(text)} …"')
+        try:
+            rules.append(Rule.parse(text, plain(text)))
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from error
+    return rules
+
+
+def _write(home: Path, now: BypassSettings, rules: Sequence[Rule], presets: Sequence[str]) -> None:
+    """Put what has changed into the file."""
+    from node.config_edit import write_value
+
+    texts = list(dict.fromkeys(map(str, rules)))
+    if texts != list(now.rules):
+        write_value(home, "bypass.rules", texts)
+    if list(presets) != list(now.presets):
+        write_value(home, "bypass.presets", list(presets))
+
+
+def _read(file: Path) -> str:
+    from node.site_rules import MAX_LIST_BYTES
+
+    with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
+        data = stream.read(MAX_LIST_BYTES + 1)
+    if len(data) > MAX_LIST_BYTES:
+        raise click.ClickException(f"The file has more than {MAX_LIST_BYTES >> 20} MiB.")
+    return data.decode("utf-8", "replace")
+
+
+def _done(as_json: bool, home: Path, value: dict[str, Any], lines: list[str]) -> None:
+    """Have a running node take the rules, and say what was done."""
+    from node.client import NodeClient, NoNodeError
+
+    try:
+        NodeClient(home).reload_rules()
+        running, last = True, "The node obeys at once; a browser with a PAC, when it loads that again."
+    except NoNodeError:
+        running, last = False, "No node runs; the next one obeys."
+    show(as_json, value | {"running": running}, "\n".join([*lines, last]))
