@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "distance",
     "memory",
     "profile",
+    "front",
     "padding",
     "engines",
     "datagrams",
