@@ -1,9 +1,9 @@
 """What stands behind the local port while it is measured, in processes of their own.
 
-`python -m bench.front_ends origin` is the destination: it answers as `Words` say. `python -m bench.front_ends front PIPE
-[ORIGIN_PORT]` is the local port alone, set up as in a node. In place of the tunnel it has a pipe: `memory` answers in
-the same process, in pieces as the tunnel's; `tcp` connects to the origin. Both print a port, and stay until their input
-ends.
+`python -m bench.front_ends origin` is the destination: it answers as `Words` say. `python -m bench.front_ends front
+PIPE PORT` is the local port alone, set up as in a node. In place of the tunnel it has a pipe: `memory` answers in the same
+process, in pieces as the tunnel's; `tcp` connects to an origin at that port. Both print a port, and stay until their
+input ends.
 """
 
 from __future__ import annotations
@@ -187,4 +187,4 @@ if __name__ == "__main__":
     import uvloop
 
     what, *rest = sys.argv[1:]
-    uvloop.run(_origin() if what == "origin" else _front(rest[0], int(rest[1]) if rest[1:] else 0))
+    uvloop.run(_origin() if what == "origin" else _front(rest[0], int(rest[1])))
