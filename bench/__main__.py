@@ -22,6 +22,7 @@ COMMANDS: Final = (
     "memory",
     "profile",
     "front",
+    "flood",
     "padding",
     "engines",
     "datagrams",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bench.figures import quantile, spread, tail
@@ -22,7 +22,7 @@ from bench.report import say
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 TAKES_DEMO_OPTIONS: Final = False
 _ROOM: Final = memoryview(bytearray(1 << 20))
@@ -144,11 +144,19 @@ class _Visit(asyncio.Protocol):
             self._transport.write(words)
 
 
+@contextmanager
+def local_port(pipe: str, origin: int = 0, handshake_s: float = 10.0) -> Iterator[tuple[int, int]]:
+    """Run the local port as `bench.front_ends` says; gives the process and the port."""
+    command = ["bench.front_ends", "front", pipe, str(origin), str(handshake_s)]
+    with process(command, "the port") as (pid, line):
+        yield pid, int(line)
+
+
 def _take(made: socket.socket, count: int) -> None:
     while count:
         got = made.recv_into(_ROOM[: min(count, len(_ROOM))])
         if not got:
-            raise SystemExit("the connection was cut short")
+            raise ConnectionError("the connection was cut short")
         count -= got
 
 
@@ -193,9 +201,9 @@ def _connections(ways: Sequence[Way], pid: int, options: argparse.Namespace) -> 
 def _measure(pipe: str, options: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         _, origin = stack.enter_context(process(["bench.front_ends", "origin"], "the origin"))
-        pid, port = stack.enter_context(process(["bench.front_ends", "front", pipe, origin], "the port"))
-        direct, socks = Way("direct", int(origin), DIRECT), Way("socks", int(port), SOCKS)
-        connect = Way("connect", int(port), CONNECT)
+        pid, port = stack.enter_context(local_port(pipe, int(origin)))
+        direct, socks = Way("direct", int(origin), DIRECT), Way("socks", port, SOCKS)
+        connect = Way("connect", port, CONNECT)
         say(f"front, pipe {pipe}: first bytes …")
         result: dict[str, Any] = {"first_byte_ms": _first_bytes([direct, socks, connect], options.first_bytes)}
         say(f"front, pipe {pipe}: throughput …")

@@ -1,9 +1,9 @@
 """What stands behind the local port while it is measured, in processes of their own.
 
 `python -m bench.front_ends origin` is the destination: it answers as `Words` say. `python -m bench.front_ends front
-PIPE PORT` is the local port alone, set up as in a node. In place of the tunnel it has a pipe: `memory` answers in the same
-process, in pieces as the tunnel's; `tcp` connects to an origin at that port. Both print a port, and stay until their
-input ends.
+PIPE PORT HANDSHAKE_S` is the local port alone, set up as in a node, with a time for handshakes. In place of the tunnel
+it has a pipe: `memory` answers in the same process, in pieces as the tunnel's; `tcp` connects to an origin at that
+port. Both print a port, and stay until their input ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, cast
 from core.errors import FlowError, Reason
 from node.app import GC_YOUNG
 from proxy.direct import DirectFlow
-from proxy.front import Front
+from proxy.front import Front, FrontLimits
 
 if TYPE_CHECKING:
     from core.flow import Buffer, DatagramFlow, Flow, FlowListener, FlowRequest
@@ -177,8 +177,9 @@ async def _origin() -> None:
     await _until_input_ends(server.sockets[0].getsockname()[1])
 
 
-async def _front(pipe: str, port: int) -> None:
-    front = Front(_TcpDialer(port) if pipe == "tcp" else _MemoryDialer())
+async def _front(pipe: str, port: int, handshake_s: float) -> None:
+    limits = FrontLimits(handshake_s=handshake_s)
+    front = Front(_TcpDialer(port) if pipe == "tcp" else _MemoryDialer(), limits=limits)
     await front.start("127.0.0.1", 0)
     await _until_input_ends(front.address[1])
 
@@ -187,4 +188,4 @@ if __name__ == "__main__":
     import uvloop
 
     what, *rest = sys.argv[1:]
-    uvloop.run(_origin() if what == "origin" else _front(rest[0], int(rest[1])))
+    uvloop.run(_origin() if what == "origin" else _front(rest[0], int(rest[1]), float(rest[2])))

@@ -94,7 +94,7 @@ def process(command: Sequence[str], what: str) -> Iterator[tuple[int, str]]:
         yield running.pid, line.strip()
     finally:
         running.terminate()
-        running.wait(STOP_S)
+        running.communicate(timeout=STOP_S)
 
 
 @contextmanager

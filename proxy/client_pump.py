@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from contextlib import suppress
@@ -11,14 +12,43 @@ from core.errors import Reason
 from core.pump import Pump
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
+
+    from core.flow import Buffer, Flow
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class ClientPump(Pump):
     """A pump that resets the connection of a client to whom nothing was sent: so a refused one looks to a program
-    that was told "granted" before. A clean end would be an empty answer."""
+    that was told "granted" before. A clean end would be an empty answer.
+
+    Args:
+        flow: an open flow.
+        on_done: as for every pump.
+        on_gone: called once, when the connection is gone as well.
+
+    Attributes:
+        busy_at: when something last moved, either way; seconds of the event loop.
+    """
+
+    def __init__(self, flow: Flow, on_done: Callable[[Reason, int, int], None], on_gone: Callable[[], None]) -> None:
+        super().__init__(flow, on_done)
+        self._on_gone = on_gone
+        self._now = asyncio.get_running_loop().time
+        self.busy_at = self._now()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.busy_at = self._now()
+        super().buffer_updated(nbytes)
+
+    def flow_data(self, data: Buffer) -> None:
+        self.busy_at = self._now()
+        super().flow_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._on_gone()
 
     def flow_closed(self, reason: Reason) -> None:
         if reason is not Reason.DONE and not self.received_bytes and self._transport is not None:

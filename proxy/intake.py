@@ -35,7 +35,7 @@ class Intake(asyncio.BufferedProtocol):
         limit_bytes: after this many bytes no more is read until another protocol takes over.
 
     Attributes:
-        heard: it has said what it wants, and waits for that.
+        first: its first byte; empty before that.
         eof: the client has sent its end of stream.
     """
 
@@ -47,7 +47,7 @@ class Intake(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.eof = False
-        self.heard = False
+        self.first = b""
 
     # -- the TCP side
 
@@ -104,14 +104,18 @@ class Intake(asyncio.BufferedProtocol):
             self.reader.feed_eof()
         return await self.reader.read(-1)
 
+    def hang_up(self, data: bytes) -> None:
+        """Send last words, if any, and close at once."""
+        self.write(data)
+        self.transport.close()
+
     def leave(self, data: bytes) -> None:
         """Send last words, and hang up once they can be taken for read. What the client still sends is thrown away:
         closing a socket with unread bytes may take back what was sent (RFC 9112, section 9.6)."""
         if self.transport.is_closing():
             return
         if self.eof or not data:
-            self.write(data)
-            self.transport.close()
+            self.hang_up(data)
             return
         self._leaving = True
         self.transport.write(data)
