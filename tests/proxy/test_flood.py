@@ -21,6 +21,8 @@ pytestmark = pytest.mark.system
 
 MIX = [KINDS[name] for name in ("silent", "half_socks", "half_http", "used")] * 1250
 SEATS = FrontLimits().connections
+VISITS = 3
+MADE_ROOM = len(MIX) - SEATS + VISITS
 HANDSHAKE_S = 2.0
 LATE_S = 10.0
 """How late a busy machine may be."""
@@ -36,18 +38,18 @@ async def hold(port: int) -> None:
     async with held(port, MIX) as connections:
         opened_s = time.monotonic() - began
         await until(lambda: sum(map(is_open, connections)) <= SEATS)
-        assert len([took_s async for took_s in visits(browser, 3)]) == 3, "a browser's requests"
+        assert len([took_s async for took_s in visits(browser, VISITS)]) == VISITS, "a browser's requests"
         slow = [connection for connection in connections if connection.kind.slow]
         await until(lambda: not any(map(is_open, slow)), HANDSHAKE_S + LATE_S)
         lasted = sorted(connection.lasted_s for connection in slow if connection.lasted_s is not None)
-        # The oldest made room; all others were cut when their time was over.
-        assert sum(lasted_s > HANDSHAKE_S / 2 for lasted_s in lasted) >= len(lasted) - (len(MIX) - SEATS) - 3
         assert lasted[-1] < HANDSHAKE_S + opened_s + LATE_S
+        # Some had to make room, perhaps before their first byte was read. All others were dealt with as alone.
+        assert sum(lasted_s > HANDSHAKE_S / 2 for lasted_s in lasted) >= len(slow) - MADE_ROOM
+        told = [connection for connection in slow if connection.came.startswith(b"HTTP/1.1 408 ")]
+        assert len(told) >= len(MIX) // 4 - MADE_ROOM
         used = [connection for connection in connections if not connection.kind.slow]
-        assert all(map(is_open, used)), "who is served is left alone"
-        assert not any(connection.refused for connection in used)
-        told = [connection for connection in connections if connection.came.startswith(b"HTTP/1.1 ")]
-        assert len(told) == 1250, "each of those that began with HTTP: 503 or 408"
+        assert all(is_open(connection) == bool(connection.came) for connection in used), "who is served stays"
+        assert len(list(filter(is_open, used))) >= len(MIX) // 4 - MADE_ROOM
 
 
 def test_five_thousand_connections_at_once() -> None:
