@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FLUSH_S: Final = 30.0
 """How long a client may take to read what is left of a flow that is over."""
 
-SPARE: Final = 128
+SPARE: Final = 512
 """Connections beside the seats that are heard only to be refused; each takes two or three trips on this machine."""
 
 IDLE_S: Final = 1.0

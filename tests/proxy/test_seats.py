@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import Reason
+from proxy import intake as intake_module
 from proxy import seats as module
 from proxy.front import Front, FrontLimits
 from proxy.intake import Intake
@@ -86,14 +87,28 @@ async def test_the_flow_that_was_idle_for_longest_makes_room(stage: Stage) -> No
     assert await clients[3].read(1) == b"z"
 
 
+class Memory(TcpOnly):
+    """Gives one flow, which the test plays."""
+
+    def __init__(self) -> None:
+        self.flow = MemoryFlow()
+
+    async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
+        return self.flow
+
+
 async def test_bytes_of_either_direction_keep_a_flow_busy(stage: Stage) -> None:
-    front, clients = await full_of_flows(stage, 1)
+    dialer = Memory()
+    front = await stage.front(dialer)
+    client = await stage.client(front)
+    assert await client.socks("site.example", 443) == 0
+    await until(lambda: dialer.flow.listener is not None)
     (pump,) = front._seats._flows.values()
     pump.busy_at = 0.0
-    clients[0].send(b"x")
+    client.send(b"x")
     await until(lambda: pump.busy_at > 0)
     pump.busy_at = 0.0
-    pump.flow_data(b"x")
+    dialer.flow.heard.flow_data(b"x")
     assert pump.busy_at > 0
 
 
@@ -132,21 +147,27 @@ async def test_spare_seats_are_few(stage: Stage, monkeypatch: pytest.MonkeyPatch
     assert front.counters == {"full": 4}
 
 
-async def test_who_does_not_read_the_rest_keeps_a_seat(stage: Stage) -> None:
-    class Memory(TcpOnly):
-        async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
-            return flow
+async def test_who_was_refused_and_stays_makes_room(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "LINGER_S", 60)
+    front = await stage.front(FailingDialer(Reason.NO_PATH), limits=FrontLimits(connections=1))
+    for _ in range(3):
+        assert await (await stage.client(front)).socks("site.example", 443) == 1
+    assert front.counters == {"no_path": 3, "full": 2}
 
-    flow = MemoryFlow()
-    front = await stage.front(Memory(), limits=FrontLimits(connections=1))
+
+async def test_who_does_not_read_the_rest_keeps_a_seat(stage: Stage) -> None:
+    dialer = Memory()
+    front = await stage.front(dialer, limits=FrontLimits(connections=1))
     client = await stage.client(front)
     assert await client.socks("site.example", 443) == 0
-    await until(lambda: flow.listener is not None)
-    flow.heard.flow_data(bytes(1 << 24))
-    flow.heard.flow_closed(Reason.DONE)
+    await until(lambda: dialer.flow.listener is not None)
+    dialer.flow.heard.flow_data(bytes(1 << 24))
+    dialer.flow.heard.flow_closed(Reason.DONE)
     assert await (await stage.client(front)).socks("site.example", 443) == 1
+    (timer,) = front._seats._flushing.values()
     assert len(await client.read_all()) == 1 << 24
     await until(lambda: not front._seats.flushing)
+    assert timer.cancelled()
     assert await (await stage.client(front)).socks("site.example", 443) == 0
 
 
