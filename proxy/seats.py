@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 from collections import Counter
 from contextlib import contextmanager
 from ipaddress import ip_network
@@ -39,6 +40,9 @@ ROOM_EVERY_S: Final = 0.1
 FILES_SHARE: Final = 2
 """At most one in so many of the descriptors that the process may have is a client's: the node needs others."""
 
+SPARE_FILES_SHARE: Final = 8
+"""The same for those that are heard only to be refused."""
+
 MACHINE_SHARE: Final = 4
 """Another machine gets at most one in so many of the seats and of the associations."""
 
@@ -57,12 +61,15 @@ class Seats:
     Args:
         limit: connections at once.
         associations: of those, for UDP.
-        counters: gets `full` for every connection that had to go before it had a flow.
+        counters: gets `full` for every connection that had to go.
     """
 
     def __init__(self, limit: int, associations: int, counters: Counter[str]) -> None:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._limit = limit if files == resource.RLIM_INFINITY else min(limit, files // FILES_SHARE)
+        if files == resource.RLIM_INFINITY:
+            files = sys.maxsize
+        self._limit = min(limit, files // FILES_SHARE)
+        self._spare_limit = min(SPARE, files // SPARE_FILES_SHARE)
         self._counters = counters
         self._spare: dict[Intake, None] = {}
         self._silent: dict[Intake, None] = {}
@@ -95,7 +102,7 @@ class Seats:
         if self._seat_machine(intake) and (self._taken < self._limit or self._make_room()):
             self._silent[intake] = None
             return
-        if len(self._spare) >= SPARE:
+        if len(self._spare) >= self._spare_limit:
             self._send_off(self._spare, b"")
         self._spare[intake] = None
 
