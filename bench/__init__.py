@@ -9,6 +9,8 @@
 | `distance` | throughput and first byte over emulated distance, beside a direct connection |
 | `memory` | what circuits and flows cost in memory, and whether dead readers slow down a living one |
 | `profile` | where the CPU goes, by thread and by function |
+| `front` | the local port by itself: first byte, throughput and connections, beside the origin asked directly |
+| `flood` | thousands of connections to the local port, held: memory, the next request, when slow ones are cut |
 | `datagrams` | loss, order and delay of UDP through the proxy, and the largest rate without loss |
 | `engines` | what each QUIC engine moves over one connection, alone and against the other |
 | `simulation` | paths chosen among thousands of peers that are mere figures: delay, load, where attackers stand |

@@ -21,6 +21,8 @@ COMMANDS: Final = (
     "distance",
     "memory",
     "profile",
+    "front",
+    "flood",
     "padding",
     "engines",
     "datagrams",

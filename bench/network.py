@@ -81,32 +81,32 @@ class Network:
 
 
 @contextmanager
-def _process(command: Sequence[str], what: str) -> Iterator[str]:
-    """Run a program of this project that says one line when it is ready, and give that line."""
-    process = subprocess.Popen(
+def process(command: Sequence[str], what: str) -> Iterator[tuple[int, str]]:
+    """Run a program of this project that says one line when it is ready; gives its id and that line."""
+    running = subprocess.Popen(
         [sys.executable, "-m", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        assert running.stdout is not None
+        line = running.stdout.readline()
         if not line:
             raise SystemExit(f"{what} did not get ready")
-        yield line
+        yield running.pid, line.strip()
     finally:
-        process.terminate()
-        process.wait(STOP_S)
+        running.terminate()
+        running.communicate(timeout=STOP_S)
 
 
 @contextmanager
 def demo(*options: str) -> Iterator[Network]:
     """Run the demo network, whose exits reach this machine."""
     command = ["node", "demo", "--json", "--find", "gossip", "--allow-destination", "127.0.0.0/8", *options]
-    with _process(command, "the demo network") as line:
+    with process(command, "the demo network") as (_, line):
         yield Network(json.loads(line))
 
 
 @contextmanager
 def local_origin() -> Iterator[str]:
     """Run `bench.origin` on this machine; gives `http://127.0.0.1:PORT`."""
-    with _process(["bench.origin"], "the origin") as line:
+    with process(["bench.origin"], "the origin") as (_, line):
         yield f"http://127.0.0.1:{int(line)}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 STOP_LIMIT_S: Final = 3.0
 _log = logging.getLogger(__name__)
-_GC_YOUNG: Final = 20_000
+GC_YOUNG: Final = 20_000
 """Allocations between collections of the youngest generation: most objects here die by their reference count."""
 
 
@@ -74,7 +74,7 @@ async def _run(settings: Settings, home: Path, ready_fd: int | None) -> int:
         await node.start()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(_GC_YOUNG, 20, 20)
+        gc.set_threshold(GC_YOUNG, 20, 20)
         if ready_fd is not None:
             os.write(ready_fd, b"\n")
         await node.stopping.wait()

@@ -79,6 +79,28 @@ class SettingType(click.ParamType[str]):
         return str(value)
 
 
+class AddressType(click.ParamType[str]):
+    """An option's value that must be an IP address."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the address in its shortest form, or fail as wrong usage."""
+        from ipaddress import ip_address
+
+        try:
+            return str(ip_address(str(value)))
+        except ValueError:
+            self.fail("this must be an IP address, such as 192.0.2.7, or 0.0.0.0 for all of this machine", param, ctx)
+
+
+LISTEN_OPTION = click.option(
+    "--listen",
+    type=AddressType(),
+    help="Address of the proxy, instead of 127.0.0.1; one that others can reach needs the setting proxy.password.",
+)
+
+
 def show(as_json: bool, value: dict[str, Any], text: str) -> None:
     """Print an answer on standard output: the object as one line of JSON, or the text."""
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)

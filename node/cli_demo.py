@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli_common import SettingType, browser_lines, json_option, say, show
+from node.cli_common import LISTEN_OPTION, SettingType, browser_lines, json_option, say, show
 
 if TYPE_CHECKING:
     from node.demo_plan import DemoOptions, MemberSetting
@@ -61,6 +62,7 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
     show_default=True,
     help="How nodes find each other: in a DHT of their own, by gossip from a first peer, or both.",
 )
+@LISTEN_OPTION
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the proxy; 0: any free one.")
 @click.option(
     "--resolver", type=SettingType("exit.resolver", "HOST:PORT"), default="", help="Name server of the exits."
@@ -117,16 +119,17 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
     type=_MemberSettingType(),
     help="A setting of the nodes of a role, or of one, such as exit:sharing.up_mbit=5. Repeatable.",
 )
-def demo(home: Path | None, as_json: bool, **flags: Any) -> None:
+def demo(home: Path | None, as_json: bool, listen: str | None, **flags: Any) -> None:
     """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
     import asyncio
 
     from node.demo import DemoOptions, run
 
-    options = DemoOptions(**flags, home=home)
+    options = DemoOptions(**flags, listen=listen or "127.0.0.1", home=home)
     if options.relays + options.exits > _MAX_NODES:
         raise click.UsageError(f"There may be {_MAX_NODES} relays and exits together.")
     _check_members(options)
+    _check_listen(options)
     if options.relays < options.path_hops - 1:
         raise click.UsageError(f"A path of {options.path_hops} hops needs {options.path_hops - 1} relays and an exit.")
 
@@ -147,6 +150,18 @@ def _check_members(options: DemoOptions) -> None:
         if setting.whose not in known:
             problem = f"--set {setting.whose}:{setting.name}: there is no {setting.whose!r} in this network"
             raise click.UsageError(f"{problem}; there are {nodes}, the client, and the roles.")
+
+
+def _check_listen(options: DemoOptions) -> None:
+    """Refuse a proxy that everybody who reaches this machine could use, before anything is started."""
+    from core.errors import ConfigError
+    from node.config import PASSWORD_ENV, check_listen
+
+    given = {setting.name: setting.value for setting in options.settings if setting.whose == "client"}
+    try:
+        check_listen(options.listen, given.get("proxy.password") or os.environ.get(PASSWORD_ENV, ""), "--listen")
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _text(facts: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import SettingType, browser_lines, common, plain, say, show
+from node.cli_common import LISTEN_OPTION, SettingType, browser_lines, common, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +53,7 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
     type=SettingType("tunnel.regions", "REGION", many=True),
     help="Where the exit shall be, such as NL or US-CA; the preferred first. Repeatable.",
 )
+@LISTEN_OPTION
 @click.option("--port", type=PORT, help="Port of the proxy; 0: any free one.")
 @ENGINE_OPTION
 @LOG_LEVEL_OPTION
@@ -67,8 +68,10 @@ def up(
 
     saved = load(home)
     overrides = overrides_of(flags, {"mode": "tunnel.mode", "hops": "tunnel.hops", "region": "tunnel.regions"})
-    if flags["port"] is not None:
-        overrides["proxy.listen"] = join_endpoint(saved.proxy.endpoint[0], flags["port"])
+    if flags["port"] is not None or flags["listen"] is not None:
+        host, port = saved.proxy.endpoint
+        port = port if flags["port"] is None else flags["port"]
+        overrides["proxy.listen"] = join_endpoint(flags["listen"] or host, port)
     if "client" not in saved.node.roles:
         overrides["node.roles"] = ("client", *saved.node.roles)
     if not system_proxy:

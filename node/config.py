@@ -29,6 +29,8 @@ PARENT_FD_ENV: Final = "MACROVPN_PARENT_FD"
 """Number of an inherited pipe's reading end. Its end of file says that the process which started the node is gone."""
 HOME_ENV: Final = "MACROVPN_HOME"
 """The folder of the node, where no `--home` names one."""
+PASSWORD_ENV: Final = "MACROVPN_PROXY_PASSWORD"
+"""Sets the proxy's password where no file shall hold it."""
 _RESERVED: Final = frozenset({PARENT_FD_ENV, HOME_ENV})
 
 
@@ -72,6 +74,25 @@ def check(name: str, value: object, where: str, *, text: bool = False) -> Any:
     if not right:
         raise ConfigError(where, must)
     return checked
+
+
+def check_listen(host: str, password: str, where: str) -> None:
+    """Check that nobody else can use the proxy without a password.
+
+    Args:
+        host: the IP literal that it listens on.
+        password: what it asks for; may be empty.
+        where: the place that the address came from, for the error.
+
+    Raises:
+        ConfigError: others could.
+    """
+    if not ipaddress.ip_address(host).is_loopback and not password:
+        raise ConfigError(
+            where,
+            "proxy.listen is not a loopback address, so others could use this port; set a password as well, with "
+            f"`macrovpn config set proxy.password …` or in {PASSWORD_ENV}",
+        )
 
 
 def _from_text(kind: Any, text: str) -> Any:
@@ -202,11 +223,6 @@ def _build(values: Mapping[str, Any]) -> Settings:
 
 
 def _check_together(settings: Settings, places: Mapping[str, str]) -> None:
-    host, _ = settings.proxy.endpoint
-    if not ipaddress.ip_address(host).is_loopback and not settings.proxy.password:
-        raise ConfigError(
-            places["proxy.listen"],
-            "proxy.listen is not a loopback address, so others could use this port; set proxy.password as well",
-        )
+    check_listen(settings.proxy.endpoint[0], settings.proxy.password, places.get("proxy.listen", "proxy.listen"))
     if not settings.peers.gossip and not settings.peers.dht:
         raise ConfigError(places["peers.gossip"], "gossip and the DHT are both off, so no peer would be found")

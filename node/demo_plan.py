@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from node.config_edit import format_file
-from node.settings import MODE_HOPS
+from node.settings import MODE_HOPS, join_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +45,7 @@ class DemoOptions:
         mode: how the client chooses paths.
         hops: hops of its paths, 1 to 5; 0 for the mode's number.
         engine: what carries the links; `mixed`: one engine at every other node, the second at those between.
+        listen: address of the client's proxy; one that others can reach needs a password among its settings.
         port: TCP port of the client's proxy; 0 for any free one.
         resolver: name server of the exits, `HOST:PORT`; empty for the system's.
         allow_destinations: networks that the exits reach although exits refuse them otherwise, and that the client
@@ -67,6 +68,7 @@ class DemoOptions:
     mode: str = "balanced"
     hops: int = 0
     engine: str = "auto"
+    listen: str = "127.0.0.1"
     port: int = 0
     resolver: str = ""
     allow_destinations: tuple[str, ...] = ()
@@ -195,7 +197,7 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
         "control": {"port": 0},
     }
     if member.role == "client":
-        tables["proxy"] = {"listen": f"127.0.0.1:{options.port}"}
+        tables["proxy"] = {"listen": join_endpoint(options.listen, options.port)}
         tables["tunnel"] = {"mode": options.mode, "hops": options.hops}
         if options.allow_destinations:
             tables["tunnel"]["allow_destinations"] = list(options.allow_destinations)

@@ -82,6 +82,10 @@ _MALFORMED: Final = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: ("The head of the request is too large.", "Delete the site's cookies."),
     HTTPStatus.NOT_IMPLEMENTED: ("The request uses a transfer coding that is not known.", "Use chunked or a length."),
     HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: ("This proxy speaks HTTP/1.1 and HTTP/1.0.", "Use one of them."),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "This proxy has as many connections as it can hold.",
+        "Close pages or programs that you do not need, and try again.",
+    ),
     HTTPStatus.BAD_GATEWAY: ("The site's answer is not valid HTTP.", "Try again later."),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 from contextlib import suppress
@@ -11,10 +12,9 @@ from core.errors import Reason
 from core.pump import Pump
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
-    from core.flow import Flow
+    from core.flow import Buffer, Flow
     from proxy.ask import Wrapped
 
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
@@ -26,13 +26,38 @@ class ClientPump(Pump):
 
     Args:
         flow: an open flow.
-        on_done: as for `Pump`. When `wrapped` has a rest, the connection is still open, and its owner's again.
+        on_done: as for every pump. When `wrapped` has a rest, the connection is still open, and its owner's again.
+        on_gone: called once, when the connection is gone as well, if it was not its owner's again before.
         wrapped: what stands before the flow, if anything does.
+
+    Attributes:
+        busy_at: when something last moved, either way; seconds of the event loop.
     """
 
-    def __init__(self, flow: Flow, on_done: Callable[[Reason, int, int], None], wrapped: Wrapped | None = None) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        on_done: Callable[[Reason, int, int], None],
+        on_gone: Callable[[], None],
+        wrapped: Wrapped | None = None,
+    ) -> None:
         super().__init__(wrapped or flow, on_done)
         self._wrapped = wrapped
+        self._on_gone = on_gone
+        self._now = asyncio.get_running_loop().time
+        self.busy_at = self._now()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.busy_at = self._now()
+        super().buffer_updated(nbytes)
+
+    def flow_data(self, data: Buffer) -> None:
+        self.busy_at = self._now()
+        super().flow_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._on_gone()
 
     def flow_closed(self, reason: Reason) -> None:
         if self._wrapped is not None and self._wrapped.rest is not None and not self._flow_over:

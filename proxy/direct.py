@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 CONNECT_S: Final = 10.0
 """How long one address of a host may take."""
 
-WINDOW_BYTES: Final = 1 << 18
-"""Bytes that may wait at the listener before reading stops."""
+READ_BYTES: Final = 1 << 15
+"""Bytes of one read at most."""
+
+WINDOW_BYTES: Final = 1 << 15
+"""Bytes that may wait at the listener before reading stops. Few, as thousands of clients may not read."""
+
+_READ: Final = memoryview(bytearray(READ_BYTES))
+"""What every flow of the process reads into, to copy it at once."""
 
 _REASONS: Final = {
     errno.ECONNREFUSED: Reason.REFUSED,
@@ -132,7 +138,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
 
-class DirectFlow(asyncio.Protocol):
+class DirectFlow(asyncio.BufferedProtocol):
     """A TCP connection in the shape of a flow. What arrives before a listener is attached waits, at most one read."""
 
     def __init__(self) -> None:
@@ -194,8 +200,12 @@ class DirectFlow(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        self._unread += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _READ
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(_READ[:nbytes])
+        self._unread += nbytes
         if self._listener is None:
             self._waiting += data
             self._pause()

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import socket
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,7 @@ from proxy.direct import connect_direct, reaches_this_machine
 from proxy.early import Earliness, EarlyMode
 from proxy.intake import Intake
 from proxy.pac_server import PacSite
+from proxy.seats import Seats, full_answer
 from proxy.target import is_localhost
 from proxy.trusted import TrustedWay
 from proxy.udp import Association, open_socket
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
     from core.flow import DatagramFlow, Flow, FlowRequest
     from proxy.dialer import Dialer
 
-BACKLOG: Final = 1024
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted; beyond, a client tries again a second later. The system may allow fewer."""
+
 SEND_BUFFER_BYTES: Final = 1 << 16
 """The system's buffer of a connection to a client. Clients are near; more would only hide that one does not read."""
 
 SCRATCH_BYTES: Final = 1 << 14
 STOP_S: Final = 5.0
-FLUSH_S: Final = 30.0
-"""How long a client may take to read what is left of a flow that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,6 @@ class FrontLimits:
     head_bytes: int = 1 << 14
     dial_s: float = 60.0
     associations: int = 64
-
-
-@dataclass(slots=True, repr=False)
-class _State:
-    """The connections, each in one of three places, and how many are there for an association's sake."""
-
-    intakes: dict[Intake, None] = field(default_factory=dict)
-    flows: dict[asyncio.Transport, None] = field(default_factory=dict)
-    flushing: dict[asyncio.Transport, asyncio.TimerHandle] = field(default_factory=dict)
-    associations: int = 0
 
 
 class Front:
@@ -124,7 +115,7 @@ class Front:
         self._pac: tuple[RuleSet, str] | None = None
         self._server: asyncio.Server | None = None
         self._site: PacSite | None = None
-        self._state = _State()
+        self._seats = Seats(self._limits.connections, self._limits.associations, self.counters)
         self._tasks = Tasks()
 
     # -- its owner's calls
@@ -164,13 +155,7 @@ class Front:
         if server is None:
             return
         server.close()
-        for intake in tuple(self._state.intakes):
-            intake.transport.abort()
-        for transport in self._state.flows:
-            transport.abort()
-        for transport, timer in tuple(self._state.flushing.items()):
-            timer.cancel()
-            self._flushed(transport)
+        self._seats.clear()
         await self._tasks.cancel()
         async with asyncio.timeout(STOP_S):
             await server.wait_closed()
@@ -178,7 +163,7 @@ class Front:
     @property
     def open_flows(self) -> int:
         """How many connections are joined to a flow now."""
-        return len(self._state.flows)
+        return self._seats.flows
 
     @property
     def pac_url(self) -> str:
@@ -204,53 +189,47 @@ class Front:
     # -- from connection to request
 
     def intake_opened(self, intake: Intake) -> None:
-        """Begin to hear a new connection. When there are too many, the one that has kept silent for longest goes."""
-        state = self._state
+        """Begin to hear a new connection."""
         if self._server is None:
             intake.transport.abort()
             return
-        if len(state.intakes) + len(state.flows) >= self._limits.connections:
-            self.counters["full"] += 1
-            oldest = next((other for other in state.intakes if not other.heard), None)
-            if oldest is None:
-                intake.transport.abort()
-                return
-            self._state.intakes.pop(oldest)
-            oldest.transport.abort()
-        state.intakes[intake] = None
+        self._seats.come(intake)
         intake.task = self._tasks.spawn(self._serve(intake), "proxy connection")
 
     def intake_lost(self, intake: Intake) -> None:
         """Forget a connection that went away before it got a flow."""
-        self._state.intakes.pop(intake, None)
+        self._seats.lost(intake)
 
     async def _serve(self, intake: Intake) -> None:
         try:
-            wish = await self._hear(intake)
-            intake.heard = not isinstance(wish, Answer)
-            if isinstance(wish, Ask):
-                answer = await self._open(intake, wish)
-            elif isinstance(wish, Associate):
-                answer = await self._associate(intake, wish)
-            else:
-                answer = wish
+            answer = await self._serve_wish(intake, await self._hear(intake))
             if answer is not None:
                 if answer.word:
                     self.counters[answer.word] += 1
-                intake.heard = False
+                self._seats.refused(intake)
                 intake.leave(answer.data)
         except BaseException:
             intake.transport.abort()
             raise
 
+    async def _serve_wish(self, intake: Intake, wish: socks.Heard) -> Answer | None:
+        if isinstance(wish, Answer):
+            return wish
+        if not self._seats.has(intake):
+            return Answer(full_answer(intake.first) or socks_refusal(Reason.BUSY), "full")
+        self._seats.wants(intake)
+        if isinstance(wish, Associate):
+            return await self._associate(intake, wish)
+        return await self._open(intake, wish)
+
     async def _hear(self, intake: Intake) -> socks.Heard:
         """Find out what a client wants: SOCKS5 begins with its version, HTTP with the letters of a method. One that has
         been answered before may also say nothing more, which is no failure."""
-        reader, first, limits = intake.reader, b"", self._limits
+        reader, limits = intake.reader, self._limits
         try:
             async with asyncio.timeout(limits.idle_s if intake.kept else limits.handshake_s) as limit:
                 await intake.drained()
-                first = await http.first_byte(reader)
+                intake.first = first = await http.first_byte(reader)
                 if intake.kept:
                     limit.reschedule(asyncio.get_running_loop().time() + limits.handshake_s)
                 if first[0] == socks.VERSION and not intake.kept:
@@ -258,9 +237,9 @@ class Front:
                 if first.isalpha() and self._site is not None:
                     return await http.hear(reader, first, limits.head_bytes, self._site, self._password)
         except TimeoutError:
-            return http_complaint(408, "slow") if first.isalpha() else Answer(b"", "" if intake.kept else "slow")
+            return http_complaint(408, "slow") if intake.first.isalpha() else Answer(b"", "" if intake.kept else "slow")
         except asyncio.IncompleteReadError:
-            return Answer(b"", "gone" if first or not intake.kept else "")
+            return Answer(b"", "gone" if intake.first or not intake.kept else "")
         return Answer(b"", "malformed")
 
     # -- from request to flow
@@ -338,10 +317,10 @@ class Front:
             flow.reset(Reason.LOCAL)
             return
         intake.write(ask.granted)
-        self._state.intakes.pop(intake, None)
-        self._state.flows[transport] = None
         wrapped = ask.wrap(flow) if ask.wrap else None
-        pump = ClientPump(flow, partial(self._ended, transport, ask.request, wrapped), wrapped)
+        ended = partial(self._ended, transport, ask.request, wrapped)
+        pump = ClientPump(flow, ended, partial(self._seats.gone, transport), wrapped)
+        self._seats.joined(intake, pump)
         pump.join(transport, early, intake.eof)
 
     def _ended(
@@ -353,7 +332,6 @@ class Front:
         sent_bytes: int,
         received_bytes: int,
     ) -> None:
-        self._state.flows.pop(transport, None)
         if wrapped is not None:
             reason = wrapped.failure or reason
         elif not received_bytes:
@@ -361,24 +339,19 @@ class Front:
         self.counters[reason.word] += 1
         if wrapped is not None and wrapped.rest is not None:
             self._hear_again(transport, wrapped.rest, eof=wrapped.eof)
-        elif self._server is not None and transport.get_write_buffer_size():
-            timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flushed, transport)
-            self._state.flushing[transport] = timer
+        else:
+            self._seats.ended(transport)
 
     def _hear_again(self, transport: asyncio.Transport, rest: bytes, *, eof: bool) -> None:
-        """Wait for the next request on a connection. It gives way like one that has said nothing yet."""
+        """Wait for the next request on a connection."""
         if self._server is None or transport.is_closing():
+            self._seats.ended(transport)
             transport.abort()
             return
         intake = Intake(self, self._limits.head_bytes)
         intake.take_over(transport, rest, eof=eof)
-        self._state.intakes[intake] = None
+        self._seats.kept(intake)
         intake.task = self._tasks.spawn(self._serve(intake), "proxy connection")
-
-    def _flushed(self, transport: asyncio.Transport) -> None:
-        self._state.flushing.pop(transport, None)
-        if transport.get_write_buffer_size():  # else it is closed already, and may be gone
-            transport.abort()
 
     # -- from request to association
 
@@ -388,20 +361,17 @@ class Front:
         Returns:
             What is said last: the words of a refusal, or nothing.
         """
-        state = self._state
-        state.associations += 1
         try:
-            if state.associations > self._limits.associations:
-                raise FlowError(Reason.BUSY)
-            async with asyncio.timeout(self._limits.dial_s):
-                flow = await self._dialer.dial_datagrams(wish.isolation)
-            return Answer(b"", (await self._keep(intake, wish, flow)).word)
+            with self._seats.associated(intake) as allowed:
+                if not allowed:
+                    raise FlowError(Reason.BUSY)
+                async with asyncio.timeout(self._limits.dial_s):
+                    flow = await self._dialer.dial_datagrams(wish.isolation)
+                return Answer(b"", (await self._keep(intake, wish, flow)).word)
         except TimeoutError:
             return Answer(socks_refusal(Reason.TIMED_OUT), Reason.TIMED_OUT.word)
         except FlowError as error:
             return Answer(socks_refusal(error.reason), error.reason.word)
-        finally:
-            state.associations -= 1
 
     async def _keep(self, intake: Intake, wish: Associate, flow: DatagramFlow) -> Reason:
         """Tell the client where to send its datagrams, and wait for the end.

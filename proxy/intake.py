@@ -35,7 +35,7 @@ class Intake(asyncio.BufferedProtocol):
         limit_bytes: after this many bytes no more is read until another protocol takes over.
 
     Attributes:
-        heard: it has said what it wants, and waits for that.
+        first: its first byte; empty before that.
         eof: the client has sent its end of stream.
         kept: an earlier request of the connection has been answered; see `take_over`.
     """
@@ -49,8 +49,8 @@ class Intake(asyncio.BufferedProtocol):
         self.task: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
         self.eof = False
-        self.heard = False
         self.kept = False
+        self.first = b""
 
     # -- the TCP side
 
@@ -138,6 +138,14 @@ class Intake(asyncio.BufferedProtocol):
             self.transport.pause_reading()
             self.reader.feed_eof()
         return await self.reader.read(-1)
+
+    def hang_up(self, data: bytes) -> None:
+        """Send last words, if any, and close at once. Who has not read the answer before gets no more words."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.write(data)
+            self.transport.close()
 
     def leave(self, data: bytes) -> None:
         """Send last words, and hang up once they can be taken for read. What the client still sends is thrown away:

@@ -1,6 +1,10 @@
 """Read a SOCKS5 request.
 
-Source: RFC 1928 and RFC 1929.
+What comes is read less strictly than the RFCs write it, where programs need that: a user name or a password may be
+empty, and need not be UTF-8. Java offers a user name on every connection, that of the account, with no password and in
+ISO 8859-1 (OpenJDK, java.net.SocksSocketImpl). The reserved byte of a request is not looked at.
+
+Source: RFC 1928 and RFC 1929. What the library has to be guarded against: docs/asyncio-socks-server.md.
 """
 
 from __future__ import annotations
@@ -9,13 +13,7 @@ import hmac
 from typing import TYPE_CHECKING, Final
 
 from asyncio_socks_server.core.address import decode_address, encode_reply
-from asyncio_socks_server.core.protocol import (
-    ProtocolError,
-    build_auth_reply,
-    build_method_reply,
-    parse_method_selection,
-    parse_username_password,
-)
+from asyncio_socks_server.core.protocol import build_auth_reply, build_method_reply, parse_method_selection
 from asyncio_socks_server.core.types import AuthMethod, Cmd, Rep
 
 from core.errors import DecodeError
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERSION: Final = 5
-
+_PASSWORD_VERSION: Final = 1
+"""Of the words in which user name and password come (RFC 1929, section 2)."""
 
 type Heard = Ask | Associate | Answer
 
@@ -84,14 +83,22 @@ async def _authenticate(
         return ""
     else:
         return Answer(build_method_reply(AuthMethod.NO_ACCEPTABLE), "unauthorized" if password else "malformed")
-    try:
-        user, given = await parse_username_password(reader)
-    except (ProtocolError, UnicodeDecodeError):
+    if (await reader.readexactly(1))[0] != _PASSWORD_VERSION:
         return Answer(build_auth_reply(success=False), "malformed")
+    user, given = await _read_text(reader), await _read_text(reader)
     if password is not None and not hmac.compare_digest(given.encode(), password.encode()):
         return Answer(build_auth_reply(success=False), "unauthorized")
     write(build_auth_reply(success=True))
     return user
+
+
+async def _read_text(reader: asyncio.StreamReader) -> str:
+    """Read 0 to 255 bytes behind their number; what is not UTF-8 is ISO 8859-1."""
+    text = await reader.readexactly((await reader.readexactly(1))[0])
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def _refuse(reply: Rep) -> Answer:

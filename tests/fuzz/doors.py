@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -11,7 +12,7 @@ import dns.message
 import dns.rdatatype
 import dns.rrset
 
-from core.errors import ConfigError, FlowError
+from core.errors import ConfigError, DecodeError, FlowError
 from exits import dns_message
 from exits.names import parse_destination
 from exits.policy import Policy
@@ -46,18 +47,111 @@ def _hears(hear: Callable[[asyncio.StreamReader], Awaitable[Heard]], data: bytes
     if isinstance(heard, Answer):
         assert isinstance(heard.data, bytes)
         return
-    if isinstance(heard, Associate):
-        assert 0 <= heard.port < 65536
-        return
+    assert not isinstance(heard, Associate)
     host, port = heard.request.host, heard.request.port
     assert check_host(host) == host, "a host that the exit would not be asked for"
     assert 0 < port < 65536
 
 
 def read_socks(data: bytes) -> None:
-    """What comes after the version; a password is asked for if the first byte is high."""
-    password = "secret" if data[:1] >= b"\x80" else None
-    _hears(lambda reader: socks.hear(reader, lambda sent: None, password), data[1:])
+    """What comes after the version. The first byte says how: if it is high, a password is asked for; if it is odd, the
+    rest comes byte by byte. A second reader, which has all at once, must understand the same."""
+    how, words = data[:1] or b"\0", data[1:]
+    password = b"secret" if how >= b"\x80" else None
+    heard, sent = in_loop(_hear_socks(words, None if password is None else "secret", slowly=bool(how[0] & 1)))
+    expected = _expected_socks(words, password)
+    if isinstance(heard, Answer):
+        assert sent + heard.data == expected
+    elif isinstance(heard, Associate):
+        assert (sent, heard.isolation, heard.port) == expected
+    else:
+        request = heard.request
+        assert (sent, request.isolation, request.host, request.port) == expected
+        assert check_host(request.host) == request.host, "a host that the exit would not be asked for"
+
+
+async def _hear_socks(words: bytes, password: str | None, *, slowly: bool) -> tuple[Heard, bytes]:
+    reader, sent = asyncio.StreamReader(), bytearray()
+
+    async def feed() -> None:
+        for at in range(0, len(words), step):
+            reader.feed_data(words[at : at + step])
+            await asyncio.sleep(0)
+        reader.feed_eof()
+
+    step = 1 if slowly else max(1, len(words))
+    feeding = asyncio.ensure_future(feed())
+    try:
+        return await socks.hear(reader, sent.extend, password), bytes(sent)
+    finally:
+        feeding.cancel()
+
+
+class _Words:
+    """Bytes that are taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def take(self, count: int) -> bytes:
+        if count > len(self._data):
+            raise asyncio.IncompleteReadError(self._data, count)
+        taken, self._data = self._data[:count], self._data[count:]
+        return taken
+
+    def counted(self) -> bytes:
+        return self.take(self.take(1)[0])
+
+
+def _expected_socks(data: bytes, password: bytes | None) -> object:
+    """All that is sent to a client that is refused, or else what is sent before the reply and what is asked for."""
+    words, user, sent = _Words(data), "", b"\5\0"
+    methods = words.counted()
+    if 2 in methods:
+        if words.take(1) != b"\1":
+            return b"\5\2\1\1"
+        name, given = words.counted(), words.counted()
+        if password is not None and given != password:
+            return b"\5\2\1\1"
+        user = _text(name)
+        sent = b"\5\2\1\0"
+    elif 0 not in methods or password is not None:
+        return b"\5\xff"
+    version, command, _ = words.take(3)
+    code = 1 if version != 5 else 7 if command not in (1, 3) else 0
+    if code:
+        return sent + _refusal(code)
+    match words.take(1)[0]:
+        case 1:
+            host = str(ip_address(words.take(4)))
+        case 4:
+            host = str(ip_address(words.take(16)))
+        case 3:
+            name = words.counted()
+            if not name.isascii():
+                return sent + _refusal(4)
+            host = name.decode("ascii")
+        case _:
+            return sent + _refusal(8)
+    port = int.from_bytes(words.take(2))
+    if command == 3:
+        return sent, user, port
+    try:
+        host = check_host(host)
+    except DecodeError:
+        return sent + _refusal(4)
+    return (sent, user, host, port) if port else sent + _refusal(1)
+
+
+def _refusal(code: int) -> bytes:
+    return b"\5" + bytes([code]) + b"\0\1" + bytes(6)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def read_associated(data: bytes) -> None:
@@ -65,7 +159,9 @@ def read_associated(data: bytes) -> None:
     host, port, start = read_datagram(data)
     assert check_host(host) == host, "a host that the exit would not be asked for"
     assert 0 < port < 65536
-    assert start <= len(data)
+    address = {1: 4, 3: 1 + data[4], 4: 16}[data[3]]
+    assert data[:3] == b"\0\0\0", "a fragment, or a reserved byte"
+    assert (start, port) == (6 + address, int.from_bytes(data[4 + address : 6 + address]))
     known = read_host(host)
     if known is not None and not isinstance(known, str):
         assert read_datagram(write_header(host, port))[:2] == (str(known), port)
@@ -153,6 +249,8 @@ TARGETS = (
             b"\0\1\0\5\1\0\3\x09a.example\0\x50",
             b"\xff\1\2\1\4user\6secret\5\1\0\4" + bytes(15) + b"\1\0\x50",
             b"\0\1\0\5\3\0\1\x7f\0\0\1\1\xbb",
+            b"\1\2\0\2\1\4Jos\xe9\0\5\1\0\3\x09a.example\0\x50",
+            b"\x81\1\2\1\0\6secret\5\3\0\3\1a\0\x50",
         ),
         (asyncio.IncompleteReadError,),
     ),

@@ -239,6 +239,51 @@ def test_up_keeps_what_the_settings_say(tmp_path: Path, started: Started) -> Non
     assert started.here[0][0].proxy.listen == "[::1]:6"
 
 
+LISTEN = ["--listen", "192.0.2.7", "--port", "6"]
+
+
+@pytest.mark.parametrize("saved", ["", '[proxy]\nlisten = "127.0.0.1:5"\n'])
+def test_up_listens_elsewhere_only_with_a_password(
+    tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch, saved: str
+) -> None:
+    (tmp_path / "config.toml").write_text(saved)
+    refused = call("up", "--foreground", "--home", tmp_path, *LISTEN)
+    assert refused.exit_code == 1
+    assert "others could use this port; set a password" in refused.stderr
+    assert not started.here
+    monkeypatch.setenv("MACROVPN_PROXY_PASSWORD", "long and secret")
+    for flags, listen in ((LISTEN, "192.0.2.7:6"), (LISTEN[:2], "192.0.2.7:5"), (["--listen", "::"], "[::]:5")):
+        call("up", "--foreground", "--home", tmp_path, *flags)
+        proxy = started.here[-1][0].proxy
+        assert proxy.listen == (listen if saved else listen.replace(":5", ":1080"))
+        assert proxy.password == "long and secret"
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "starts"),
+    [
+        ([], "", False),
+        (["--set", "relay:proxy.password=x"], "", False),
+        (["--set", "client:proxy.password=x"], "", True),
+        ([], "x", True),
+    ],
+)
+def test_demo_listens_elsewhere_only_with_a_password(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], environment: str, *, starts: bool
+) -> None:
+    seen: list[DemoOptions] = []
+
+    async def run(options: DemoOptions, announce: Any, say: Any) -> None:
+        seen.append(options)
+
+    monkeypatch.setattr("node.demo.run", run)
+    monkeypatch.setenv("MACROVPN_PROXY_PASSWORD", environment)
+    result = call("demo", *LISTEN, *flags)
+    assert result.exit_code == (0 if starts else 2)
+    assert ("set a password" in result.stderr) is not starts
+    assert [(options.listen, options.port) for options in seen] == ([("192.0.2.7", 6)] if starts else [])
+
+
 @pytest.mark.parametrize(
     ("flags", "saved", "roles"),
     [
@@ -270,6 +315,8 @@ def test_share_in_the_background(tmp_path: Path, started: Started) -> None:
         ["up", "--bootstrap", "example.org"],
         ["up", "--allow-address", "10.0.0.1/8"],
         ["up", "--port", "65536"],
+        ["up", "--listen", "localhost"],
+        ["demo", "--listen", "127.0.0.1:1080"],
         ["share", "--role", "client"],
         ["share", "--address", "example.org"],
         ["demo", "--relays", "1"],

@@ -99,6 +99,7 @@ def test_settings_of_members() -> None:
         mode="speed",
         hops=1,
         engine="aioquic",
+        listen="::1",
         port=8,
         resolver="127.0.0.1:53",
         allow_destinations=("127.0.0.0/8",),
@@ -126,7 +127,7 @@ def test_settings_of_members() -> None:
             "egress_address": "127.22.0.1",
         },
     }
-    assert read[1]["proxy"] == {"listen": "127.0.0.1:8"}
+    assert read[1]["proxy"] == {"listen": "[::1]:8"}
     assert read[1]["tunnel"] == {"mode": "speed", "hops": 1, "allow_destinations": ["127.0.0.0/8"]}
     assert read[1]["bypass"] == {"rules": [".direct.example"], "presets": []}, "loopback goes through the network"
     assert read[1]["peers"]["dht_listen"] == "127.19.0.1:5"

@@ -289,9 +289,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def connect(front: Front) -> AsyncIterator[Client]:
-    """A client that hangs up at the end."""
-    reader, writer = await asyncio.open_connection(*front.address)
+async def connect(front: Front, host: str = "") -> AsyncIterator[Client]:
+    """A client, at an address of its own if one is given, that hangs up at the end."""
+    reader, writer = await asyncio.open_connection(*front.address, local_addr=(host, 0) if host else None)
     try:
         yield Client(reader, writer)
     finally:

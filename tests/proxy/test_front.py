@@ -82,7 +82,7 @@ async def test_site_may_finish_first(stage: Stage, kind: str) -> None:
 async def test_everything_at_once_with_early_bytes_and_end(stage: Stage, kind: str, count: int) -> None:
     class Late(LoopbackDialer):
         async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
-            (intake,) = front._state.intakes
+            (intake,) = front._seats.intakes
             await until(lambda: intake.eof or intake._taken_bytes >= 1 << 14)
             return await super().dial(request, early=early)
 
@@ -319,7 +319,7 @@ async def test_client_that_goes_away_cancels_its_dial(stage: Stage) -> None:
     client.writer.transport.abort()
     async with asyncio.timeout(LIMIT_S):
         await dialer.cancelled.wait()
-    await until(lambda: not front._state.intakes)
+    await until(lambda: not front._seats.intakes)
 
 
 async def test_stop_ends_everything(stage: Stage) -> None:

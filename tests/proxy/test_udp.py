@@ -107,29 +107,6 @@ async def test_over_ipv6(stage: Stage) -> None:
         await front.stop()
 
 
-@pytest.mark.parametrize(
-    ("datagram", "word"),
-    [
-        (b"\0\0\1" + V4[3:] + b"part", "malformed"),
-        (b"\1\0\0" + V4[3:], "malformed"),
-        (b"\0\1\0" + V4[3:], "malformed"),
-        (V4[:-2] + b"\0\0", "malformed"),
-        (b"", "malformed"),
-        (V4 + bytes(MAX_DATAGRAM_BYTES + 1), "lost"),
-        (V4 + bytes(60_000), "lost"),
-    ],
-)
-async def test_what_is_dropped(stage: Stage, program: Program, datagram: bytes, word: str) -> None:
-    dialer = DatagramDialer()
-    front = await stage.front(dialer)
-    _, flow = await associated(stage, front, dialer, program)
-    program.send(datagram)
-    program.send(V4 + b"next")
-    await until(lambda: bool(flow.sent))
-    assert flow.sent == [("198.51.100.7", 53, b"next")]
-    assert front.counters == {f"datagram_{word}": 1}
-
-
 async def test_what_the_tunnel_does_not_take_is_dropped(stage: Stage, program: Program) -> None:
     dialer = DatagramDialer()
     front = await stage.front(dialer)
@@ -369,7 +346,7 @@ async def test_it_ends_with_the_connection(stage: Stage, program: Program, end: 
     await until(lambda: flow.ended is Reason.LOCAL)
     if end not in ("close", "reset"):
         assert await client.read_all() == b""
-    await until(lambda: not front._state.intakes)
+    await until(lambda: not front._seats.intakes)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as same:
         same.bind(program.relay)  # its port is free again
 
