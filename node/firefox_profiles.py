@@ -157,8 +157,11 @@ def _read(path: Path, limit_bytes: int) -> tuple[str | None, bool]:
         return None, True
     except OSError:
         return None, False
-    with open(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             return None, False
-        data = file.read(limit_bytes + 1)
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(limit_bytes + 1)
+    finally:
+        os.close(handle)
     return (None, False) if len(data) > limit_bytes else (data.decode("utf-8", "replace"), True)
