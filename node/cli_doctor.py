@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.findings import Finding
+
+WIDTH: Final = 100
+_INDENT: Final = " " * 9
 
 
 @click.command()
@@ -44,8 +48,19 @@ def _row(finding: Finding) -> dict[str, Any]:
 def _text(found: Sequence[Finding]) -> str:
     lines = []
     for finding in found:
-        lines.append(f"{finding.level.value:<8} {plain(finding.sentence)}")
-        lines += [f"         {plain(finding.remedy)}"] if finding.remedy else []
+        lines += _wrapped(f"{finding.level.value:<{len(_INDENT)}}", finding.sentence)
+        lines += _wrapped(_INDENT, finding.remedy)
     levels = [finding.level.value for finding in found]
     lines.append(f"Problems: {levels.count('problem')}, warnings: {levels.count('warning')}.")
     return "\n".join(lines)
+
+
+def _wrapped(begin: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        plain(text),
+        WIDTH,
+        initial_indent=begin,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -68,7 +68,8 @@ def _manual(profile: Profile, who: str, own: OwnProxy) -> Iterator[Finding]:
         yield _direct(who, "names no proxy")
         return
     if not ours:
-        yield Finding("firefox_other", Level.OK, f"{who} uses another proxy than this node's.")
+        where = join_endpoint(*own.reachable)
+        yield Finding("firefox_other", Level.OK, f"{who} uses another proxy than this node's, {where}.")
         return
     for kind, what, name in (("ssl", "https:// and wss://", "HTTPS"), ("http", "http://", "HTTP")):
         if not named & {kind, "socks"}:
@@ -89,8 +90,9 @@ def _socks(profile: Profile, who: str) -> Iterator[Finding]:
     remedy = f"{FIXED_PROXY}: tick “Proxy DNS when using SOCKS v5”."
     match _remote_dns(profile):
         case False:
-            where = "at a DNS server of its own" if profile.prefs.get("network.trr.mode") == 3 else "on this machine"
-            sentence = f"{who} looks names up {where} and not through the proxy: that server learns where you go."
+            own_server = profile.prefs.get("network.trr.mode") == 3
+            where = "at a DNS server of its own" if own_server else "at this machine's name server"
+            sentence = f"{who} looks names up {where} and not through the proxy, so that server learns where you go."
             yield Finding("firefox_dns", Level.PROBLEM, sentence, remedy)
         case None:
             sentence = f"{who} looks names up past the proxy if its Firefox is older than {REMOTE_DNS_SINCE}."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import contextmanager
-from threading import Thread
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -47,22 +47,26 @@ class Saying(Node):
 
 @contextmanager
 def answering(said: bytes) -> Iterator[OwnProxy]:
-    """Have a program listen that says something to each who connects, and hangs up."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    """Have a program listen that says something to each who sends it something, and hangs up."""
+    over = Event()
 
-        def serve() -> None:
-            while True:
-                connection, _ = server.accept()
-                with connection:
-                    if not connection.recv(4):
-                        continue
-                    if not said:
-                        return
+    def serve() -> None:
+        while not over.is_set():
+            connection, _ = server.accept()
+            with connection, suppress(ConnectionError):
+                if connection.recv(4):
                     connection.sendall(said)
 
-        thread = Thread(target=serve, daemon=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = OwnProxy("127.0.0.1", server.getsockname()[1])
+        thread = Thread(target=serve)
         thread.start()
-        yield OwnProxy("127.0.0.1", server.getsockname()[1])
+        try:
+            yield own
+        finally:
+            over.set()
+            socket.create_connection(own.reachable).close()
+            thread.join()
 
 
 # -- the node and its port
@@ -229,7 +233,10 @@ def test_the_command(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert [each["check"] for each in findings] == ["node", "system_proxy", "firefox_pac", "firefox_closed"]
     assert all(each.keys() == {"check", "level", "sentence", "remedy"} for each in findings)
     text = call("doctor", "--home", tmp_path).stdout
-    assert text.startswith(f"warning  No node runs in {tmp_path}.\n         Start one with `macrovpn up`.\nok ")
+    assert " ".join(text.split()).startswith(
+        f"warning No node runs in {tmp_path}. Start one with `macrovpn up`. ok The"
+    )
+    assert "\n         Start one with `macrovpn up`.\nok       The" in text
     assert "\x1b" not in text
     assert text.endswith("Problems: 0, warnings: 3.\n")
     crash(desk)

@@ -97,7 +97,7 @@ def test_who_looks_names_up_depends_on_the_version(
 
 def test_it_says_who_learns_the_names(tmp_path: Path) -> None:
     prefs = SOCKS | {"socks5_remote_dns": False}
-    assert "on this machine" in judged(tmp_path, prefs)[0].sentence
+    assert "at this machine's name server" in judged(tmp_path, prefs)[0].sentence
     path = profile_at(tmp_path, prefs, version="153.0")
     (path / "user.js").write_text('user_pref("network.trr.mode", 3);\n')
     (profile,) = profiles(tmp_path)
