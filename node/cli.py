@@ -11,6 +11,7 @@ from node.cli_bypass import bypass
 from node.cli_common import common, plain, show
 from node.cli_config import config
 from node.cli_demo import demo
+from node.cli_doctor import doctor
 from node.cli_network import network
 from node.cli_route import peers, route
 from node.cli_run import down, env, up
@@ -155,7 +156,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, config):
+for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, config, doctor):
     cli.add_command(_command)
 
 

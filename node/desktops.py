@@ -159,7 +159,11 @@ class Kde:
 
     def read(self) -> Values:
         """Read each key, also those that come from the administrator's files."""
-        return {key: self._run(self._command("kreadconfig", key)).removesuffix("\n") for key in _KDE_KEYS}
+        return {key: self.get(key) for key in _KDE_KEYS}
+
+    def get(self, key: str) -> str:
+        """Read one key. Raises as `read`."""
+        return self._run(self._command("kreadconfig", key)).removesuffix("\n")
 
     def ours(self, host: str, port: int, present: Mapping[str, str]) -> Values:
         """Give the values, of the same kinds as GNOME's.

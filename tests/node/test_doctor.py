@@ -1,0 +1,245 @@
+"""`macrovpn doctor`: the checks of node, port, system and environment, and the command."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from node import doctor, system_proxy
+from node.desktops import SystemProxyError
+from node.doctor import examine, look_at_environment, look_at_node, look_at_port, look_at_system, look_at_trust
+from node.files import HomeLock
+from node.findings import Finding, Level, OwnProxy
+from tests.harness.desk import crash, free_port
+from tests.harness.firefox import profile_at
+from tests.node.commands import call
+from tests.node.test_cli import running
+from tests.node.test_control import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.harness.desk import Desk
+
+OWN: Final = OwnProxy("127.0.0.1", 1080)
+
+
+def seen(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.check, finding.level.value) for finding in found]
+
+
+class Saying(Node):
+    """A node with a status of the test's choice."""
+
+    def __init__(self, **status: Any) -> None:
+        super().__init__()
+        self._status = status
+
+    def status(self) -> dict[str, Any]:
+        return self._status
+
+
+@contextmanager
+def answering(said: bytes) -> Iterator[OwnProxy]:
+    """Have a program listen that says something to each who sends it something, and hangs up."""
+    over = Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            connection, _ = server.accept()
+            with connection, suppress(ConnectionError):
+                if connection.recv(4):
+                    connection.sendall(said)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = OwnProxy("127.0.0.1", server.getsockname()[1])
+        thread = Thread(target=serve)
+        thread.start()
+        try:
+            yield own
+        finally:
+            over.set()
+            socket.create_connection(own.reachable).close()
+            thread.join()
+
+
+# -- the node and its port
+
+
+@pytest.mark.parametrize(
+    ("state", "level"), [("up", "ok"), ("connecting", "warning"), ("blocked", "problem"), ("", "problem")]
+)
+def test_the_nodes_state(tmp_path: Path, state: str, level: str) -> None:
+    with running(tmp_path, Saying(state=state, reason="no guard answers.")):
+        found, status = look_at_node(tmp_path)
+    assert seen(found) == [("node", level)]
+    assert status["state"] == state
+    assert ("no guard answers." in found[0].sentence) is (level != "ok")
+
+
+def test_a_node_that_is_not_there_or_starts(tmp_path: Path) -> None:
+    assert seen(look_at_node(tmp_path)[0]) == [("node", "warning")]
+    lock = HomeLock(tmp_path)
+    lock.acquire()
+    assert look_at_node(tmp_path)[0][0].sentence == "The node is starting."
+    lock.release()
+
+
+def test_a_node_that_gives_no_status(tmp_path: Path) -> None:
+    with running(tmp_path, Saying(state="up")):
+        (tmp_path / "control.token").write_text("0" * 64)
+        assert seen(look_at_node(tmp_path)[0]) == [("node", "problem")]
+
+
+@pytest.mark.parametrize(("said", "level"), [(b"\x05\x00", "ok"), (b"\x05\xff", "ok"), (b"HTTP/1.1", "problem")])
+def test_the_proxy_of_a_node_answers(tmp_path: Path, said: bytes, level: str) -> None:
+    with answering(said) as own:
+        assert seen(look_at_port(own, tmp_path, {"proxy": "here"})) == [("proxy", level)]
+
+
+def test_a_port_where_nobody_is(tmp_path: Path) -> None:
+    own = OwnProxy("127.0.0.1", free_port())
+    assert seen(look_at_port(own, tmp_path, {"proxy": "here"})) == [("proxy", "problem")]
+    assert look_at_port(own, tmp_path, {}) == []
+
+
+def test_somebody_else_at_the_port(tmp_path: Path) -> None:
+    with answering(b"\x05\x00") as own:
+        (found,) = look_at_port(own, tmp_path, {})
+        assert (found.check, found.level) == ("port_taken", Level.PROBLEM)
+        assert f"lsof -i :{own.port}" in found.remedy
+        assert look_at_port(OwnProxy("127.0.0.1", 0), tmp_path, {}) == []
+        lock = HomeLock(tmp_path)
+        lock.acquire()
+        assert look_at_port(own, tmp_path, {}) == [], "it is the node, which starts"
+        lock.release()
+
+
+# -- what goes direct
+
+
+def test_a_trusted_network() -> None:
+    status = {"direct_because": "On home: direct.", "trust": {"state": "trusted", "name": "home", "confirmed": True}}
+    (found,) = look_at_trust(status)
+    assert (found.check, found.level, found.sentence) == ("trusted_network", Level.WARNING, "On home: direct.")
+    assert "`macrovpn trust remove home`" in found.remedy
+    assert look_at_trust(status | {"direct_because": ""}) == []
+    assert look_at_trust({}) == []
+
+
+def fails() -> str:
+    raise SystemProxyError("The desktop is away.")
+
+
+@pytest.mark.parametrize(
+    ("script", "expected", "word"),
+    [
+        (lambda: None, ("system_proxy", "ok"), "no PAC"),
+        (lambda: "", ("system_pac", "warning"), "in the network"),
+        (lambda: "http://127.0.0.1:1080/x/proxy.pac", ("system_pac", "warning"), "this node's PAC"),
+        (lambda: "file:///secret", ("system_pac", "warning"), "not this node's"),
+        (lambda: "data:,x", ("system_proxy", "ok"), "no PAC"),
+        (fails, ("system_proxy", "warning"), "The desktop is away."),
+    ],
+)
+def test_the_systems_pac(
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
+    script: Callable[[], str | None],
+    expected: tuple[str, str],
+    word: str,
+) -> None:
+    monkeypatch.setattr(doctor, "SCRIPTS", {"gnome": script})
+    found, is_ours = look_at_system(OWN)
+    assert (seen(found), is_ours) == ([expected], False)
+    assert word in found[0].sentence
+    assert "secret" not in str(found)
+
+
+def test_a_session_without_settings(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_proxy, "places_here", fails)
+    found, is_ours = look_at_system(OWN)
+    assert (seen(found), is_ours) == ([("system_proxy", "ok")], False)
+
+
+def test_settings_of_a_node(desk: Desk) -> None:
+    with system_proxy.held("127.0.0.1", desk.port):
+        found, is_ours = look_at_system(OWN)
+    assert (seen(found), is_ours) == ([("system_proxy", "ok")], True)
+    crash(desk)
+    found, is_ours = look_at_system(OWN)
+    assert (seen(found), is_ours) == ([("system_proxy", "problem")], True)
+    assert found[0].sentence.endswith("so browsers reach nothing.")
+    assert found[0].remedy.startswith("`macrovpn down` puts back")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, []),
+        ({"http_proxy": "http://127.0.0.1:1080", "ALL_PROXY": "socks5h://localhost:1080"}, []),
+        ({"http_proxy": "127.0.0.1:1080"}, []),
+        ({"http_proxy": ""}, []),
+        ({"all_proxy": "socks5://127.0.0.1:1080"}, [("environment_dns", "warning")]),
+        ({"HTTPS_PROXY": "socks4://me:x@127.0.0.1:1080"}, [("environment_dns", "warning")]),
+        ({"http_proxy": "http://corp.example:3128"}, [("environment", "ok")]),
+        ({"http_proxy": "socks5://127.0.0.1:9050"}, [("environment", "ok")]),
+        ({"http_proxy": "http://[::1"}, [("environment", "ok")]),
+        ({"http_proxy": "http://127.0.0.1:x"}, [("environment", "ok")]),
+        ({"no_proxy": "example.com"}, []),
+        ({"http_proxy": "http://127.0.0.1:1080", "no_proxy": "localhost,127.0.0.1,::1"}, []),
+        ({"http_proxy": "http://127.0.0.1:1080", "NO_PROXY": "*"}, [("environment_exceptions", "warning")]),
+    ],
+)
+def test_the_environment(variables: dict[str, str], expected: list[tuple[str, str]]) -> None:
+    found = look_at_environment(variables, OWN)
+    assert seen(found) == expected
+    assert all(finding.remedy for finding in found)
+
+
+def test_passwords_in_the_environment_are_not_told() -> None:
+    found = look_at_environment({"http_proxy": "http://me:secret@corp:1", "ALL_PROXY": "http://x"}, OWN)
+    assert found[0].sentence.startswith("http_proxy and ALL_PROXY are set to another proxy")
+    assert "secret" not in str(found)
+
+
+# -- together
+
+
+def test_wrong_settings_hide_no_other_check(tmp_path: Path, desk: Desk) -> None:
+    (tmp_path / "config.toml").write_text("[proxy]\nlisten = 7\n")
+    profile_at(tmp_path, {"type": 0})
+    checks = dict(seen(examine(tmp_path, tmp_path, {})))
+    assert (checks["settings"], checks["firefox_direct"]) == ("problem", "warning")
+    assert "node" in checks
+
+
+def test_the_command(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SCRIPTS", {})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (*doctor.PROXY_VARIABLES, *(name.upper() for name in doctor.PROXY_VARIABLES)):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MACROVPN_PROXY_LISTEN", f"127.0.0.1:{free_port()}")
+    profile_at(tmp_path, {"type": 2, "autoconfig_url": "http://a/x.pac"}, name="w\x1b[2J")
+    result = call("doctor", "--json", "--home", tmp_path)
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 1), "warnings are no problem"
+    findings = json.loads(result.stdout)["findings"]
+    assert [each["check"] for each in findings] == ["node", "system_proxy", "firefox_pac", "firefox_closed"]
+    assert all(each.keys() == {"check", "level", "sentence", "remedy"} for each in findings)
+    text = call("doctor", "--home", tmp_path).stdout
+    assert " ".join(text.split()).startswith(
+        f"warning No node runs in {tmp_path}. Start one with `macrovpn up`. ok The"
+    )
+    assert "\n         Start one with `macrovpn up`.\nok       The" in text
+    assert "\x1b" not in text
+    assert text.endswith("Problems: 0, warnings: 3.\n")
+    crash(desk)
+    result = call("doctor", "--home", tmp_path)
+    assert result.exit_code == 1
+    assert "\nproblem  The system's proxy settings point to" in result.stdout
