@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
 from core.flow import NO_OPTIONS, SiteOptions
-from exits.addresses import AddressFilter
-from exits.egress import Egress
-from exits.name_server import NameServer
 from exits.policy import Policy
-from exits.resolver import NameResolver, open_resolver
-from exits.routes import system_routes
 from node.choice_view import explanation, peer_rows, shown_options
 from node.choosing import Choosing
 from node.config import load
@@ -54,6 +48,8 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+    from exits.egress import Egress
+    from exits.resolver import NameResolver
     from node.settings import Settings
     from node.trust.watch import TrustWatch
     from peers.port_mapping.service import PortMapping
@@ -163,7 +159,11 @@ class RunningNode:
         await self._control.start(self._settings.control.port)
         await self._serving.pages.start()
         if Role.EXIT in self._role:
-            self._egress = self._make_egress()
+            from node.exit_parts import open_exit  # only exits pay for what exits need
+
+            self._resolver, self._egress = open_exit(
+                self._settings.exit, self._policy, self._serving, self._own_control(), self._peering.own_addresses
+            )
         self._tunnel = Tunnel(engine, self._parts())
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
@@ -234,27 +234,6 @@ class RunningNode:
             holding=self._hold,
             admits=self._serving.sharing.refuses_circuit,
             gate=self._serving.sharing.shaper,
-        )
-
-    def _make_egress(self) -> Egress:
-        chosen = self._settings.exit
-        self._resolver = open_resolver(NameServer.parse(chosen.resolver) if chosen.resolver else None)
-        own = self._own_control()
-        source = ipaddress.ip_address(chosen.egress_address) if chosen.egress_address else None
-        return Egress(
-            resolver=self._resolver,
-            address_filter=AddressFilter(
-                allow=[ipaddress.ip_network(text) for text in chosen.allow_destinations],
-                deny_endpoints=[(ipaddress.ip_address(own[0]), own[1]), *self._serving.pages.own()],
-                way_to=system_routes(source).way_to,
-                own=self._peering.own_addresses,
-            ),
-            policy=self._policy,
-            source_address=chosen.egress_address or None,
-            # A resolver may stand in the house, and know names of the house: they are for tests, as that setting is.
-            allow_special_names=bool(chosen.resolver and chosen.allow_destinations),
-            admits=self._serving.sharing.refuses_flow,
-            shaper=self._serving.sharing.shaper,
         )
 
     async def stop(self) -> None:

@@ -229,3 +229,16 @@ def test_every_package_says_what_it_is(package: str) -> None:
         initial = folder / "__init__.py"
         assert initial.exists(), f"{name_of(folder)} has no __init__.py"
         assert ast.get_docstring(tree_of(initial)), f"{name_of(initial)} has no docstring"
+
+
+def marked(name: str) -> set[str]:
+    """The files in which tests have a mark."""
+    found = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if f"pytest.mark.{name}" in path.read_text()]
+    return {str(path.relative_to(ROOT)) for path in found if path.name != "test_repository.py"}
+
+
+def test_every_test_has_a_lane() -> None:
+    """CI names the places of tests of whole nodes, and the files of those that have the machine to themselves."""
+    lanes = (ROOT / ".ci/run").read_text()
+    assert all(path.startswith(("tests/system/", "tests/interop/")) for path in marked("system"))
+    assert all(path in lanes for path in marked("alone"))
