@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvloop
 
 from exits.egress import Egress
 from exits.policy import Policy
 from tests.exits.fakes import FixedResolver
 from tests.exits.stage import LOOPBACK_OPEN
+from tests.harness.loops import chosen_loops
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable
 
     from tests.exits.stage import MakeEgress
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return chosen_loops()
 
 
 @pytest.fixture

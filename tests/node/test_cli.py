@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -446,10 +446,13 @@ def test_the_program_starts_fast_and_imports_little() -> None:
     assert result.stdout == "[]\n"
     fastest_s = 9.0
     for _ in range(5):
-        start = time.perf_counter()
+        start = os.times()
         subprocess.run([sys.executable, "-m", "node", "--help"], cwd=ROOT, capture_output=True, check=True)
-        fastest_s = min(fastest_s, time.perf_counter() - start)
-    assert fastest_s < 0.3
+        now = os.times()
+        fastest_s = min(
+            fastest_s, now.children_user + now.children_system - start.children_user - start.children_system
+        )
+    assert fastest_s < 0.3, "seconds of CPU"
 
 
 def test_version() -> None:

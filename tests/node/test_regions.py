@@ -128,8 +128,10 @@ async def watching(net: Far, region: str = "") -> AsyncIterator[RegionWatch]:
 
 @pytest.mark.parametrize(
     ("own", "address", "before"),
-    [("", SWISS, Standing.CLAIMED), ("DE", SOUTH_AFRICAN, Standing.LIKELY)],
-    ids=["the database knows better", "only light knows"],
+    [
+        pytest.param("", SWISS, Standing.CLAIMED, id="the database knows better", marks=pytest.mark.long),
+        pytest.param("DE", SOUTH_AFRICAN, Standing.LIKELY, id="only light knows"),
+    ],
 )
 async def test_an_exit_that_is_8000_km_from_where_it_says_is_found_out(
     own: str, address: str, before: Standing

@@ -82,7 +82,9 @@ def held(directory: Directory) -> tuple[int, float]:
     return known, part
 
 
-@pytest.mark.parametrize("before", [False, True], ids=["after", "before"])
+@pytest.mark.parametrize(
+    "before", [pytest.param(False, id="after", marks=pytest.mark.long), pytest.param(True, id="before")]
+)
 @pytest.mark.parametrize(
     ("flood", "at_most"),
     [(FEW_NETWORKS, 0.47), (ONE_PROVIDER, 0.47), (MANY_NETWORKS, 0.78), (MANY_SOURCES, 0.92)],

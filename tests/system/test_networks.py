@@ -131,6 +131,7 @@ def test_who_has_everything_but_the_secret_stays_outside(street: Street) -> None
     assert user.curl(street.page, proxy) == PAGE
 
 
+@pytest.mark.long
 def test_two_networks_side_by_side(street: Street) -> None:
     """One machine, one exit each: neither knows the other's peers."""
     server, user, other = street.houses

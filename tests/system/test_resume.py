@@ -111,7 +111,7 @@ def _connections(origin: Origin, before: int) -> int:
     return [host for _, host in origin.seen[before:]].count("")
 
 
-@pytest.mark.parametrize("way", ["down", "up"])
+@pytest.mark.parametrize("way", ["down", pytest.param("up", marks=pytest.mark.long)])
 def test_a_transfer_survives_death_and_hops(origin: Origin, tmp_path: Path, way: str) -> None:
     target, source = tmp_path / "target", tmp_path / "source"
     url = f"http://127.0.0.1:{origin.http}"
@@ -137,6 +137,7 @@ def test_a_transfer_survives_death_and_hops(origin: Origin, tmp_path: Path, way:
         assert _connections(origin, before) == 1
 
 
+@pytest.mark.long
 def test_fifty_transfers_at_once_survive_death_and_hops(origin: Origin, tmp_path: Path) -> None:
     first = 1_400_001
     sizes = range(first, first + FLOWS)
@@ -157,7 +158,7 @@ def test_fifty_transfers_at_once_survive_death_and_hops(origin: Origin, tmp_path
         assert _connections(origin, before) == FLOWS
 
 
-@pytest.mark.parametrize("what", ["deaths_and_hops", "silence"])
+@pytest.mark.parametrize("what", ["deaths_and_hops", pytest.param("silence", marks=pytest.mark.long)])
 async def test_a_web_socket_survives(tmp_path: Path, what: str) -> None:
     """1,000 messages or more, there and back; the longest that one takes is how long the path's trouble is felt."""
     connections: list[ServerConnection] = []

@@ -29,6 +29,7 @@ SIZE: Final = 20 * MB
 PORT: Final = 8080
 ALLOWED: Final = [word for network in PUBLIC for word in ("--allow-address", network)]
 KINDS: Final = [Mapping.SAME, Mapping.RANDOM]
+VARIANTS: Final = [Mapping.SAME, pytest.param(Mapping.RANDOM, marks=pytest.mark.long)]
 REGIONS: Final = dict(zip(("NL", "DE"), KINDS, strict=True))
 NET: Final = ("--network", "home")
 TRIES: Final = 20
@@ -121,6 +122,7 @@ def all_at_once(*tasks: Callable[[], object]) -> None:
             done.result()
 
 
+@pytest.mark.long
 def test_clients_at_home_use_exits_at_home(tmp_path: Path) -> None:
     with here(tmp_path) as town:
         first, *others = [town.public() for _ in range(5)]
@@ -155,7 +157,7 @@ def test_clients_at_home_use_exits_at_home(tmp_path: Path) -> None:
             until("word of how it is reached", partial(is_behind_a_router, end), 20)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", VARIANTS)
 def test_a_client_at_home_uses_a_relay_and_an_exit_at_home(tmp_path: Path, kind: Mapping) -> None:
     with here(tmp_path, *NET) as town:
         first, *others = publics = [town.public() for _ in range(5)][:3]

@@ -61,6 +61,7 @@ def counted(share: Share, part: str, reason: Reason) -> int:
     return counters.get(part, {}).get(reason.word, 0)
 
 
+@pytest.mark.long
 async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_time(tmp_path: Path) -> None:
     share = Share(tmp_path / "share", hours=[HOURS], drain_s=DRAIN_S)
     with Demo(*SMALL, *PREFERRING, log=tmp_path / "log") as demo:
