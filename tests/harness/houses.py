@@ -15,7 +15,7 @@ from tests.harness.demo import ROOT, until
 from tests.harness.namespaces import Built, add, delete, enter, ip, put_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _FIRST: Final = int(IPv4Address("11.66.0.0"))
@@ -73,6 +73,23 @@ class House:
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
 
 
+def end_all(houses: Iterable[House], others: Iterable[subprocess.Popen[bytes]]) -> None:
+    """End the nodes of all homes, those of private networks among them, and then other processes.
+
+    Args:
+        houses: homes that are missing are passed over.
+        others: what runs beside them.
+    """
+    for house in houses:
+        if house.home.exists():
+            for network in [[], *([["--network", path.name] for path in (house.home / "networks").glob("*")])]:
+                with suppress(subprocess.TimeoutExpired):
+                    house.try_command("down", *network, timeout_s=20)
+    for process in others:
+        process.kill()
+        process.wait(5)
+
+
 class Street(Built):
     """The wire, the houses on it, and a web server beside them. Leaving the context ends and removes all of it.
 
@@ -124,12 +141,6 @@ class Street(Built):
         until("the web server", lambda: self.houses[0].curl(self.page))
 
     def _tear_down(self) -> None:
-        for house in self.houses:
-            for network in [[], *([["--network", path.name] for path in (house.home / "networks").glob("*")])]:
-                with suppress(subprocess.TimeoutExpired):
-                    house.try_command("down", *network, timeout_s=20)
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait(5)
+        end_all(self.houses, [self._server] if self._server is not None else [])
         for name in (*(house.name for house in self.houses), self.name):
             delete(name)

@@ -14,13 +14,13 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from tests.harness.demo import ROOT, until
-from tests.harness.houses import House
+from tests.harness.houses import House, end_all
 from tests.harness.namespaces import Built, add, delete, enter, ip, run
 
 if TYPE_CHECKING:
@@ -202,14 +202,7 @@ class Estate(Built):
         )
 
     def _tear_down(self) -> None:
-        for house in (self.house, self.outside):
-            for network in [[], *([["--network", path.name] for path in (house.home / "networks").glob("*")])]:
-                if house.home.exists():
-                    with suppress(subprocess.TimeoutExpired):
-                        house.try_command("down", *network, timeout_s=20)
-        for process in self._processes:
-            process.kill()
-            process.wait(5)
+        end_all((self.house, self.outside), self._processes)
         shutil.rmtree(_ETC / self.house.name, ignore_errors=True)
         for name in (self.outside.name, self._router, self.house.name, self._server, self._second):
             delete(name)

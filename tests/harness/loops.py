@@ -11,7 +11,7 @@ import uvloop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-VARIABLE: Final = "MACROVPN_TEST_LOOPS"
+VARIABLE: Final = "TEST_EVENT_LOOPS"
 """Names of loops with commas between them; without it, tests run on all."""
 
 LOOPS: Final = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -14,11 +14,10 @@ import itertools
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from tests.harness.demo import ROOT, until
-from tests.harness.houses import House
+from tests.harness.houses import House, end_all
 from tests.harness.namespaces import Built, add, delete, enter, ip, put_up, run
 
 if TYPE_CHECKING:
@@ -114,13 +113,6 @@ class Journey(Built):
         until("the web server", lambda: self.laptop.curl(self.page))
 
     def _tear_down(self) -> None:
-        for house in (self.laptop, self.internet):
-            for network in [[], *([["--network", path.name] for path in (house.home / "networks").glob("*")])]:
-                if house.home.exists():
-                    with suppress(subprocess.TimeoutExpired):
-                        house.try_command("down", *network, timeout_s=20)
-        for process in self._processes:
-            process.kill()
-            process.wait(5)
+        end_all((self.laptop, self.internet), self._processes)
         for name in (self.laptop.name, self.internet.name, *self._routers.values()):
             delete(name)
