@@ -12,7 +12,7 @@ from typing import Final
 from tests.harness.demo import ROOT
 
 PAGE: Final = ROOT / "docs" / "clients.md"
-WRITE: Final = "MACROVPN_WRITE_CLIENTS"
+WRITE: Final = "WRITE_CLIENTS"
 """The environment variable with which a run of all clients writes the table instead of being held against it."""
 _HEAD: Final = "| client | set up | what went through | version |\n|---|---|---|---|\n"
 

@@ -223,7 +223,7 @@ def test_only_exceptions_to_a_bypass_are_in_the_script() -> None:
 
 
 def test_many_random_rules_and_urls() -> None:
-    cases = int(os.environ.get("MACROVPN_TEST_PAC_CASES", "5000"))
+    cases = int(os.environ.get("PAC_CASES", "5000"))
     assert list(islice(disagreements(cases, random.randrange(1 << 32)), 3)) == []
 
 
