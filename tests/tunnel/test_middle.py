@@ -378,6 +378,14 @@ async def test_the_handshake(monkeypatch: pytest.MonkeyPatch, name: str, way: Wa
         assert refused is not None
 
 
+async def say_again(scene: Scene, recorded: list[tuple[int, bytes]]) -> None:
+    """Say what was recorded to the guard on a new connection, until he hangs up."""
+    tap = await scene.middle.dial()
+    for stream, record in recorded:
+        tap.send(Way.TO_GUARD, stream, framed(record))
+    await until(lambda: tap.closed, 10)
+
+
 async def test_a_recorded_client_is_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a client ever sent, said again on a connection of his own: the guard does not come up."""
     monkeypatch.setattr("tunnel.links.LINK_HANDSHAKE_S", 0.5)
@@ -385,13 +393,14 @@ async def test_a_recorded_client_is_nobody(monkeypatch: pytest.MonkeyPatch) -> N
         await talk(scene, Attack(Way.TO_GUARD, large, lambda seen: [seen.record]))
         recorded = [(stream, record) for way, stream, record in scene.middle.taps[0].seen if way is Way.TO_GUARD]
         links, asked = set(scene.guard.links), list(scene.asked)
-        tap = await scene.middle.dial()
-        for stream, record in recorded:
-            tap.send(Way.TO_GUARD, stream, framed(record))
-        await until(lambda: tap.closed, 10)
-        assert set(scene.guard.links) == links
-        assert scene.asked == asked
-        assert counted(scene.guard)["control: initiation repeated"] == 1
+        for again in ([seen for seen in recorded if control(*seen)], recorded):
+            await say_again(scene, again)
+            assert set(scene.guard.links) == links
+            assert scene.asked == asked
+        # The control stream alone is refused for what it repeats; of several streams, any may come first.
+        refused = counted(scene.guard)
+        assert refused["control: initiation repeated"] >= 1
+        assert refused["control: initiation repeated"] + refused["link: stream before the handshake"] == 2
 
 
 async def test_he_gets_no_further_with_a_client_of_his_own_behind_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
