@@ -29,6 +29,16 @@ class Reason(IntEnum):
     NOT_SERVED = 17
     INSIDE = 18
     SITE_OPTIONS = 19
+    UNPAID = 20
+    PRICE = 21
+    NO_CHANNEL = 22
+    SPENDING_CAP = 23
+    COUNTS_DIFFER = 24
+    BAD_VOUCHER = 25
+    NO_FUNDS = 26
+    NOT_OPEN = 27
+    TOO_EARLY = 28
+    SETTLEMENT = 29
 
     @property
     def word(self) -> str:
@@ -70,6 +80,16 @@ _SENTENCES: Final = {
     Reason.NOT_SERVED: "None of the known exits serves this port, so none was asked.",
     Reason.INSIDE: "This is no address of the public Internet, so no exit was asked.",
     Reason.SITE_OPTIONS: "No path meets what your rules want for this site, so nothing was sent.",
+    Reason.UNPAID: "A peer on the path was not paid for it, so it carried nothing more.",
+    Reason.PRICE: "A peer on the path asks more than it was offered.",
+    Reason.NO_CHANNEL: "A peer on the path has no payment channel to the next one yet.",
+    Reason.SPENDING_CAP: "Your spending cap is reached, so nothing was sent.",
+    Reason.COUNTS_DIFFER: "A peer counts far more bytes than came, so it is paid nothing more.",
+    Reason.BAD_VOUCHER: "The voucher is not signed by who must sign it.",
+    Reason.NO_FUNDS: "The wallet does not hold as much as the channel needs.",
+    Reason.NOT_OPEN: "The payment channel is closing or closed.",
+    Reason.TOO_EARLY: "The payee still has time to claim.",
+    Reason.SETTLEMENT: "The ledger that holds the payment channels does not answer.",
 }
 
 
@@ -135,6 +155,10 @@ class NotYetError(CircuitError):
 
     def __init__(self) -> None:
         super().__init__(Reason.NO_PATH)
+
+
+class PaymentError(_ReasonError):
+    """Something about money is refused; nothing was changed."""
 
 
 class FlowError(_ReasonError):

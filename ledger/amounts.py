@@ -1,0 +1,49 @@
+"""Money, as whole numbers.
+
+A *unit* is a millionth of a coin. What traffic costs is reckoned in *parts*, a millionth of a unit: bytes times units
+per MB (10^6 bytes). So nothing is ever rounded while it adds up, and a bill does not depend on how traffic was cut.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.errors import DecodeError
+
+UNITS_PER_COIN: Final = 1_000_000
+PARTS_PER_UNIT: Final = 1_000_000
+
+AMOUNT_BYTES: Final = 16
+MAX_AMOUNT: Final = (1 << 8 * AMOUNT_BYTES) - 1
+"""The largest amount, in units; also the largest number of parts that crosses a link."""
+
+
+def check_amount(value: object) -> int:
+    """Return a value if it is an amount.
+
+    Raises:
+        ValueError: it is no integer (a bool is none), below 0 or above `MAX_AMOUNT`.
+    """
+    if type(value) is not int or not 0 <= value <= MAX_AMOUNT:
+        raise ValueError("an amount is a whole number from 0 to 2^128 - 1")
+    return value
+
+
+def encode_amount(value: int) -> bytes:
+    """16 bytes, big-endian.
+
+    Raises:
+        ValueError: it is no amount.
+    """
+    return check_amount(value).to_bytes(AMOUNT_BYTES)
+
+
+def decode_amount(data: bytes) -> int:
+    """Read 16 bytes.
+
+    Raises:
+        DecodeError: wrong length.
+    """
+    if len(data) != AMOUNT_BYTES:
+        raise DecodeError("amount", "wrong length")
+    return int.from_bytes(data)

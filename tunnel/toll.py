@@ -1,0 +1,74 @@
+"""Payment, as the tunnel sees it: whoever moves bytes asks first. Nothing here knows of money.
+
+On every link of a circuit one end pays the other: the one that asked for the circuit pays the one that was asked, for
+both directions. The paid end moves nothing that is not paid, the paying end sends nothing that it cannot pay. Control
+messages cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from core.errors import Reason
+    from core.ids import PeerKey
+    from tunnel.link import Link
+
+
+class Account(Protocol):
+    """One end of one link, for what one of the two neighbours pays there. All its circuits share it."""
+
+    pays: bool
+    """Whether this end pays; else it is paid."""
+
+    def take(self, rate: int, count: int) -> bool:
+        """Ask to move bytes: at the paying end to send them, at the paid end to send them or to take them in.
+
+        Args:
+            rate: of the circuit on this link, units per MB, not 0.
+            count: bytes, of a whole message with its layers.
+
+        Returns:
+            True when they are counted and may move; False to wait.
+        """
+
+    def take_datagram(self, rate: int, count: int) -> bool:
+        """As `take`, for what may get lost on the way; dropped if False."""
+
+    def took(self, rate: int, count: int, *, datagram: bool) -> None:
+        """Count what came in at the paying end."""
+
+    def give_back(self, rate: int, count: int) -> None:
+        """Something that was counted here never left."""
+
+    def wait(self, go: Callable[[], None]) -> None:
+        """Call back, once, when something was paid since; never if nothing is."""
+
+
+class Toll(Protocol):
+    """The payments of a node."""
+
+    def accepts(self, paid: int, pays: int) -> Reason | None:
+        """Why this hop does not serve at these rates, in units per MB; None when it does."""
+
+    def paid_by(self, link: Link) -> Account:
+        """The account of a link for what the neighbour pays here."""
+
+    async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:
+        """The account of a link for what this node pays there, once it has paid ahead.
+
+        Raises:
+            core.errors.CircuitError: `NO_CHANNEL`, `SPENDING_CAP` or what else stands against it.
+        """
+
+    def payment(self, link: Link, body: bytes) -> None:
+        """A PAYMENT message came.
+
+        Raises:
+            core.errors.DecodeError: it is malformed.
+        """
+
+    def link_down(self, link: Link) -> None:
+        """A link is gone, and with it its accounts."""
