@@ -1,8 +1,8 @@
 """What carrying a megabyte costs: eight steps that everyone has, and what follows from them for each hop of a path.
 
-Money is whole units. A unit is a millionth of a coin, whatever the coin is. Every hop of a path is reckoned at one step,
-the highest that any of them asks, so what a hop reads in its own rates says how far from the exit it is and nothing of
-who the others are.
+Money is whole units. A unit is a millionth of a coin, whatever the coin is. Every hop of a path is reckoned at one
+step, the highest that any of them asks, so what a hop reads in its own rates says how far from the exit it is and
+nothing of who the others are.
 """
 
 from __future__ import annotations

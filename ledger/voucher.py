@@ -31,9 +31,7 @@ def keccak256(data: bytes) -> bytes:
     return keccak.new(data=data, digest_bits=256).digest()
 
 
-_DOMAIN_TYPE: Final = keccak256(
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
+_DOMAIN_TYPE: Final = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _VOUCHER_TYPE: Final = keccak256(b"Voucher(bytes32 channelId,uint128 cumulative)")
 
 
