@@ -87,6 +87,7 @@ class Choosing:
         seen_from: SeenFrom = from_nowhere,
     ) -> None:
         chosen = settings.tunnel
+        self._pays = settings.payments.settlement != "off"
         rules = PathRules(
             chosen.path_hops,
             address_ok,
@@ -95,7 +96,7 @@ class Choosing:
             region_of=region_of,
             regions=chosen.regions,
             excluded=chosen.excluded_regions,
-            max_tariff=chosen.max_tariff,
+            max_tariff=self._payable(chosen.max_tariff),
             friends=frozenset(map(parse_peer_id, settings.peers.friends)),
         )
         self._guards = KeptGuards(home)
@@ -116,6 +117,10 @@ class Choosing:
         self.choice = Choice(
             directory, rules, lean, chosen.switch_back, self.pins, self.measurements, _random, eligible, seen_from
         )
+
+    def _payable(self, tariff_step: int) -> int:
+        """Where nothing is ever paid, only peers that ask nothing will do."""
+        return tariff_step if self._pays else 0
 
     def attach(self, links: Links, pool: CircuitPool) -> None:
         """Look at these circuits and links from now on."""
@@ -166,7 +171,7 @@ class Choosing:
             rules,
             hops=self._chosen.hops or MODE_HOPS[mode],
             regions=rules.regions if options.regions is None else options.regions,
-            max_tariff=rules.max_tariff if options.max_tariff is None else options.max_tariff,
+            max_tariff=rules.max_tariff if options.max_tariff is None else self._payable(options.max_tariff),
         )
         return self.choice.for_site(rules, LEANS[mode])
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from node.settings import PaymentsSettings
+
 __all__ = ["CONFIG_NAME", "HOME_ENV", "PARENT_FD_ENV", "Settings", "check", "default_home", "load", "parse"]
 
 CONFIG_NAME: Final = "config.toml"
@@ -226,3 +228,15 @@ def _check_together(settings: Settings, places: Mapping[str, str]) -> None:
     check_listen(settings.proxy.endpoint[0], settings.proxy.password, places.get("proxy.listen", "proxy.listen"))
     if not settings.peers.gossip and not settings.peers.dht:
         raise ConfigError(places["peers.gossip"], "gossip and the DHT are both off, so no peer would be found")
+    _check_payments(settings.payments, places)
+
+
+def _check_payments(payments: PaymentsSettings, places: Mapping[str, str]) -> None:
+    if payments.settlement == "off" and payments.tariff:
+        problem = 'nobody can pay it while payments.settlement is "off"; set that to "local" or "evm", or this to 0'
+        raise ConfigError(places["payments.tariff"], problem)
+    if payments.settlement == "evm":
+        for name in ("rpc", "contract"):
+            if not getattr(payments, name):
+                where = places.get(f"payments.{name}", f"payments.{name}")
+                raise ConfigError(where, 'it must be set while payments.settlement is "evm"')

@@ -10,7 +10,7 @@ import secrets
 import time
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
@@ -88,6 +88,7 @@ class Peering:
         asn_of: the number of the autonomous system that an IP literal belongs to; None when it is not known.
         routes: the way to an address; None to ask the system.
         restricted: whether the descriptor says that this node serves only those that it chose.
+        tariff_step: what it says that carrying costs, 0 to 7.
 
     Attributes:
         network: which network this is.
@@ -119,18 +120,17 @@ class Peering:
         routes: Routes | None = None,
         *,
         restricted: bool = False,
+        tariff_step: int = 0,
     ) -> None:
         self._settings = settings
         self.identity = identity
         self.roles = roles
         self._offered = roles
-        self._restricted = restricted
         self.address: Address | None = None
         self._store = home / STORE_NAME
         self._onion = onion
-        self._region = region
-        self._operator = operator.encode()
-        self._exit_policy = exit_policy
+        self._says: dict[str, Any] = {"region": region, "exit_policy": exit_policy, "operator": operator.encode()}
+        self._says |= {"restricted": restricted, "tariff_step": tariff_step}
         self._on_news = on_news
         self._on_onion_keys = on_onion_keys
         if membership.network.is_private and settings.bootstrap:
@@ -246,11 +246,8 @@ class Peering:
             expiry=min([now + DESCRIPTOR_LIFE_S, *(hold.expiry for hold in via)]),
             roles=self._offered,
             addresses=(self.address,) if self.address else (),
-            region=self._region,
-            exit_policy=self._exit_policy,
-            operator=self._operator,
             via=via,
-            restricted=self._restricted,
+            **self._says,
         )
         self.on_published()
 

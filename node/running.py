@@ -108,6 +108,7 @@ class RunningNode:
             member,
             self._regions.asn_of,
             restricted=settings.sharing.only_friends,
+            tariff_step=settings.payments.tariff,
         )
         # The members of a private network were chosen: nobody comes there in crowds, and few networks are diverse.
         self._choosing = Choosing(

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -145,7 +146,16 @@ def _matches(pattern: str) -> Callable[[str], bool]:
     return lambda value: re.fullmatch(pattern, value) is not None
 
 
-def _between(low: int, high: int) -> Callable[[int], bool]:
+def _is_path(text: str) -> bool:
+    return len(text.encode("utf-8", "replace")) <= 4096 and "\0" not in text
+
+
+def _is_url(text: str) -> bool:
+    url = urlsplit(text)
+    return url.scheme in ("http", "https") and bool(url.hostname) and text.isascii() and text.isprintable()
+
+
+def _between(low: float, high: float) -> Callable[[float], bool]:
     return lambda value: low <= value <= high
 
 
@@ -205,6 +215,14 @@ _REGION: Final = Rule('a country code, such as "NL" or "US-CA", or ""', _matches
 _REGIONS: Final = Rule('a list of different country codes, such as ["NL", "US-CA"]', _are_regions)
 _OPERATOR: Final = Rule('a name of at most 32 bytes, or ""', _is_operator)
 _TARIFF: Final = Rule("a tariff step, 0 to 7", _between(0, 7))
+_SETTLEMENT: Final = Rule('one of "off", "local" and "evm"')
+_COINS: Final = Rule("an amount in coins, from 0.000001 to 1000000", _between(1e-6, 1e6))
+_FILE: Final = Rule('the path of a file, or "" for one in the node\'s folder', _is_path)
+_RPC: Final = Rule('the address of a node of the chain, such as "http://127.0.0.1:8545", or ""', _optional(_is_url))
+_CONTRACT: Final = Rule(
+    'the address of the contract, "0x" and 40 hexadecimal digits, or ""', _matches("(0x[0-9A-Fa-f]{40})?")
+)
+_CONFIRMATIONS: Final = Rule("a number of blocks, 0 to 1000", _between(0, 1000))
 _LISTEN: Final = Rule('an IP address and a port, such as "127.0.0.1:1080"', _is_endpoint)
 _PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
 _LOG_LEVEL: Final = Rule('one of "warning", "info" and "debug"')
@@ -370,6 +388,18 @@ class TrustSettings(_Section, frozen=True):
     networks: Annotated[tuple[str, ...], _TRUSTED] = ()
 
 
+class PaymentsSettings(_Section, frozen=True):
+    """How neighbours pay each other, and what this node asks."""
+
+    settlement: Annotated[Literal["off", "local", "evm"], _SETTLEMENT] = "off"
+    tariff: Annotated[int, _TARIFF] = 0
+    deposit: Annotated[float, _COINS] = 1.0
+    ledger: Annotated[str, _FILE] = ""
+    rpc: Annotated[str, _RPC] = ""
+    contract: Annotated[str, _CONTRACT] = ""
+    confirmations: Annotated[int, _CONFIRMATIONS] = 6
+
+
 class ControlSettings(_Section, frozen=True):
     """The control interface on loopback."""
 
@@ -388,6 +418,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sharing: SharingSettings = SharingSettings()
     bypass: BypassSettings = BypassSettings()
     trust: TrustSettings = TrustSettings()
+    payments: PaymentsSettings = PaymentsSettings()
     control: ControlSettings = ControlSettings()
 
 

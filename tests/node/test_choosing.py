@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
@@ -15,7 +15,7 @@ from core.flow import NO_OPTIONS, SiteOptions
 from node.choice_view import explanation, peer_rows, shown_options
 from node.choosing import _SITES_REMEMBERED, Choosing, peers_of
 from node.guards import GUARDS_NAME
-from node.settings import NetworkSettings, NodeSettings, PeersSettings, Settings, TunnelSettings
+from node.settings import NetworkSettings, NodeSettings, PaymentsSettings, PeersSettings, Settings, TunnelSettings
 from peers.descriptor import Role
 from peers.directory import Directory
 from peers.identity import peer_id
@@ -64,13 +64,22 @@ class Rig:
     """A client that knows eight relays and three exits."""
 
     def __init__(
-        self, home: Folder, network: str = PUBLIC_NAME, seen_from: SeenFrom = from_nowhere, **tunnel: Any
+        self,
+        home: Folder,
+        network: str = PUBLIC_NAME,
+        seen_from: SeenFrom = from_nowhere,
+        settlement: Literal["off", "local"] = "local",
+        **tunnel: Any,
     ) -> None:
         self.home = home
         self.directory = Directory()
         for found in (*RELAYS, NL, NL2, DE):
             self.directory.insert(found, None)
-        settings = Settings(network=NetworkSettings(name=network), tunnel=TunnelSettings(**tunnel))
+        settings = Settings(
+            network=NetworkSettings(name=network),
+            tunnel=TunnelSettings(**tunnel),
+            payments=PaymentsSettings(settlement=settlement),
+        )
         self.answers: list[tuple[Path, float]] = []
         self.choosing = Choosing(
             settings,
@@ -95,6 +104,13 @@ async def test_the_settings_are_the_rules(tmp_path: Folder) -> None:
     rig = Rig(tmp_path, max_tariff=2)
     rig.directory.insert(replace(NL, sequence=2, tariff_step=3), None)
     assert rig.ends() == {NL2.peer, DE.peer}
+
+
+async def test_who_pays_nothing_takes_whom_nobody_must_pay(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, settlement="off")
+    rig.directory.insert(replace(NL, sequence=2, tariff_step=1), None)
+    assert rig.ends() == {NL2.peer, DE.peer}
+    assert NL.peer not in {site(rig, max_tariff=3)[-1].peer for _ in range(40)}
 
 
 async def test_what_is_known_of_addresses_and_regions_counts(tmp_path: Folder) -> None:

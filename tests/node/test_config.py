@@ -94,9 +94,20 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         (
             "[node]\n\n[tunel]\nhops = 3\n",
             "config.toml, line 3: tunel is not one of the sections node, network, proxy, tunnel, peers, exit, sharing, "
-            "bypass, trust, control.",
+            "bypass, trust, payments, control.",
         ),
         ("hops = 3\n", "config.toml, line 1: hops is not one of the sections"),
+        (
+            "[payments]\ntariff = 2\n",
+            'config.toml, line 2: nobody can pay it while payments.settlement is "off"; set that to "local" or "evm"',
+        ),
+        (
+            '[payments]\nsettlement = "evm"\nrpc = "http://127.0.0.1:8545"\n',
+            'payments.contract: it must be set while payments.settlement is "evm"',
+        ),
+        ('[payments]\nrpc = "ftp://127.0.0.1"\n', "config.toml, line 2: payments.rpc must be the address of a node"),
+        ('[payments]\ncontract = "0x12"\n', "config.toml, line 2: payments.contract must be the address of the"),
+        ("[payments]\ndeposit = 0.0\n", "config.toml, line 2: payments.deposit must be an amount in coins"),
         ('[tunnel]\nhops = "3"\n', "config.toml, line 2: tunnel.hops must be a number of hops, 1 to 5, or 0"),
         ("[tunnel]\nhops = 6\n", "config.toml, line 2: tunnel.hops must be"),
         ("[tunnel]\nhops = true\n", "config.toml, line 2: tunnel.hops must be"),
