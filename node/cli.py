@@ -17,6 +17,7 @@ from node.cli_route import peers, route
 from node.cli_run import down, env, up
 from node.cli_share import share
 from node.cli_trust import trust
+from node.cli_wallet import wallet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +157,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, config, doctor):
+for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, wallet, config, doctor):
     cli.add_command(_command)
 
 

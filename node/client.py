@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from core.errors import MacroVpnError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 LIMIT_S: Final = 5.0
 """How long one answer may take."""
 HOP_LIMIT_S: Final = 35.0
 RELOAD_LIMIT_S: Final = 30.0
+SETTLEMENT_LIMIT_S: Final = 310.0
+"""A chain takes its time."""
 MAX_ANSWER_BYTES: Final = 16 << 20
 
 
@@ -126,6 +129,14 @@ class NodeClient:
         """Have the node read its rules again; returns what `rules` does. Raises as `call`."""
         return self._object("POST", "rules", RELOAD_LIMIT_S)
 
+    def wallet(self) -> dict[str, Any]:
+        """What the node holds, paid and earned. Raises as `call`."""
+        return self._object("GET", "wallet")
+
+    def wallet_do(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """Have the node `claim`, `close`, `cap`, `deposit` or `export`. Raises as `call`."""
+        return self._object("POST", f"wallet/{what}", SETTLEMENT_LIMIT_S, arguments)
+
     def stop(self) -> float:
         """Ask the node to stop; it answers before it does. Raises as `call`.
 
@@ -135,13 +146,16 @@ class NodeClient:
         drain_s = self._object("POST", "stop").get("drain_s", 0)
         return float(drain_s) if isinstance(drain_s, int | float) else 0.0
 
-    def call(self, method: str, name: str, limit_s: float = LIMIT_S) -> bytes:
+    def call(
+        self, method: str, name: str, limit_s: float = LIMIT_S, arguments: Mapping[str, Any] | None = None
+    ) -> bytes:
         """Make one request.
 
         Args:
             method: `GET` or `POST`.
             name: the last part of the path.
             limit_s: how long to wait for each read.
+            arguments: what goes with it, as JSON.
 
         Raises:
             NoNodeError: nothing answers there any more.
@@ -149,11 +163,12 @@ class NodeClient:
             RefusedError: the node answered with an error.
         """
         headers = {"Authorization": f"Bearer {self._token}"}
-        request = urllib.request.Request(f"{self.url}/v1/{name}", method=method, headers=headers)
+        body = None if arguments is None else json.dumps(arguments).encode()
+        request = urllib.request.Request(f"{self.url}/v1/{name}", body, headers, method=method)
         try:
             with self._opener.open(request, timeout=limit_s) as answer:
-                body: bytes = answer.read(MAX_ANSWER_BYTES)
-                return body
+                text: bytes = answer.read(MAX_ANSWER_BYTES)
+                return text
         except urllib.error.HTTPError as error:
             with error:
                 raise RefusedError(error.code, _sentence(error)) from error
@@ -163,9 +178,11 @@ class NodeClient:
                 raise NoNodeError(self._home) from error
             raise SilentNodeError(self._home, self.pid) from error
 
-    def _object(self, method: str, name: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+    def _object(
+        self, method: str, name: str, limit_s: float = LIMIT_S, arguments: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         try:
-            answer = json.loads(self.call(method, name, limit_s))
+            answer = json.loads(self.call(method, name, limit_s, arguments))
         except ValueError as error:
             raise SilentNodeError(self._home, self.pid) from error
         if not isinstance(answer, dict):

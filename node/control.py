@@ -17,6 +17,7 @@ from aiohttp import web
 
 from core.errors import MacroVpnError
 from node.files import load_token, make_home, write_private
+from node.wallet_orders import WalletOrder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ TOKEN_BYTES: Final = 32
 MAX_BODY_BYTES: Final = 64 << 10
 READ_LIMIT_S: Final = 10.0
 HOP_LIMIT_S: Final = 30.0
+SETTLEMENT_LIMIT_S: Final = 300.0
 STOP_LIMIT_S: Final = 1.0
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -87,6 +89,23 @@ class Controlled(Protocol):
 
         Raises:
             MacroVpnError: the file, or a list that it names, is wrong; the rules stay as they were.
+        """
+
+    async def wallet(self) -> dict[str, Any]:
+        """What the node holds, paid and earned.
+
+        Raises:
+            MacroVpnError: the settlement does not answer.
+        """
+
+    async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
+        """Do something with its money.
+
+        Returns:
+            What came of it.
+
+        Raises:
+            MacroVpnError: it was refused, and nothing was changed.
         """
 
     async def hop(self) -> None:
@@ -167,6 +186,8 @@ class Control:
                 web.post("/v1/trust/reload", self._post_reload),
                 web.get("/v1/rules", self._get_rules),
                 web.post("/v1/rules", self._post_rules),
+                web.get("/v1/wallet", self._get_wallet),
+                web.post("/v1/wallet/{what}", self._post_wallet),
                 web.post("/v1/stop", self._post_stop),
             ]
         )
@@ -261,6 +282,25 @@ class Control:
         except MacroVpnError as error:
             return _error(409, str(error))
         return _json(self._node.rules())
+
+    async def _get_wallet(self, request: web.Request) -> web.Response:
+        try:
+            return _json(await self._node.wallet())
+        except MacroVpnError as error:
+            return _error(409, str(error))
+
+    async def _post_wallet(self, request: web.Request) -> web.Response:
+        try:
+            order = WalletOrder.read(request.match_info["what"], await request.read())
+        except ValueError as error:
+            return _error(400, str(error))
+        try:
+            async with asyncio.timeout(SETTLEMENT_LIMIT_S):
+                return _json(await self._node.wallet_do(order))
+        except TimeoutError:
+            return _error(504, "The settlement did not answer in time; what was asked may still happen.")
+        except MacroVpnError as error:
+            return _error(409, str(error))
 
     async def _post_stop(self, request: web.Request) -> web.Response:
         return _json({"stopping": True, "drain_s": self._node.request_stop()})

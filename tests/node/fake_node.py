@@ -12,11 +12,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from node.config import PARENT_FD_ENV, Settings, load
 from node.control import Control
 from node.files import HomeLock
+
+if TYPE_CHECKING:
+    from node.wallet_orders import WalletOrder
 
 PEER_ID = "12D3KooW" + "A" * 44
 
@@ -69,6 +72,12 @@ class FakeNode:
 
     async def reload_rules(self) -> None:
         return
+
+    async def wallet(self) -> dict[str, Any]:
+        return {"settlement": "off"}
+
+    async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
+        return {}
 
     async def hop(self) -> None:
         return

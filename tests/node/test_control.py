@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from core.errors import CircuitError, ConfigError, MacroVpnError, Reason
+from core.errors import CircuitError, ConfigError, MacroVpnError, PaymentError, Reason
 from node.control import Control
 from node.trust.watch import NothingToConfirmError
+from node.wallet_orders import WalletOrder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +34,9 @@ class Node:
         self.reloads = 0
         self.digest = "5e"
         self.reload_error: MacroVpnError | None = None
+        self.wallet_error: MacroVpnError | None = None
+        self.wallet_facts: dict[str, Any] = {"settlement": "off"}
+        self.orders: list[WalletOrder] = []
 
     def status(self) -> dict[str, Any]:
         return {"state": "up"}
@@ -73,6 +77,17 @@ class Node:
         if self.reload_error:
             raise self.reload_error
         self.reloads += 1
+
+    async def wallet(self) -> dict[str, Any]:
+        if self.wallet_error:
+            raise self.wallet_error
+        return self.wallet_facts
+
+    async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
+        if self.wallet_error:
+            raise self.wallet_error
+        self.orders.append(order)
+        return {"claimed": 7, "closing": 1, "deposit": 2_500_000}
 
     async def hop(self) -> None:
         if self.hop_error:
@@ -135,6 +150,51 @@ async def test_pac(rig: Rig) -> None:
     assert await rig.ask("GET", "/v1/pac") == (200, rig.node.pac_text)
     rig.node.pac_text = ""
     assert (await rig.ask("GET", "/v1/pac"))[0] == 404
+
+
+async def test_the_wallet_does_what_it_is_told(rig: Rig) -> None:
+    assert await rig.ask("GET", "/v1/wallet") == (200, '{"settlement": "off"}')
+    assert (await rig.ask("POST", "/v1/wallet/claim"))[0] == 200
+    assert (await rig.ask("POST", "/v1/wallet/cap", data=b'{"units": null}'))[0] == 200
+    body = b'{"units": 5, "channel": "00ff"}'
+    assert (await rig.ask("POST", "/v1/wallet/deposit", data=body))[0] == 200
+    assert rig.node.orders == [
+        WalletOrder("claim"),
+        WalletOrder("cap"),
+        WalletOrder("deposit", channel="00ff", units=5),
+    ]
+    rig.node.wallet_error = PaymentError(Reason.NO_FUNDS)
+    sentence = json.dumps({"error": Reason.NO_FUNDS.sentence})
+    assert await rig.ask("GET", "/v1/wallet") == (409, sentence)
+    assert await rig.ask("POST", "/v1/wallet/deposit", data=body) == (409, sentence)
+    assert (await rig.ask("POST", "/v1/wallet/claim", {"Authorization": "Bearer 0"}))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("steal", b""),
+        ("deposit", b""),
+        ("deposit", b'{"units": 0}'),
+        ("deposit", b'{"units": -1}'),
+        ("deposit", b'{"units": 1.5}'),
+        ("deposit", b'{"units": true}'),
+        ("deposit", b'{"units": 9223372036854775808}'),
+        ("cap", b'{"units": "5"}'),
+        ("cap", b'{"unit": 5}'),
+        ("cap", b"[5]"),
+        ("cap", b"{"),
+        ("cap", b"\xff"),
+        ("close", b'{"channel": "xyz"}'),
+        ("close", b'{"channel": "012"}'),
+        ("close", b'{"what": "claim"}'),
+        ("export", b""),
+    ],
+)
+async def test_what_is_no_order_changes_nothing(rig: Rig, what: str, body: bytes) -> None:
+    status, text = await rig.ask("POST", f"/v1/wallet/{what}", data=body)
+    assert status == 400, text
+    assert not rig.node.orders
 
 
 async def test_rules_are_read_again(rig: Rig) -> None:

@@ -1,0 +1,192 @@
+"""`macrovpn wallet`: what this node pays, earns and holds."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from core.errors import MacroVpnError
+from node.cli_common import common, json_option, plain, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_UNITS: Final = 1_000_000
+MOST_COINS: Final = 1_000_000_000
+
+
+def coins(units: int) -> str:
+    """Write units as coins, without zeros that say nothing: `0.000012`."""
+    text = f"{units // _UNITS}.{units % _UNITS:06d}".rstrip("0")
+    return text.rstrip(".")
+
+
+class CoinsType(click.ParamType[int]):
+    """An amount in coins, such as `0.5`; the command gets units."""
+
+    name = "COINS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if type(value) is int:
+            return value
+        try:
+            units = Decimal(str(value)) * _UNITS
+        except InvalidOperation:
+            self.fail("this must be an amount in coins, such as 0.5", param, ctx)
+        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units <= MOST_COINS * _UNITS:
+            self.fail(f"this must be an amount in coins, from 0 to {MOST_COINS}, with six decimals at most", param, ctx)
+        return int(units)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+@common
+def wallet(context: click.Context, home: Path, as_json: bool) -> None:
+    """Payments: what was spent and earned, what is locked, what the present path costs."""
+    if context.invoked_subcommand is None:
+        from node.client import NodeClient
+
+        facts = NodeClient(home).wallet()
+        show(as_json, facts, wallet_text(facts))
+
+
+@wallet.command()
+@common
+def claim(home: Path, as_json: bool) -> None:
+    """Have everything paid out that was earned and not claimed yet."""
+    from node.client import NodeClient
+
+    answer = NodeClient(home).wallet_do("claim")
+    show(as_json, answer, f"Claimed {coins(answer['claimed'])} coins.")
+
+
+@wallet.command()
+@common
+@click.argument("channel", default="")
+def close(channel: str, home: Path, as_json: bool) -> None:
+    """Close CHANNEL, or all that nothing runs on: what is left in them comes back after a day."""
+    from node.client import NodeClient
+
+    answer = NodeClient(home).wallet_do("close", channel=channel)
+    count = answer["closing"]
+    show(as_json, answer, f"{count} channel{'' if count == 1 else 's'} closing.")
+
+
+class _CapType(CoinsType):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return -1 if value == "none" else super().convert(value, param, ctx)
+
+
+@wallet.command()
+@common
+@click.argument("most", type=_CapType(), metavar="COINS|none")
+def cap(most: int, home: Path, as_json: bool) -> None:
+    """Spend no more than COINS in all, from the first voucher on. What was spent before counts."""
+    from node.client import NodeClient
+
+    answer = NodeClient(home).wallet_do("cap", units=None if most < 0 else most)
+    text = "There is no spending cap." if most < 0 else f"No more than {coins(most)} coins are spent in all."
+    show(as_json, answer, text)
+
+
+@wallet.command()
+@common
+@click.argument("amount", type=CoinsType())
+@click.option("--channel", default="", help="Which, by the first digits of its id.  [default: the guard's]")
+def deposit(amount: int, channel: str, home: Path, as_json: bool) -> None:
+    """Put COINS more into a channel that this node pays on."""
+    from node.client import NodeClient
+
+    answer = NodeClient(home).wallet_do("deposit", channel=channel, units=amount)
+    show(as_json, answer, f"The channel holds {coins(answer['deposit'])} coins now.")
+
+
+@wallet.command()
+@common
+@click.argument("file")
+def export(file: str, home: Path, as_json: bool) -> None:
+    """Write a backup to FILE. It can be restored at any age, and whoever has it can spend what the wallet holds."""
+    from pathlib import Path as Folder
+
+    from node.client import NodeClient
+
+    target = Folder(file).expanduser().absolute()
+    answer = NodeClient(home).wallet_do("export", path=str(target))
+    show(as_json, answer, f"Written: {target}")
+
+
+@wallet.command()
+@json_option
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+def books(folder: str, as_json: bool) -> None:
+    """Print the books of all nodes that run below FOLDER, such as those of a demo, and whether the sums agree."""
+    from pathlib import Path as Folder
+
+    from node.client import NodeClient
+
+    homes = sorted(path.parent for path in Folder(folder).absolute().rglob("control.json"))
+    if not homes:
+        raise NoBooksError(folder)
+    rows = [{"node": home.name} | NodeClient(home).wallet() for home in homes]
+    sums = {name: sum(row[name] for row in rows) for name in ("balance", "locked", "spent", "earned")}
+    agree = sums["spent"] == sums["earned"]
+    show(as_json, {"books": rows, "sums": sums, "agree": agree}, _books_text(rows, sums, agree=agree))
+
+
+class NoBooksError(MacroVpnError):
+    """There is nothing to print."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"No node runs below {folder}.")
+
+
+# -- text
+
+
+def wallet_text(facts: dict[str, Any]) -> str:
+    """Write what `NodeClient.wallet` returns."""
+    if facts["settlement"] == "off":
+        return 'Payments are off, and only peers that ask nothing are used. See payments.settlement ("local" or "evm").'
+    kind = "test coins of this machine" if facts["settlement"] == "local" else f"chain {plain(facts['chain'])}"
+    spent, most = facts["spent"], facts["cap"]
+    if most is None:
+        limit = "none; macrovpn wallet cap 0.5 sets one"
+    else:
+        limit = f"{coins(most)} coins in all, {coins(max(0, most - spent))} left"
+    lines = [
+        f"account   {plain(facts['account'])} ({kind})",
+        f"balance   {coins(facts['balance'])} coins free, {coins(facts['locked'])} locked in channels",
+        f"spent     {coins(spent)}",
+        f"earned    {coins(facts['earned'])}, of which {coins(facts['claimed'])} claimed",
+        f"cap       {limit}",
+    ]
+    if facts["price_per_gb"] is not None:
+        steps = ", ".join(str(step) for step in facts["tariffs"])
+        lines.append(f"price     {coins(facts['price_per_gb'])} coins per GB on the present path (steps {steps})")
+    if facts["tariff"]:
+        lines.append(f"tariff    step {facts['tariff']} is what this node asks")
+    if facts["trouble"]:
+        lines.append(f"trouble   {plain(facts['trouble'])}")
+    if facts["channels"]:
+        lines += ["", f"{'channel':<10} {'':<5} {'state':<8} {'deposit':>12} {'paid':>12} {'claimed':>12}  with"]
+        lines += [_channel_line(channel) for channel in facts["channels"]]
+    return "\n".join(lines)
+
+
+def _channel_line(channel: dict[str, Any]) -> str:
+    way = "pays" if channel["pays"] else "earns"
+    amounts = " ".join(f"{coins(channel[name]):>12}" for name in ("deposit", "paid", "claimed"))
+    return f"{channel['id'][:8]:<10} {way:<5} {channel['state']:<8} {amounts}  {plain(channel['peer_id'])}".rstrip()
+
+
+def _books_text(rows: list[dict[str, Any]], sums: dict[str, int], *, agree: bool) -> str:
+    def line(name: str, row: dict[str, int]) -> str:
+        return f"{plain(name):<12}" + "".join(
+            f"{coins(row[column]):>16}" for column in ("balance", "locked", "spent", "earned")
+        )
+
+    head = f"{'node':<12}{'balance':>16}{'locked':>16}{'spent':>16}{'earned':>16}"
+    verdict = "What was spent is what was earned." if agree else "What was spent is NOT what was earned."
+    return "\n".join([head, *(line(row["node"], row) for row in rows), line("sum", sums), verdict])
