@@ -161,5 +161,16 @@ class PaymentError(_ReasonError):
     """Something about money is refused; nothing was changed."""
 
 
+class StoreError(MacroVpnError):
+    """What must be kept of payments could not be written, so nothing of it may be acknowledged.
+
+    Args:
+        problem: what happened and what to do, without a full stop; no amount and no path.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Payments cannot be stored: {problem}.")
+
+
 class FlowError(_ReasonError):
     """A flow could not be opened, or was reset."""
