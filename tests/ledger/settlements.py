@@ -90,18 +90,17 @@ def spoilt(signature: bytes, how: str, bit: int) -> bytes:
             return signature[:-1]
         case "long":
             return signature + b"\0"
-        case "bit":
-            return (int.from_bytes(signature) ^ 1 << bit).to_bytes(65)
-    return signature
+    return (int.from_bytes(signature) ^ 1 << bit).to_bytes(65)
 
 
 SPOILS: Final = st.sampled_from(["high s", "other v", "v from 0", "no r", "no s", "short", "long", "bit"])
-MOSTLY_GOOD: Final = st.one_of(st.just("good"), st.just("good"), SPOILS)
+DOMAINS: Final = st.sampled_from(["right", "chain", "contract"])
 
 ANYBODY: Final = st.integers(0, ACCOUNTS - 1)
-CALLERS: Final = st.one_of(ANYBODY, st.sampled_from(["payer", "payee"]))
+ANY_KEY: Final = st.integers(0, len(KEYS) - 1)
+CALLERS: Final = st.sampled_from(["payer", "payee", *range(ACCOUNTS)])
 CHANNELS: Final = st.integers(0, 9)
-"""The last ones that were opened; 9 is none."""
+"""8 is one that is closed, 9 one that never was; the others are not closed, if there are such."""
 
 NEAR: Final = st.tuples(st.integers(0, 9), st.sampled_from([-1, 0, 0, 1]))
 """Which of several amounts, and how far beside it."""
@@ -118,9 +117,14 @@ class Comparison(RuleBasedStateMachine):
     def run[Answer](self, work: Coroutine[object, object, Answer]) -> Answer:
         return self.runner.run(work)
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(first=st.lists(st.tuples(ANYBODY, st.booleans()), min_size=1, max_size=4), key=ANY_KEY)
+    def start(self, first: list[tuple[int, bool]], key: int) -> None:
+        """Begin with some channels, of which some are closing."""
         self.run(self.start_backend())
+        for payee, closing in first:
+            self.open_well(0, payee, key)
+            if closing:
+                self.call(StartClose(self.accounts[0], self.ids[-1]))
 
     async def start_backend(self) -> None:
         self.backend = await self.begin()
@@ -144,7 +148,7 @@ class Comparison(RuleBasedStateMachine):
         signers = [*(key.address for key in KEYS), NOBODY]
         self.call(Open(self.accounts[caller], [*self.accounts, NOBODY][payee], signers[key], deposit))
 
-    @rule(caller=ANYBODY, payee=ANYBODY, key=st.integers(0, len(KEYS) - 1))
+    @rule(caller=ANYBODY, payee=ANYBODY, key=ANY_KEY)
     def open_well(self, caller: int, payee: int, key: int) -> None:
         deposit = self.model.balances[self.accounts[caller]] // 3 or 1
         self.call(Open(self.accounts[caller], self.accounts[payee], KEYS[key].address, deposit))
@@ -156,30 +160,25 @@ class Comparison(RuleBasedStateMachine):
         balance = self.model.balances[account]
         self.call(TopUp(account, channel, self.amount(near, 0, 1, balance // 2, balance, MAX_AMOUNT)))
 
-    @rule(
-        caller=CALLERS,
-        place=CHANNELS,
-        near=NEAR,
-        key=st.one_of(st.just("right"), st.just("right"), st.integers(0, len(KEYS) - 1)),
-        domain=st.sampled_from(["right", "right", "right", "right", "chain", "contract"]),
-        spoil=MOSTLY_GOOD,
-        bit=st.integers(0, 65 * 8 - 1),
-    )
-    def claim(
-        self, caller: int | str, place: int, near: tuple[int, int], key: int | str, domain: str, spoil: str, bit: int
-    ) -> None:
+    @rule(caller=CALLERS, place=CHANNELS, near=NEAR)
+    def claim(self, caller: int | str, place: int, near: tuple[int, int]) -> None:
         channel = self.channel(place)
-        held = self.model.held.get(channel)
-        deposit, claimed = (held.deposit, held.claimed) if held else (0, 0)
-        cumulative = self.amount(near, 0, claimed, (claimed + deposit) // 2, deposit, MAX_AMOUNT)
-        if isinstance(key, str):
-            signer = next((key for key in KEYS if held and key.address == held.signer), KEYS[0])
-        else:
-            signer = KEYS[key]
-        signature = self.sign(signer, domain, channel, cumulative)
-        claim = Claim(self.account(caller, channel), channel, cumulative, spoilt(signature, spoil, bit))
-        self.vouchers.append(claim)
-        self.call(claim)
+        self.claim_for(caller, channel, self.cumulative(channel, near), self.key_of(channel), "right")
+
+    @rule(caller=CALLERS, place=CHANNELS, near=NEAR, key=st.sampled_from(KEYS), domain=DOMAINS)
+    def claim_as_another(
+        self, caller: int | str, place: int, near: tuple[int, int], key: SigningKey, domain: str
+    ) -> None:
+        """Signed by whatever key, for here or elsewhere."""
+        channel = self.channel(place)
+        self.claim_for(caller, channel, self.cumulative(channel, near), key, domain)
+
+    @rule(caller=CALLERS, place=CHANNELS, near=NEAR, spoil=SPOILS, bit=st.integers(0, 65 * 8 - 1))
+    def claim_spoilt(self, caller: int | str, place: int, near: tuple[int, int], spoil: str, bit: int) -> None:
+        channel = self.channel(place)
+        cumulative = self.cumulative(channel, near)
+        signature = self.sign(self.key_of(channel), "right", channel, cumulative)
+        self.call(Claim(self.account(caller, channel), channel, cumulative, spoilt(signature, spoil, bit)))
 
     @rule(caller=CALLERS, which=st.integers(0, 20), place=st.one_of(st.none(), CHANNELS), more=st.integers(0, 1))
     def claim_again(self, caller: int | str, which: int, place: int | None, more: int) -> None:
@@ -235,7 +234,23 @@ class Comparison(RuleBasedStateMachine):
 
     def channel(self, place: int) -> bytes:
         """The id of a channel, or of none."""
-        return self.ids[-1 - place % len(self.ids)] if self.ids and place != 9 else bytes([place + 1] * 32)
+        among = {8: list(self.model.closed), 9: []}.get(place, list(self.model.held) or list(self.model.closed))
+        return among[place % len(among)] if among else bytes([place + 1] * 32)
+
+    def cumulative(self, channel: bytes, near: tuple[int, int]) -> int:
+        held = self.model.held.get(channel)
+        deposit, claimed = (held.deposit, held.claimed) if held else (0, 0)
+        return self.amount(near, 0, claimed, (claimed + deposit) // 2, deposit, MAX_AMOUNT)
+
+    def key_of(self, channel: bytes) -> SigningKey:
+        held = self.model.held.get(channel)
+        return next((key for key in KEYS if held and key.address == held.signer), KEYS[0])
+
+    def claim_for(self, caller: int | str, channel: bytes, cumulative: int, key: SigningKey, domain: str) -> None:
+        signature = self.sign(key, domain, channel, cumulative)
+        claim = Claim(self.account(caller, channel), channel, cumulative, signature)
+        self.vouchers.append(claim)
+        self.call(claim)
 
     def account(self, caller: int | str, channel: bytes) -> bytes:
         if isinstance(caller, int):
