@@ -196,7 +196,7 @@ class Directory:
         descriptor = self.get(peer)
         if descriptor is None:
             return None
-        return Hop(peer, descriptor.link_key, descriptor.onion_keys[0], descriptor.addresses)
+        return Hop(peer, descriptor.link_key, descriptor.onion_keys[0], descriptor.addresses, descriptor.tariff_step)
 
     def peers(self) -> tuple[Descriptor, ...]:
         """Return all descriptors, those that changed longest ago first."""

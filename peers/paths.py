@@ -193,6 +193,7 @@ def path_of(descriptors: Iterable[Descriptor], address_ok: Callable[[str], bool]
             found.link_key,
             found.onion_keys[0],
             tuple(pair for pair in found.addresses if address_ok is None or address_ok(pair[0])),
+            found.tariff_step,
         )
         for found in descriptors
     )

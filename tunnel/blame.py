@@ -27,6 +27,15 @@ REPORTER_SHARE: Final = 0.15
 UNSAID: Final = 0.1
 """For all hops of a circuit together that one of them ended: less than what leaves a peer out, unless it goes on."""
 
+PAYEES_FAULT: Final = frozenset({Reason.COUNTS_DIFFER, Reason.UNPAID})
+"""Why somebody could not pay the next hop, where that is the next hop's own doing: it counts what never came, or does
+not take the money."""
+
+CANNOT_PAY: Final = frozenset(
+    {Reason.NO_CHANNEL, Reason.SPENDING_CAP, Reason.NO_FUNDS, Reason.NOT_OPEN, Reason.SETTLEMENT}
+)
+"""Why this node could not pay a guard, where that is nobody's fault."""
+
 
 class Shares(NamedTuple):
     """How one failure is shared out.
@@ -65,6 +74,11 @@ def shares_of_build(path: Sequence[PeerKey], reporter: int, reason: Reason) -> S
             return Shares(_spread(beyond, 1.0), {}, telling)
         case Reason.UNKNOWN_PEER if beyond:
             return Shares({}, _spread([*named, beyond[0]], 2 * REPORTER_SHARE))
+        case Reason.NO_CHANNEL if named:
+            # Nobody's fault, unless it goes on.
+            return Shares({}, _spread([*named, *beyond[:1]], UNSAID))
+        case _ if reason in PAYEES_FAULT and beyond:
+            return Shares({}, {beyond[0]: 0.5} | telling)
         case Reason.PROTOCOL if reporter > 0:
             # What does not verify may have been changed on its way.
             return Shares({}, {**_spread(path[:reporter], 0.5), path[reporter]: 0.5})

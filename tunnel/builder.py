@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
 from core.flow import NO_OPTIONS
-from tunnel.blame import Blame, shares_of_build, shares_of_end, shares_of_silence
+from tunnel.blame import CANNOT_PAY, Blame, Shares, shares_of_build, shares_of_end, shares_of_silence
 from tunnel.building import build
 from tunnel.circuit_witness import Samples
 from tunnel.leaving import Leavers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tunnel.memory import Memory
     from tunnel.padding import Shape
     from tunnel.path import Path, PathChooser, Wish
+    from tunnel.toll import Toll
 
 DRAWS: Final = 4
 """Paths that are drawn when one is wanted whose peers are known to live."""
@@ -64,6 +65,10 @@ class Builder:
         memory: the node's.
         shape: how flows look to relays where no mode is wanted for the site.
         witness: told how circuits do.
+        toll: the node's payments.
+
+    Attributes:
+        cannot_pay: why the last circuit could not be paid for; None after one that could, or cost nothing.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Builder:
         memory: Memory,
         shape: Shape,
         witness: CircuitWitness,
+        toll: Toll,
     ) -> None:
         self._links = links
         self._choose = choose
@@ -83,6 +89,8 @@ class Builder:
         self._memory = memory
         self._shape = shape
         self._witness = witness
+        self._toll = toll
+        self.cannot_pay: Reason | None = None
         self._samples = Samples(witness)
         self._budget: Rate | None = None
         self.blame = Blame()
@@ -181,11 +189,12 @@ class Builder:
             raise CircuitError(Reason.BUSY)
         shape = SHAPES[options.mode] if options.mode is not None else self._shape
         try:
-            circuit = await build(path, self._links, _random_age_s(), self._events, self._memory, shape)
+            circuit = await build(path, self._links, _random_age_s(), self._events, self._memory, shape, self._toll)
         except CircuitError as error:
             self._failed(path, error)
             raise
         circuit.options = options
+        self.cannot_pay = None
         self._witness.built(path)
         return circuit
 
@@ -193,10 +202,14 @@ class Builder:
         self.counters[f"build {error.reason.word}"] += 1
         if error.hop is None:
             return
+        if error.hop < 0 and error.reason in CANNOT_PAY:
+            self.cannot_pay = error.reason
+            return
         now, peers = asyncio.get_running_loop().time(), peers_of(path)
         if error.reason is Reason.LEAVING and error.hop >= 0 and self.leavers.says(peers[error.hop], now):
             return
-        self._witness.build_failed(path, error.hop, error.reason)
+        if error.reason is not Reason.NO_CHANNEL:
+            self._witness.build_failed(path, error.hop, error.reason)
         self.blame.accuse(shares_of_build(peers, error.hop, error.reason), now)
         if error.reason is not Reason.NEXT_HOP or error.hop + 1 >= len(path):
             return
@@ -225,6 +238,11 @@ class Builder:
     def lost(self, circuit: Circuit, reason: Reason) -> None:
         """A circuit ended that nobody here wanted to end."""
         now, peers = asyncio.get_running_loop().time(), peers_of(circuit.path)
+        if circuit.culprit is not None:
+            self.blame.accuse(Shares({}, {circuit.culprit: 1.0}), now)
+            return
+        if reason in CANNOT_PAY or (reason is Reason.UNPAID and circuit.held_up()):
+            return
         since = circuit.pulse.silence.since
         guard_lost = circuit.link.closed or circuit.link.watch.silent
         if guard_lost or reason in (Reason.TIMED_OUT, Reason.NEXT_HOP):

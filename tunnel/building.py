@@ -8,16 +8,20 @@ import time
 from typing import TYPE_CHECKING
 
 from core.errors import CircuitError, LinkError, Reason
+from tunnel.blame import PAYEES_FAULT
 from tunnel.circuit import Circuit
 from tunnel.creation import Creation
 from tunnel.limits import BUILD_S
 from tunnel.padding import Shape
+from tunnel.path import rates_of
+from tunnel.toll import NO_TOLL, account_for
 
 if TYPE_CHECKING:
     from tunnel.circuit import CircuitEvents
     from tunnel.links import Links
     from tunnel.memory import Memory
     from tunnel.path import Path
+    from tunnel.toll import Toll
 
 
 class _Owner:
@@ -46,8 +50,9 @@ async def build(
     events: CircuitEvents,
     memory: Memory,
     shape: Shape = Shape.STEPS,
+    toll: Toll = NO_TOLL,
 ) -> Circuit:
-    """Build a circuit in one pass.
+    """Build a circuit in one pass, once the guard is paid ahead.
 
     Raises:
         CircuitError: `hop` says which place reports the failure, 0 for the guard, -1 for this node itself.
@@ -56,6 +61,13 @@ async def build(
         link = await links.to(path[0])
     except LinkError as error:
         links.tried(path, 0, True)
+        raise CircuitError(error.reason, -1) from error
+    rate = rates_of(path)[0]
+    try:
+        account = await account_for(toll, link, path[0].peer, rate)
+    except CircuitError as error:
+        if error.reason in PAYEES_FAULT:
+            links.tried(path, 0, True)
         raise CircuitError(error.reason, -1) from error
     indices = [secrets.randbits(32) for _ in path]
     creation = Creation(path, indices, time.time(), secrets.token_bytes, links.preshared)
@@ -76,7 +88,8 @@ async def build(
         raise
     links.tried(path, len(path), False)
     retire_at = asyncio.get_running_loop().time() + retire_after_s
-    circuit = owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory, shape)
+    price = None if account is None else (account, rate)
+    circuit = owner.circuit = Circuit(path, link, number, keys, retire_at, events, memory, shape, price)
     if owner.hops is not None:
         circuit.leaving(owner.hops)
     return circuit
@@ -86,8 +99,10 @@ def _verdict(place: int, reason: Reason) -> tuple[int, bool]:
     """Say what the answer of the hop at `place` tells, as `PathWitness` is told it."""
     if reason in (Reason.NEXT_HOP, Reason.UNKNOWN_PEER):
         return place + 1, True
-    if reason is Reason.TIMED_OUT:
-        return place + 1, False  # the next hop lives, and waited for somebody in turn
+    if reason in PAYEES_FAULT:
+        return place + 1, True
+    if reason in (Reason.TIMED_OUT, Reason.NO_CHANNEL):
+        return place + 1, False  # the next hop lives, and waited for somebody in turn, or is nobody's fault
     if reason is Reason.LEAVING:
         return place, False
     return place, True

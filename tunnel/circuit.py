@@ -24,9 +24,12 @@ from tunnel.frames import (
 from tunnel.lane import LaneCarrier
 from tunnel.lanes import Lanes
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
+from tunnel.limits import UNPAID_QUEUE
 from tunnel.padding import Shape
 from tunnel.pulse import Pulse
+from tunnel.tally import Tally
 from tunnel.terminal import ResumeKey
+from tunnel.use import Use
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from tunnel.link_stream import LinkStream
     from tunnel.memory import Memory
     from tunnel.path import Path
+    from tunnel.toll import Account
     from tunnel.wireguard.handshake import Keys
 
 _FIRST_NUMBERS = 1 << 20
@@ -73,11 +77,14 @@ class Circuit:
         events: whom to tell.
         memory: the node's.
         shape: how its flows look to relays.
+        price: the account of that link and what the circuit costs there, units per MB; None if it costs nothing.
 
     Attributes:
         options: what the user wants for the sites that it may carry; it was built for that.
         used_at: loop time at which it was last seen to carry flows, or given to one; looked at only with options.
         leaver: the hop that is about to stop; None while no word of one was heeded.
+        culprit: the hop that is to blame for its end; None while that is not known.
+        use: what came and what it was of use for; None if it costs nothing.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class Circuit:
         events: CircuitEvents,
         memory: Memory,
         shape: Shape,
+        price: tuple[Account, int] | None = None,
     ) -> None:
         self.path = path
         self.link = link
@@ -100,6 +108,7 @@ class Circuit:
         self.over = False
         self.moving = False
         self.leaver: PeerKey | None = None
+        self.culprit: PeerKey | None = None
         self.resume_key = ResumeKey(keys[-1])
         self._events = events
         self._shape = shape
@@ -107,11 +116,14 @@ class Circuit:
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time, self._loop.call_soon)
-        self._lanes = Lanes(self.credit, shape)
         self.made_at = self.used_at = self._loop.time()
+        self._tally = None if price is None else Tally(*price, self._holds, self._came)
+        self.use = None if price is None else Use(shape, self._loop.time())
+        self._lanes = Lanes(self.credit, shape, self.use)
+        self._unpaid_bytes = 0
         self._frames_full = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
-        self._frames = link.open_stream(_CircuitFrames(self))
+        self._frames = link.open_stream(_CircuitFrames(self), self._tally)
         self.credit.tell_with(self._send_frames)
         self.pulse = Pulse(self._send_ping, self)
         self.pulse.ping()
@@ -196,7 +208,7 @@ class Circuit:
             flow.leave_lane(carrier)
 
     def _open_stream(self) -> tuple[LinkStream, Layers]:
-        stream = self.link.open_stream(_Late())
+        stream = self.link.open_stream(_Late(), self._tally)
         layers = Layers(self._sessions, self._numbers)
         self._numbers = [number + 1 for number in self._numbers]
         return stream, layers
@@ -207,6 +219,20 @@ class Circuit:
         self.retire_at = 0.0
         if flow.lose_path():
             self._events.flows_lost(self, [flow])
+
+    # -- payment
+
+    def _holds(self, count: int) -> None:
+        """So many bytes more wait until this node has paid."""
+        self._unpaid_bytes += count
+        self.credit.hold(count)
+        if self._unpaid_bytes > UNPAID_QUEUE and count > 0:
+            self.close(Reason.UNPAID)
+
+    def _came(self, count: int) -> None:
+        if self.use is not None and not self.use.came(count, self._loop.time()) and not self.over:
+            self.culprit = self.path[-1].peer
+            self.close(Reason.PROTOCOL)
 
     # -- pings
 
@@ -254,6 +280,9 @@ class Circuit:
 
     # -- tunnel.pulse.PulseOwner
 
+    def held_up(self) -> bool:
+        return self._tally is not None and self._tally.waits
+
     def carries_flows(self) -> bool:
         return bool(self.flows)
 
@@ -279,6 +308,8 @@ class Circuit:
             return
         self.over = True
         self.pulse.stop()
+        if self._tally is not None:
+            self._tally.clear()
         lost = [flow for flow in list(self.flows) if flow.lose_path()]
         self._lanes.close()
         self._frames.reset()

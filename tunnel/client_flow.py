@@ -20,6 +20,7 @@ from tunnel.frames import (
     encode_resume,
 )
 from tunnel.limits import APART_BYTES, OPEN_S
+from tunnel.use import CROSSING_BYTES, WORD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,10 +86,37 @@ class ClientFlow(FlowEnd):
 
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
         self._circuit.pulse.silence.heard_at = self._loop.time()
-        super().frames(frames)
+        if (use := self._circuit.use) is None:
+            super().frames(frames)
+        else:
+            before = self._progress()
+            super().frames(frames)
+            use.good(max(0, self._progress() - before))
         if not self.apart and self.dealt_with >= APART_BYTES:
             self.apart = True
             self._circuit.set_apart(self)
+
+    # -- what it is of use for
+
+    def _progress(self) -> int:
+        """A number that rises by what the exit's frames are worth."""
+        words = self.opened.done() + self._fin_received + self.over + (not self._awaits_resumed)
+        return self._window.received + self._dealt_with + WORD_BYTES * words
+
+    def datagram(self, frames: Iterator[tuple[int, memoryview]]) -> None:
+        super().datagram(frames if self._circuit.use is None else self._circuit.use.taken(frames))
+
+    def hold_back(self, count: int) -> None:
+        super().hold_back(count)
+        if count > 0 and self._circuit.use is not None:
+            self._circuit.use.good(count)
+
+    def _excuse(self) -> None:
+        """What is under way on the circuit, now that the flow has left it, is nobody's fault."""
+        if self._circuit.use is not None and self._carrier is not None:
+            self._circuit.use.excuse(CROSSING_BYTES + (0 if self._reason is Reason.DONE else self.may_come))
+
+    # -- frames
 
     def _frame(self, kind: int, content: memoryview) -> None:
         if kind == Frame.OPENED:
@@ -184,7 +212,12 @@ class ClientFlow(FlowEnd):
     def _path_broke(self) -> None:
         self._circuit.flow_lost(self)
 
+    def suspend(self) -> None:
+        self._excuse()
+        super().suspend()
+
     def _over(self) -> None:
+        self._excuse()
         if not self.opened.done() and self._reason is not None:
             self.opened.set_exception(FlowError(self._reason))
             self.opened.exception()  # seen; whoever waits gets it all the same

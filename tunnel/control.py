@@ -18,6 +18,7 @@ Everything after is a type-4 message whose plaintext is a kind (1 byte) and a bo
     PONG     7   token (8)                 the same token
     8 to 15                                see `address_messages` and the node's holds
     GOAWAY  18  circuit (4), hops (1)      a hop of the circuit is about to stop: 0, the sender, 1, the one after it, …
+    PAYMENT 19  opaque to this layer, at most 256 bytes
 
 The side that dialled gives even circuit numbers, the other one odd numbers; both count up. Kinds that a version does
 not know are ignored, so that a later version may add some.
@@ -49,6 +50,7 @@ DESCRIPTOR: Final = 17
 MAX_DESCRIPTOR: Final = 996
 MAX_PROOF: Final = 32
 MARK_BYTES: Final = 16
+MAX_PAYMENT: Final = 256
 VERSION: Final = 1
 
 _HELLO: Final = struct.Struct(">HB")
@@ -73,6 +75,7 @@ class Kind(IntEnum):
     HOLD = 14
     HELD = 15
     GOAWAY = 18
+    PAYMENT = 19
 
 
 class State(Enum):
@@ -319,6 +322,17 @@ def decode_hops(rest: bytes) -> int:
     if rest[0] > MAX_HOPS - 2:
         raise DecodeError("control", "too many hops")
     return rest[0]
+
+
+def check_payment(body: bytes) -> bytes:
+    """Return the body of PAYMENT.
+
+    Raises:
+        DecodeError: it is longer than one may be.
+    """
+    if len(body) > MAX_PAYMENT:
+        raise DecodeError("control", "payment too long")
+    return body
 
 
 def encode_token(token: int) -> bytes:

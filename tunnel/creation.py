@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from core.errors import CircuitError, DecodeError, Reason
 from core.ids import PEER_KEY_BYTES, PeerKey
 from tunnel.limits import MAX_HOPS
+from tunnel.path import rates_of
 from tunnel.wireguard.constants import HOP_IDENTIFIER, HYBRID_INITIATION_BYTES, HYBRID_RESPONSE_BYTES, TAG_BYTES
 from tunnel.wireguard.handshake import Initiator, tai64n
 from tunnel.wireguard.noise import NO_PSK
@@ -77,11 +78,12 @@ class Slot(NamedTuple):
         """Read a slot.
 
         Raises:
-            DecodeError: unknown flags, a next hop where the flags say there is none, or no zeros where they must be.
+            DecodeError: unknown flags, a next hop where the flags say there is none, somebody to pay where there is
+                nobody, or no zeros where they must be.
         """
         flags, peer, paid, pays = _SLOT.unpack(data)
         slot = cls(PeerKey(peer) if flags == _HAS_NEXT else None, paid, pays)
-        if slot.encode() != data:
+        if slot.encode() != data or (slot.next_peer is None and pays):
             raise DecodeError("slot", "wrong form")
         return slot
 
@@ -123,6 +125,7 @@ class Creation:
         ]
         message = entropy(CREATION_BYTES)
         followers: list[PeerKey | None] = [*(hop.peer for hop in path[1:]), None]
+        rates = rates_of(path)
         for place in reversed(range(len(path))):
             initiator, follower = self._initiators[place], followers[place]
             try:
@@ -130,7 +133,7 @@ class Creation:
             except ValueError as error:
                 raise CircuitError(Reason.PROTOCOL, place) from error
             slot_key, tail_key = _creation_keys(initiator.state)
-            slot = aead_seal(slot_key, Slot(follower).encode(), initiator.state.hash)
+            slot = aead_seal(slot_key, Slot(follower, rates[place], rates[place + 1]).encode(), initiator.state.hash)
             tail = _key_stream(tail_key, message[: CREATION_BYTES - HEAD_BYTES])
             message = head + slot + tail
         self.message = message

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tunnel.layers import Layers
     from tunnel.link_stream import LinkStream
     from tunnel.padding import Shape
+    from tunnel.use import Use
 
     type Begin = Callable[[int, memoryview, LaneCarrier], None]
     """Takes the first frame of a flow that the client began."""
@@ -192,6 +193,7 @@ class Lane:
         later: calls a function when the event loop has dealt with what is at hand, so that flows share messages.
         carried: told the bytes of each message that carries something.
         begin: takes the first frame of a new flow; None at the client, where no flow begins by itself.
+        use: told what messages that came were padded with; None where nobody asks.
     """
 
     def __init__(
@@ -203,12 +205,14 @@ class Lane:
         later: Callable[[Callable[[], None]], object],
         carried: Callable[[int], None],
         begin: Begin | None = None,
+        use: Use | None = None,
     ) -> None:
         self._stream = stream
         self._layers = layers
         self._later = later
         self._carried = carried
         self._begin = begin
+        self._use = use
         self._sizes = Sizes(shape)
         self.credit = credit
         self.closed = False
@@ -324,6 +328,8 @@ class Lane:
             if self.closed:
                 return
             self._frame(kind, content)
+        if self._use is not None:
+            self._use.padded(self._reader.padding)
 
     def _frame(self, kind: int, content: memoryview) -> None:
         if kind == Frame.SELECT:

@@ -40,12 +40,17 @@ def decode_select(body: memoryview) -> int:
 
 
 class LaneReader:
-    """Finds the frames in a lane's messages."""
+    """Finds the frames in a lane's messages.
 
-    __slots__ = ("_begun",)
+    Attributes:
+        padding: bytes of padding in the last message.
+    """
+
+    __slots__ = ("_begun", "padding")
 
     def __init__(self) -> None:
         self._begun = bytearray()
+        self.padding = 0
 
     def frames(self, plaintext: memoryview) -> Iterator[tuple[int, memoryview]]:
         """Walk over the frames that end in the next message.
@@ -53,6 +58,7 @@ class LaneReader:
         Raises:
             DecodeError: a frame is longer than one may be.
         """
+        self.padding = 0
         while len(plaintext):
             if self._begun:
                 plaintext = self._complete(plaintext)
@@ -61,6 +67,7 @@ class LaneReader:
                 whole, self._begun = memoryview(self._begun), bytearray()
                 yield whole[0], whole[HEAD_BYTES:]
             elif plaintext[0] == _PADDING:
+                self.padding = len(plaintext)
                 return
             else:
                 size = _frame_bytes(plaintext)

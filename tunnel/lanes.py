@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tunnel.lane import Begin, LaneCarrier
     from tunnel.layers import Layers
     from tunnel.link_stream import LinkStream
+    from tunnel.use import Use
 
 _random = secrets.SystemRandom()
 
@@ -30,10 +31,12 @@ class Lanes:
     Args:
         credit: the circuit's.
         shape: of lanes that are made here.
+        use: told of padding; None where nobody asks.
     """
 
-    def __init__(self, credit: CircuitCredit[Any], shape: Shape = Shape.STEPS) -> None:
+    def __init__(self, credit: CircuitCredit[Any], shape: Shape = Shape.STEPS, use: Use | None = None) -> None:
         self._credit = credit
+        self._use = use
         self._shape = shape
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
@@ -67,7 +70,7 @@ class Lanes:
         return lane
 
     def _add(self, stream: LinkStream, layers: Layers, shape: Shape, begin: Begin | None = None) -> Lane:
-        lane = Lane(stream, layers, self._credit, shape, self._loop.call_soon, self._carried, begin)
+        lane = Lane(stream, layers, self._credit, shape, self._loop.call_soon, self._carried, begin, self._use)
         stream.receiver = lane
         self._lanes.append(lane)
         if shape is Shape.EVEN:

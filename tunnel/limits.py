@@ -101,6 +101,9 @@ DATAGRAM_QUEUE: Final = 128 * 1024
 CIRCUIT_QUEUE: Final = MAX_CIRCUIT_WINDOW * 2 + 1024 * 1024
 """Bytes a hop queues for one circuit, both ways; honest ends never get there, their credit is smaller."""
 
+UNPAID_QUEUE: Final = CIRCUIT_QUEUE
+"""The same at a client, of what waits until it has paid."""
+
 RELAY_BYTES: Final = 128 * 1024 * 1024
 """Bytes a hop queues in all; beyond, the link that holds most loses the circuit that is held up longest."""
 
@@ -129,7 +132,7 @@ LINK_KEEPALIVE_S: Final = 2.0
 
 # -- who is silent. Each wait is longer than the ones inside it, so that whoever is nearest to the trouble names it:
 #    WATCH_EVERY_S < NEIGHBOUR_S < LINK_SILENT_S < LINK_IDLE_S       a neighbour
-#    DIAL_S + 2 * NEIGHBOUR_S < CREATION_S < BUILD_S                 a creation
+#    DIAL_S + PAYING_S + 2 * NEIGHBOUR_S < CREATION_S < BUILD_S      a creation
 #    PING_EVERY_S < UNEASY_S, UNEASY_S + NEIGHBOUR_S < SUSPECT_S     a circuit
 #    UNEASY_S < DOUBTED_S < SUSPECT_S                                the same, for flows that are still to begin
 
@@ -148,9 +151,13 @@ LINK_SILENT_S: Final = 3.0
 DIAL_S: Final = 0.8
 """Patience with QUIC's handshake at one address of a peer; the sealed handshake after it has NEIGHBOUR_S."""
 
+PAYING_S: Final = 0.7
+"""Patience with a next hop that is to be paid ahead and has not taken the money: three round trips, and a few writes to
+disk."""
+
 CREATION_S: Final = 3.0
 """A hop's patience with a next hop that shows signs of life but does not answer a creation: room for that hop's own
-dial, its sealed handshake and its own wait for a silent neighbour."""
+dial, its sealed handshake, its first payment and its own wait for a silent neighbour."""
 
 BUILD_S: Final = 4.0
 """A client's patience with a guard that shows signs of life; longer than CREATION_S, so that the guard's word comes."""

@@ -25,6 +25,7 @@ from tunnel.control import (
     GotDescriptor,
     Kind,
     LinkUp,
+    check_payment,
     decode_circuit,
     decode_hops,
     decode_reason,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from tunnel.engines.seam import Connection
     from tunnel.link_stream import StreamReceiver
+    from tunnel.tally import Tally
     from tunnel.wireguard.handshake import Keys
 
 CONTROL_STREAM: Final = 0
@@ -87,6 +89,13 @@ class LinkEvents(Protocol):
         """
 
     def gossip(self, link: Link, body: bytes) -> None: ...
+
+    def payment(self, link: Link, body: bytes) -> None:
+        """A message about money, at most `MAX_PAYMENT` bytes.
+
+        Raises:
+            DecodeError: it is malformed.
+        """
 
     def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
         """A message about where peers are: one of `tunnel.address_messages`, HOLD or HELD.
@@ -239,6 +248,10 @@ class Link:
     def send_gossip(self, body: bytes) -> None:
         self._send_control(Kind.GOSSIP, body)
 
+    def send_payment(self, body: bytes) -> None:
+        """Send a message about money, at most `MAX_PAYMENT` bytes, if the link is up."""
+        self._send_control(Kind.PAYMENT, body)
+
     def tell(self, kind: Kind, body: bytes) -> None:
         """Send a message about where peers are, if the link is up."""
         self._send_control(kind, body)
@@ -281,6 +294,8 @@ class Link:
                 self._circuit_control(kind, circuit, rest)
             case Kind.GOSSIP:
                 self.events.gossip(self, body)
+            case Kind.PAYMENT:
+                self.events.payment(self, check_payment(body))
             case Kind.PING:
                 self._pinged(decode_token(body))
             case Kind.PONG:
@@ -330,9 +345,10 @@ class Link:
 
     # -- streams
 
-    def open_stream(self, receiver: StreamReceiver) -> LinkStream:
-        """Open a stream for one flow. The neighbour learns of it with the first record."""
+    def open_stream(self, receiver: StreamReceiver, tally: Tally | None = None) -> LinkStream:
+        """Open a stream of a circuit. The neighbour learns of it with the first record."""
         stream = LinkStream(self, self.connection.open_stream(), receiver)
+        stream.tally = tally
         self._streams[stream.id] = stream
         return stream
 
@@ -388,14 +404,14 @@ class Link:
             if stream.cut:
                 self._cut.pop(number, None)
             else:
-                stream.ended()
+                stream.finished()
 
     def stream_reset(self, stream: int) -> None:
         self._cut.pop(stream, None)
         if stream == CONTROL_STREAM:
             self.fail("control stream reset")
         elif (found := self._streams.pop(stream, None)) is not None:
-            self._guarded(found.ended)
+            self.guarded(found.broken)
 
     def datagram_received(self, data: memoryview) -> None:
         if self.closed:
@@ -411,14 +427,14 @@ class Link:
         if stream is None:
             self.counters["datagram of no stream"] += 1
         else:
-            self._guarded(partial(stream.datagram, message))
+            self.guarded(partial(stream.datagram_came, message))
 
     def stream_drained(self, stream: int) -> None:
-        found = self._streams.get(stream)
-        if found is not None and found.receiver is not None:
-            self._guarded(found.receiver.writable)
+        if (found := self._streams.get(stream)) is not None:
+            self.guarded(found.drained)
 
-    def _guarded(self, call: Callable[[], None]) -> None:
+    def guarded(self, call: Callable[[], None]) -> None:
+        """Call something that must not raise. If it does, the link is dropped."""
         try:
             call()
         except Exception as error:
@@ -452,10 +468,10 @@ class Link:
         self._makers.clear()
         owners, self._owners = self._owners, {}
         for owner in owners.values():
-            self._guarded(partial(owner.destroyed, Reason.NEXT_HOP))
+            self.guarded(partial(owner.destroyed, Reason.NEXT_HOP))
         streams, self._streams = self._streams, {}
         for stream in streams.values():
-            self._guarded(stream.ended)
+            self.guarded(stream.broken)
         if was_up:
             self.events.link_down(self)
         self._on_closed(self)

@@ -22,6 +22,7 @@ from tunnel.wireguard.constants import TAG_BYTES
 if TYPE_CHECKING:
     from core.flow import Buffer
     from tunnel.link import Link
+    from tunnel.tally import Tally
 
 _LENGTH: Final = struct.Struct(">H")
 _TAG_NONCE: Final = struct.Struct("<QI")
@@ -54,15 +55,21 @@ class StreamReceiver(Protocol):
 
 
 class LinkStream:
-    """One stream of a link, in tagged records."""
+    """One stream of a link, in tagged records.
 
-    __slots__ = ("_assembler", "_link", "_received", "_sent", "cut", "id", "receiver")
+    Attributes:
+        tally: of the circuit that it belongs to; None where that costs nothing on this link.
+    """
+
+    __slots__ = ("_assembler", "_link", "_received", "_sent", "_sent_bytes", "cut", "id", "receiver", "tally")
 
     def __init__(self, link: Link, number: int, receiver: StreamReceiver | None) -> None:
         self._link = link
         self._assembler = Assembler(MAX_MESSAGE + TAG_BYTES)
         self._sent = 0
+        self._sent_bytes = 0
         self._received = 0
+        self.tally: Tally | None = None
         self.cut = False
         self.id = number
         self.receiver = receiver
@@ -88,6 +95,10 @@ class LinkStream:
         """
         if self.cut:
             return True
+        if self.tally is not None:
+            if not self.tally.may_send(self, record, last=last):
+                return False
+            self._sent_bytes += len(record)
         _LENGTH.pack_into(record, 0, len(record) - PREFIX_BYTES)
         view = memoryview(record)
         nonce = _TAG_NONCE.pack(self.id, self._sent)
@@ -105,27 +116,42 @@ class LinkStream:
         if self.cut or link.closed:
             return True
         if len(message) + DATAGRAM_BYTES <= link.connection.datagram_room:
-            if not link.connection.send_datagram(link.datagram_tags.seal(self.id, message)):
-                link.counters["datagram dropped"] += 1  # late on the stream it would be worth less than none
+            self._send_beside(message)
             return True
-        if self.queued > DATAGRAM_QUEUE:
+        if self.queued > DATAGRAM_QUEUE or (self.tally is not None and self.tally.holds_up(self)):
             link.counters["datagram dropped"] += 1
             return True
         record = bytearray(len(message) + RECORD_BYTES)
         record[PREFIX_BYTES:-TAG_BYTES] = message
         return self.send(record)
 
+    def _send_beside(self, message: Buffer) -> None:
+        link, tally = self._link, self.tally
+        if tally is not None and not tally.may_send_datagram(len(message)):
+            link.counters["datagram unpaid"] += 1
+        elif not link.connection.send_datagram(link.datagram_tags.seal(self.id, message)):
+            link.counters["datagram dropped"] += 1  # late on the stream it would be worth less than none
+            if tally is not None:
+                tally.datagram_unsent(len(message))
+
     def finish(self) -> None:
         """Send nothing more on this stream."""
-        if not self.cut:
+        if not self.cut and (self.tally is None or self.tally.may_finish(self)):
             self._link.connection.write(self.id, b"", end=True)
 
     def reset(self) -> None:
         """Cut the stream off and forget it. The receiver gets no further call."""
         if not self.cut:
             self.cut = True
+            if self.tally is not None:
+                self.tally.forget(self, self._unsent_bytes())
             self._link.forget_stream(self)
             self._link.connection.reset(self.id)
+
+    def _unsent_bytes(self) -> int:
+        """Bytes of messages that QUIC has not taken yet, as many of each record as there were in the mean."""
+        overhead = self._sent * RECORD_BYTES
+        return self.queued * (self._sent_bytes - overhead) // self._sent_bytes if self._sent_bytes else 0
 
     def received(self, data: memoryview) -> None:
         """Take bytes from the link.
@@ -143,16 +169,18 @@ class LinkStream:
             except InvalidTag as error:
                 raise DecodeError("record", "link tag does not verify") from error
             self._received += 1
-            self._deliver(body)
+            self.deliver(body)
             if self.cut:
                 return
 
-    def _deliver(self, body: memoryview) -> None:
-        """Hand a message on. What is wrong inside may be the doing of someone behind an honest neighbour, so it costs
-        the stream and not the link."""
+    def deliver(self, body: memoryview) -> None:
+        """Hand a message on, if it is paid. What is wrong inside may be the doing of someone behind an honest
+        neighbour, so it costs the stream and not the link."""
         try:
             if self.receiver is None:
                 self.receiver = self._link.events.stream_opened(self, body)
+            if self.tally is not None and not self.tally.may_come(self, body):
+                return
             if is_datagram(body):
                 self.datagram(body)
             else:
@@ -165,6 +193,13 @@ class LinkStream:
             self._link.counters["internal error"] += 1
             self.reset()
 
+    def datagram_came(self, body: memoryview) -> None:
+        """Take a datagram that came beside the stream."""
+        if self.tally is None or self.tally.may_come_datagram(len(body)):
+            self.datagram(body)
+        else:
+            self._link.counters["datagram unpaid"] += 1
+
     def datagram(self, body: memoryview) -> None:
         """Hand a datagram on. What is wrong inside costs the datagram alone."""
         try:
@@ -172,6 +207,22 @@ class LinkStream:
                 self.receiver.datagram(body)
         except DecodeError as error:
             self._link.counters[str(error)] += 1
+
+    def drained(self) -> None:
+        """QUIC has taken everything."""
+        if self.receiver is not None and (self.tally is None or not self.tally.holds_up(self)):
+            self.receiver.writable()
+
+    def finished(self) -> None:
+        """Nothing more comes."""
+        if self.tally is None or self.tally.may_end(self):
+            self.ended()
+
+    def broken(self) -> None:
+        """The other side has cut the stream off, or the link is gone."""
+        if self.tally is not None:
+            self.tally.forget(self, 0)
+        self.ended()
 
     def ended(self) -> None:
         if self.receiver is not None:

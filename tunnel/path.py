@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from core.flow import NO_OPTIONS, SiteOptions
 from core.ids import PeerKey, short
+from core.tariffs import rate_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,12 +22,14 @@ class Hop:
         link_key: the X25519 key that its end of a link proves, 32 bytes.
         onion_key: the X25519 key that circuit creation is addressed to, 32 bytes.
         addresses: IP literals with UDP ports (1 to 65535), the preferred one first.
+        tariff: the step that it asks, 0 to 7.
     """
 
     peer: PeerKey
     link_key: bytes
     onion_key: bytes
     addresses: tuple[tuple[str, int], ...]
+    tariff: int = 0
 
     def __repr__(self) -> str:
         return f"Hop({short(self.peer)})"
@@ -34,6 +37,12 @@ class Hop:
 
 type Path = tuple[Hop, ...]
 """The guard first, the exit last."""
+
+
+def rates_of(path: Path) -> tuple[int, ...]:
+    """What each hop is paid, in units per MB, the guard's first; then 0, which is what the exit pays."""
+    steps = tuple(hop.tariff for hop in path)
+    return tuple(rate_at(steps, place) for place in range(len(path) + 1))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tunnel.padding import Shape
     from tunnel.path import ExitOffers, ExitRank, Path, PathChooser, Wish
     from tunnel.race import Built
+    from tunnel.toll import Toll
 
 _TICK_S: Final = 0.25
 _FIRST_PAUSE_S: Final = 0.2
@@ -57,6 +58,7 @@ class CircuitPool:
         rank: how much an exit is wanted for new flows.
         witness: told how circuits do.
         offers: what exits say that they serve.
+        toll: the node's payments.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class CircuitPool:
         rank: ExitRank,
         witness: CircuitWitness,
         offers: ExitOffers,
+        toll: Toll,
     ) -> None:
         self._rank = rank
         self._witness = witness
@@ -79,7 +82,7 @@ class CircuitPool:
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None
-        self.builder = Builder(links, choose, self, self._peer_silent, memory, shape, witness)
+        self.builder = Builder(links, choose, self, self._peer_silent, memory, shape, witness, toll)
         self._rescue = Rescue(self.builder, self, self._tasks)
         self._wishes = Wishes(offers)
         self._places = SitePlaces()
@@ -179,7 +182,8 @@ class CircuitPool:
                             return circuit
                         await self._changed.wait()
         except TimeoutError:
-            raise FlowError(Reason.NO_PATH if usual else Reason.SITE_OPTIONS) from None
+            usually = Reason.NO_PATH if usual else Reason.SITE_OPTIONS
+            raise FlowError(self.builder.cannot_pay or usually) from None
 
     def _pick(self, isolation: str, wish: Wish = ANY_EXIT) -> Circuit | None:
         """A circuit for a new flow, for its options, to an exit that will do: not silent, to the exit that is wanted

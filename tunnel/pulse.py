@@ -23,6 +23,9 @@ class PulseOwner(Protocol):
 
     def carries_flows(self) -> bool: ...
 
+    def held_up(self) -> bool:
+        """Whether this node itself holds back what it would send there, since it has not paid."""
+
     def uneasy(self) -> None:
         """It has been silent for a while. May come more than once."""
 
@@ -78,11 +81,14 @@ class Pulse:
         self._plan()
 
     def ping(self) -> None:
-        """Ask the exit for a sign of life, unless it is asked already."""
+        """Ask the exit for a sign of life, unless it is asked already, or would not hear the question."""
         if self._stopped or self.silence.asked_at is not None:
             return
-        self._token = secrets.randbits(64)
         self._pinged_at = self._loop.time()
+        if self._owner.held_up():
+            self._plan()
+            return
+        self._token = secrets.randbits(64)
         self.silence.asked(self._pinged_at)
         self._send(self._token)
         self._plan()
@@ -154,6 +160,8 @@ class Pulse:
     def _look(self, planned: float) -> None:
         self._timer = None
         now = self._loop.time()
+        if self._owner.held_up():
+            self.silence.forgive(now)
         self.silence.overslept(planned, now)
         lasted = self.silence.lasted(now)
         if self.silence.since is None:

@@ -17,27 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.creation import ANSWER_BYTES, consume_creation
-from tunnel.gate import Order
-from tunnel.layers import (
-    SEQUENCE_BITS,
-    FlowNumbers,
-    flow_number,
-)
-from tunnel.limits import (
-    CREATION_S,
-    MAX_CIRCUITS_PER_LINK,
-    MAX_CREATIONS_PER_LINK,
-    MAX_FLOWS_PER_CIRCUIT,
-    MAX_HOPS,
-)
-from tunnel.queues import CircuitQueue, Queues
-from tunnel.relay_flow import RelayFlow
+from tunnel.hop_circuit import HopCircuit
+from tunnel.layers import flow_number
+from tunnel.limits import CREATION_S, MAX_CIRCUITS_PER_LINK, MAX_CREATIONS_PER_LINK
+from tunnel.queues import Queues
 from tunnel.replay_memory import ReplayMemory, Verdict
+from tunnel.tally import Tally
 from tunnel.terminal import FlowTable, Terminal
+from tunnel.toll import account_for
 from tunnel.wireguard.constants import HOP_IDENTIFIER
 from tunnel.wireguard.handshake import Responder
 from tunnel.wireguard.primitives import public_bytes
-from tunnel.wireguard.session import OVERHEAD_BYTES, Session, read_header
+from tunnel.wireguard.session import Session, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,6 +44,7 @@ if TYPE_CHECKING:
     from tunnel.memory import Memory
     from tunnel.path import Hop
     from tunnel.terminal import FlowAcceptor
+    from tunnel.toll import Account, Toll
 
 _log = logging.getLogger(__name__)
 
@@ -61,111 +53,6 @@ _UNACCEPTED = {
     Verdict.REPEATED: "creation repeated",
     Verdict.FULL: "creation not remembered",
 }
-
-
-class HopCircuit:
-    """A circuit as this hop holds it: keys, the link before, and the link after or the end.
-
-    Args:
-        relay: the hop's service.
-        link: the link it was created on.
-        number: its number there.
-        session: keys shared with the client.
-
-    Attributes:
-        turn: higher than that of every circuit that is older.
-        gate: as for `Relay`.
-        forth_bytes, back_bytes: bytes of messages that were passed on, towards the exit and back.
-    """
-
-    def __init__(self, relay: Relay, link: Link, number: int, session: Session) -> None:
-        self._relay = relay
-        self._link = link
-        self._number = number
-        self.session = session
-        self.turn = next(relay.turns)
-        self.flows: set[RelayFlow] = set()
-        self.terminal: Terminal | None = None
-        self.next_link: Link | None = None
-        self.next_number = 0
-        self.queue: CircuitQueue = CircuitQueue(self, relay.queues)
-        self.gate: Gate | None = relay.gate
-        self._orders = self._new_orders()
-        self.forth_bytes = 0
-        self.back_bytes = 0
-        self._numbers = FlowNumbers()
-
-    def opened(self, stream: LinkStream, number: int, body: memoryview) -> StreamReceiver:
-        """The client opened a flow, and `body` is its first message.
-
-        Raises:
-            DecodeError: its number was used before, the client did not seal it, or there are too many flows.
-        """
-        if not self._numbers.unused(number):
-            raise DecodeError("message", "flow number used")
-        # Others whose flows come over the same link can guess an index. Only this circuit's client may use numbers up.
-        self.session.open_into(number << SEQUENCE_BITS, body, bytearray(len(body) - OVERHEAD_BYTES))
-        self._numbers.use(number)
-        if self.terminal is not None:
-            return self.terminal.open(stream, number)
-        if self.next_link is None or len(self.flows) >= MAX_FLOWS_PER_CIRCUIT:
-            raise DecodeError("message", "too many flows")
-        flow = RelayFlow(self, number, stream, self.next_link)
-        self.flows.add(flow)
-        return flow
-
-    def orders_of(self, number: int) -> tuple[Order, Order] | None:
-        """Where a flow's messages wait, towards the exit and back; None where there is no limit. Flow 0, with pings and
-        credit, is by itself."""
-        return self._orders if number else self._new_orders(urgent=True)
-
-    def _new_orders(self, *, urgent: bool = False) -> tuple[Order, Order] | None:
-        if self.gate is None:
-            return None
-        forth, back = (Order(self.gate, self, self.queue, urgent=urgent) for _ in range(2))
-        return forth, back
-
-    def refused(self, why: str) -> None:
-        """Count what a flow of this circuit was cut for."""
-        self._relay.counters[why] += 1
-
-    def over_budget(self) -> None:
-        """Too much waits here: end the circuit."""
-        self._relay.counters["over budget"] += 1
-        self.close(Reason.BUSY)
-
-    def destroyed(self, reason: Reason) -> None:
-        """The link before says that the circuit is over, or is gone itself."""
-        self._drop()
-        if self.next_link is not None:
-            self.next_link.destroy(self.next_number, reason)
-
-    def close(self, reason: Reason) -> None:
-        """End the circuit in both directions."""
-        self._link.destroy(self._number, reason)
-        self.destroyed(reason)
-
-    def go_away(self) -> None:
-        """Tell the client that this peer is about to stop."""
-        if self.terminal is not None:
-            self.terminal.go_away()
-        else:
-            self._link.go_away(self._number, 0)
-
-    def next_leaving(self, hops: int) -> None:
-        """The next hop is about to stop, or one so many places after it: pass it on towards the client."""
-        if hops < MAX_HOPS - 2:
-            self._link.go_away(self._number, hops + 1)
-
-    def _drop(self) -> None:
-        self._relay.drop(self._link, self)
-        for order in self._orders or ():
-            order.clear()
-        for flow in list(self.flows):
-            flow.cut()
-        self.queue.clear()
-        if self.terminal is not None:
-            self.terminal.close()
 
 
 class _NextOwner:
@@ -188,6 +75,15 @@ class _NextOwner:
             self.circuit.close(reason)
 
 
+class _Onward(NamedTuple):
+    """The part of a circuit beyond this hop: on which link, its number there, the answer, and from what it is paid."""
+
+    link: Link
+    number: int
+    answer: bytes
+    account: Account | None
+
+
 class _Onion(NamedTuple):
     """An onion key in use: who answers for it, and what was accepted with it."""
 
@@ -207,6 +103,7 @@ class Relay:
         memory: the node's.
         find: looks for a peer that is not known, for about a second.
         admits: why no circuit that comes over a link is taken now; None when it is.
+        toll: the node's payments.
         gate: what is forwarded passes here; None where there is no limit.
     """
 
@@ -220,6 +117,7 @@ class Relay:
         memory: Memory,
         find: Callable[[PeerKey], Awaitable[None]],
         admits: Callable[[Link], Reason | None],
+        toll: Toll,
         gate: Gate | None = None,
     ) -> None:
         self._onions: dict[bytes, _Onion] = {}
@@ -227,6 +125,7 @@ class Relay:
         self._locate = locate
         self._find = find
         self._admits = admits
+        self._toll = toll
         self._relays = relays
         self._acceptor = acceptor
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
@@ -316,12 +215,10 @@ class Relay:
         if link.answer(number, answer, _NextOwner()):
             link.destroy(number, reason)
 
-    def _turn_down(
-        self, link: Link, number: int, asked: Asked, reason: Reason, next_answer: bytes | None = None
-    ) -> None:
+    def _turn_down(self, link: Link, number: int, asked: Asked, reason: Reason) -> None:
         """Answer with a reason that only the client can read, and keep nothing."""
         self.counters[reason.word] += 1
-        answer, _ = asked.answer(secrets.randbits(32), reason, next_answer)
+        answer, _ = asked.answer(secrets.randbits(32), reason, None)
         self._refuse(link, number, answer, Reason.CLOSED)
 
     def _consume(self, message: bytes) -> tuple[Asked | None, bool]:
@@ -347,34 +244,40 @@ class Relay:
         return None, False
 
     async def _extend(self, link: Link, number: int, asked: Asked) -> None:
-        reason, next_answer, owner = Reason.DONE, None, _NextOwner()
-        next_link, next_number = None, 0
+        reason, owner, onward = Reason.DONE, _NextOwner(), None
+        slot = asked.slot
         if len(self._circuits.get(link, ())) >= MAX_CIRCUITS_PER_LINK or self._creating[link] > MAX_CREATIONS_PER_LINK:
             reason = Reason.BUSY
-        elif (refused := self._admits(link)) is not None:
+        elif (refused := self._admits(link)) is not None or (
+            refused := self._toll.accepts(slot.paid, slot.pays)
+        ) is not None:
             reason = refused
-        elif asked.slot.next_peer is not None:
+        elif slot.next_peer is not None:
             try:
-                next_link = await self._next(asked.slot.next_peer)
-                next_number, next_answer = await next_link.create(asked.onward, owner, CREATION_S)
+                onward = await self._go_on(slot.next_peer, slot.pays, asked.onward, owner)
             except (LinkError, CircuitError) as error:
                 reason = error.reason
         elif self._acceptor is None:
             reason = Reason.NOT_ALLOWED
         if reason is not Reason.DONE:
-            self._turn_down(link, number, asked, reason, next_answer)
+            self._turn_down(link, number, asked, reason)
             return
         index = self._index(self._circuits.get(link, {}))
-        answer, keys = asked.answer(index, reason, next_answer)
+        answer, keys = asked.answer(index, reason, onward and onward.answer)
         circuit = HopCircuit(self, link, number, Session(keys))
         if not link.answer(number, answer, circuit):
-            if next_link is not None:
-                next_link.destroy(next_number, Reason.CLOSED)
+            if onward is not None:
+                onward.link.destroy(onward.number, Reason.CLOSED)
             return
-        circuit.next_link, circuit.next_number = next_link, next_number
-        owner.circuit = circuit
-        if next_link is None:
+        if slot.paid:
+            circuit.near = Tally(self._toll.paid_by(link), slot.paid, circuit.queue.holds)
+        if onward is None:
             circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory)
+        else:
+            circuit.next_link, circuit.next_number = onward.link, onward.number
+            if onward.account is not None:
+                circuit.far = Tally(onward.account, slot.pays, circuit.queue.holds)
+        owner.circuit = circuit
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
             circuit.close(owner.reason)
@@ -382,6 +285,23 @@ class Relay:
             circuit.go_away()
         elif owner.hops is not None:
             circuit.next_leaving(owner.hops)
+
+    async def _go_on(self, peer: PeerKey, pays: int, message: bytes, owner: _NextOwner) -> _Onward:
+        """Pay the next hop ahead, if it is to be paid, and let it create its part.
+
+        Raises:
+            LinkError: as `_next`.
+            CircuitError: the next hop does not answer, or cannot be paid.
+        """
+        link = await self._next(peer)
+        try:
+            account = await account_for(self._toll, link, peer, pays)
+        except CircuitError as error:
+            # Why it cannot is nobody else's affair, unless the next hop is to blame.
+            told = error.reason if error.reason in (Reason.COUNTS_DIFFER, Reason.UNPAID) else Reason.NO_CHANNEL
+            raise CircuitError(told) from error
+        number, answer = await link.create(message, owner, CREATION_S)
+        return _Onward(link, number, answer, account)
 
     async def _next(self, peer: PeerKey) -> Link:
         """A link to the next hop.

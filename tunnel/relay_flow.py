@@ -13,9 +13,9 @@ from tunnel.wireguard.constants import TAG_BYTES
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
 if TYPE_CHECKING:
+    from tunnel.hop_circuit import HopCircuit
     from tunnel.link import Link
     from tunnel.link_stream import LinkStream
-    from tunnel.relay import HopCircuit
 
 LONGEST_BACKWARD: Final = MAX_MESSAGE - OVERHEAD_BYTES
 """A longer message from the next hop would, with this hop's layer, cost the link to the hop before."""
@@ -71,7 +71,7 @@ class RelayFlow:
         self._sealed = 0
         self._near = near
         self._near_over = False
-        self._far = far_link.open_stream(_Backward(self))
+        self._far = far_link.open_stream(_Backward(self), circuit.far)
         self._far_over = False
         self._forth = self._back = None
         if (orders := circuit.orders_of(number)) is not None:

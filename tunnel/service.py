@@ -16,6 +16,7 @@ from tunnel.path import ANY_EXIT, EveryPort
 from tunnel.pool import CircuitPool
 from tunnel.punch import Punch
 from tunnel.relay import Relay
+from tunnel.toll import NO_TOLL
 from tunnel.wireguard.noise import NO_PSK
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import ExitOffers, ExitRank, Hop, Path, PathChooser, PathWitness, Wish
     from tunnel.terminal import FlowAcceptor
+    from tunnel.toll import Toll
 
 
 async def _nobody(peer: PeerKey) -> None:
@@ -71,6 +73,7 @@ class TunnelParts:
         holding: told of HOLD and HELD; raises DecodeError.
         admits: why no circuit that comes over a link is taken now; None when it is.
         gate: what is forwarded for others passes here; None where there is no limit.
+        toll: payments. Without any, the node serves and takes what costs nothing.
     """
 
     address_ok: Callable[[str], bool]
@@ -98,6 +101,7 @@ class TunnelParts:
     holding: Callable[[Link, Kind, bytes], None] = lambda link, kind, body: None
     admits: Callable[[Link], Reason | None] = lambda link: None
     gate: Gate | None = None
+    toll: Toll = NO_TOLL
 
 
 class Tunnel:
@@ -131,10 +135,11 @@ class Tunnel:
             self.memory,
             parts.find,
             parts.admits,
+            parts.toll,
             parts.gate,
         )
         self.pool = CircuitPool(
-            self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness, parts.offers
+            self.links, parts.choose, self.memory, parts.shape, parts.rank, parts.witness, parts.offers, parts.toll
         )
 
     async def start(self, port: int, *, client: bool) -> int:
@@ -167,6 +172,7 @@ class Tunnel:
         self.observing.link_down(link)
         self.punch.link_down(link)
         self.relay.link_down(link)
+        self._parts.toll.link_down(link)
         self._parts.link_down(link)
 
     def creation(self, link: Link, circuit: int, message: bytes) -> None:
@@ -177,6 +183,9 @@ class Tunnel:
 
     def gossip(self, link: Link, body: bytes) -> None:
         self._parts.gossip(link, body)
+
+    def payment(self, link: Link, body: bytes) -> None:
+        self._parts.toll.payment(link, body)
 
     def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
         match kind:

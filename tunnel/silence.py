@@ -49,6 +49,10 @@ class Silence:
         since = self.since
         return 0.0 if since is None else max(0.0, now - since)
 
+    def forgive(self, now: float) -> None:
+        """What was asked has not left yet: nothing before this moment counts."""
+        self._floor = now
+
     def overslept(self, planned: float, now: float) -> None:
         """A timer planned for one moment came at another: forgive the time in which nobody looked."""
         since = self.since

@@ -7,12 +7,15 @@ messages cost nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+from core.errors import CircuitError, Reason
+from tunnel.limits import PAYING_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from core.errors import Reason
     from core.ids import PeerKey
     from tunnel.link import Link
 
@@ -72,3 +75,46 @@ class Toll(Protocol):
 
     def link_down(self, link: Link) -> None:
         """A link is gone, and with it its accounts."""
+
+
+class NoToll:
+    """A node without money: it serves and takes what costs nothing."""
+
+    def accepts(self, paid: int, pays: int) -> Reason | None:
+        return Reason.NO_CHANNEL if paid or pays else None
+
+    def paid_by(self, link: Link) -> Account:
+        raise CircuitError(Reason.NO_CHANNEL)
+
+    async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:
+        raise CircuitError(Reason.NO_CHANNEL)
+
+    def payment(self, link: Link, body: bytes) -> None:
+        """Means nothing here."""
+
+    def link_down(self, link: Link) -> None:
+        """There are no accounts."""
+
+
+NO_TOLL: Final = NoToll()
+
+
+async def account_for(toll: Toll, link: Link, peer: PeerKey, rate: int) -> Account | None:
+    """The account from which a circuit is paid that goes on over a link; None if it costs nothing there.
+
+    Args:
+        toll: the node's.
+        link: to the next hop.
+        peer: the next hop.
+        rate: what it is paid, units per MB.
+
+    Raises:
+        CircuitError: as `Toll.paying`; `UNPAID`, the next hop did not take the money in time.
+    """
+    if not rate:
+        return None
+    try:
+        async with asyncio.timeout(PAYING_S):
+            return await toll.paying(link, peer, rate)
+    except TimeoutError as error:
+        raise CircuitError(Reason.UNPAID) from error

@@ -62,6 +62,7 @@ class Events:
         self.downs: list[Link] = []
         self.creations: list[tuple[int, bytes]] = []
         self.gossips: list[bytes] = []
+        self.payments: list[bytes] = []
         self.told: list[tuple[Kind, bytes]] = []
         self.opened: list[Receiver] = []
         self.closed: list[Link] = []
@@ -85,6 +86,9 @@ class Events:
 
     def gossip(self, link: Link, body: bytes) -> None:
         self.gossips.append(body)
+
+    def payment(self, link: Link, body: bytes) -> None:
+        self.payments.append(body)
 
     def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
         self.told.append((kind, body))

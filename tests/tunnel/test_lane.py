@@ -297,7 +297,7 @@ async def _echoed(flow_and_heard: tuple[FlowEnd, Collect], data: bytes) -> None:
 
 async def test_the_relay_sees_a_few_streams_and_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, set[int]] = {}
-    deliver = LinkStream._deliver
+    deliver = LinkStream.deliver
 
     def watched(stream: LinkStream, body: memoryview) -> None:
         if stream.link in relay_links:
@@ -307,7 +307,7 @@ async def test_the_relay_sees_a_few_streams_and_one_size(monkeypatch: pytest.Mon
     relay_links: set[object] = set()
     async with three_hops(shape=Shape.EVEN) as (network, client, _):
         relay_links.update(network.nodes[1].links)
-        monkeypatch.setattr(LinkStream, "_deliver", watched)
+        monkeypatch.setattr(LinkStream, "deliver", watched)
         pairs = []
         for _ in range(20):
             flow = await client.pool.dial(ECHO)

@@ -28,8 +28,8 @@ from tunnel.limits import BUILD_S, LEAVING_S, MAX_HOPS, MAX_LEAVERS, MAX_LEAVING
 from tunnel.rate import Rate
 
 if TYPE_CHECKING:
+    from tunnel.hop_circuit import HopCircuit
     from tunnel.path import Path
-    from tunnel.relay import HopCircuit
     from tunnel.service import Tunnel
 
 ONE, TWO, LAST = (PeerKey(bytes([number]) * 32) for number in (1, 2, 9))

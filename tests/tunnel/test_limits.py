@@ -62,7 +62,7 @@ def test_times_are_in_order(shorter: str, longer: str) -> None:
 
 def test_who_is_nearest_to_the_trouble_names_it() -> None:
     """A hop's own failure to reach the next one comes before the patience of the hop before it ends."""
-    assert limits.DIAL_S + 2 * limits.NEIGHBOUR_S < limits.CREATION_S < limits.BUILD_S
+    assert limits.DIAL_S + limits.PAYING_S + 2 * limits.NEIGHBOUR_S < limits.CREATION_S < limits.BUILD_S
 
 
 def test_a_circuits_silence_is_known_to_be_its_guards_before_it_is_given_up() -> None:

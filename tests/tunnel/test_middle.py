@@ -45,7 +45,7 @@ class Ledger:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.sent: dict[tuple[object, int], list[bytes]] = {}
         self.taken: dict[tuple[object, int], list[bytes]] = {}
-        send, deliver = LinkStream.send, LinkStream._deliver
+        send, deliver = LinkStream.send, LinkStream.deliver
 
         def noting_send(stream: LinkStream, record: bytearray, **options: Any) -> bool:
             self.sent.setdefault((stream.link, stream.id), []).append(bytes(record[2:-16]))
@@ -56,7 +56,7 @@ class Ledger:
             deliver(stream, body)
 
         patch.setattr(LinkStream, "send", noting_send)
-        patch.setattr(LinkStream, "_deliver", noting_deliver)
+        patch.setattr(LinkStream, "deliver", noting_deliver)
 
     def check(self) -> None:
         """Each end took what the other end of some one link sent on that stream, from its beginning, in order."""

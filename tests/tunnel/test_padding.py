@@ -93,7 +93,7 @@ async def _sizes_of_a_request(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> 
     sizes: list[int] = []
 
     async with three_hops(shape=shape) as (network, client, _):
-        seen = LinkStream._deliver
+        seen = LinkStream.deliver
 
         def deliver(stream: LinkStream, body: memoryview) -> None:
             for node, layers in ((network.nodes[2], 1), (client, 3)):
@@ -101,7 +101,7 @@ async def _sizes_of_a_request(shape: Shape, monkeypatch: pytest.MonkeyPatch) -> 
                     sizes.append(len(body) - layers * OVERHEAD_BYTES)
             seen(stream, body)
 
-        monkeypatch.setattr(LinkStream, "_deliver", deliver)
+        monkeypatch.setattr(LinkStream, "deliver", deliver)
         flow = await client.pool.dial(FlowRequest("echo.example", 80))
         heard = Collect(flow)
         flow.attach(heard)

@@ -21,6 +21,7 @@ class Circuit:
 
     def __init__(self) -> None:
         self.busy = False
+        self.unpaid = False
         self.pings = 0
         self.silent = 0
         self.pulse = Pulse(self._send, self)
@@ -31,6 +32,9 @@ class Circuit:
 
     def carries_flows(self) -> bool:
         return self.busy
+
+    def held_up(self) -> bool:
+        return self.unpaid
 
     def uneasy(self) -> None: ...
 

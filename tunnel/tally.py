@@ -1,0 +1,291 @@
+"""What the messages of one circuit cost at one end of a link, and what waits there until it is paid.
+
+A message counts with its layers, without the record around it. The paying end asks before it sends and counts what
+comes. The paid end asks before it sends, and before it hands on what came. What may not move yet waits, in the order
+in which it was to move, and behind it everything of the circuit that must be asked for at this end.
+
+A circuit that costs nothing here has no tally.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tunnel.layers import RECORD_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunnel.link_stream import LinkStream
+    from tunnel.toll import Account
+
+
+ITEM_COST: Final = 128
+"""Bytes that something that waits is reckoned at beside its own; with a message's layers less than `DATA_COST` on paths
+of up to three hops, so that a circuit's credit covers it."""
+
+
+class _Waiting(Protocol):
+    """Something that waits for its turn on a stream."""
+
+    stream: LinkStream
+    size: int
+    outward: bool
+
+    def move(self) -> None:
+        """Its turn has come."""
+
+
+class _Out:
+    """A record to send."""
+
+    __slots__ = ("last", "record", "size", "stream")
+    outward = True
+
+    def __init__(self, stream: LinkStream, record: bytearray, last: bool) -> None:
+        self.stream = stream
+        self.record = record
+        self.last = last
+        self.size = len(record) - RECORD_BYTES
+
+    def move(self) -> None:
+        if self.stream.send(self.record, last=self.last):
+            self.stream.link.stream_drained(self.stream.id)
+
+
+class _Finish:
+    """The end of what is sent."""
+
+    __slots__ = ("stream",)
+    outward = True
+    size = 0
+
+    def __init__(self, stream: LinkStream) -> None:
+        self.stream = stream
+
+    def move(self) -> None:
+        self.stream.finish()
+
+
+class _In:
+    """A message to hand on."""
+
+    __slots__ = ("body", "size", "stream")
+    outward = False
+
+    def __init__(self, stream: LinkStream, body: memoryview) -> None:
+        self.stream = stream
+        self.body = bytes(body)
+        self.size = len(body)
+
+    def move(self) -> None:
+        self.stream.deliver(memoryview(self.body))
+
+
+class _End:
+    """The end of what comes."""
+
+    __slots__ = ("stream",)
+    outward = False
+    size = 0
+
+    def __init__(self, stream: LinkStream) -> None:
+        self.stream = stream
+
+    def move(self) -> None:
+        self.stream.ended()
+
+
+class Tally:
+    """One circuit at one end of one link.
+
+    Args:
+        account: of that link.
+        rate: what the circuit costs there, units per MB, not 0.
+        holds: told how many bytes more wait here, and negative ones when they do no more. May end the circuit.
+        came: told the bytes of each message that came in at the paying end.
+    """
+
+    __slots__ = (
+        "_account",
+        "_asked",
+        "_came",
+        "_count",
+        "_granted",
+        "_holds",
+        "_in",
+        "_items",
+        "_out",
+        "_over",
+        "_rate",
+        "_turns",
+    )
+
+    def __init__(
+        self,
+        account: Account,
+        rate: int,
+        holds: Callable[[int], None],
+        came: Callable[[int], None] | None = None,
+    ) -> None:
+        self._account = account
+        self._rate = rate
+        self._holds = holds
+        self._came = came
+        self._items: dict[LinkStream, deque[_Waiting]] = {}
+        self._turns: deque[LinkStream] = deque()
+        """For whom something waits, once for each thing. Of streams that were cut some may be left."""
+        self._count = 0
+        self._out: Counter[LinkStream] = Counter()
+        self._in: Counter[LinkStream] = Counter()
+        self._granted = False
+        self._asked = False
+        self._over = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits until it is paid."""
+        return self._count > 0
+
+    # -- messages on streams
+
+    def may_send(self, stream: LinkStream, record: bytearray, *, last: bool) -> bool:
+        """Ask to send a record; True for now, else it is sent in its turn, if that comes."""
+        if self._granted:
+            self._granted = False
+            return True
+        if self._may_take(len(record) - RECORD_BYTES):
+            return True
+        self._wait(_Out(stream, record, last))
+        return False
+
+    def may_come(self, stream: LinkStream, body: memoryview) -> bool:
+        """Ask to hand on a message; True for now, else it is handed on in its turn, if that comes."""
+        if self._granted:
+            self._granted = False
+            return True
+        if self._account.pays:
+            self._took(len(body), datagram=False)
+            return True
+        if self._may_take(len(body)):
+            return True
+        self._wait(_In(stream, body))
+        return False
+
+    def _may_take(self, size: int) -> bool:
+        return not self._count and not self._over and self._account.take(self._rate, size)
+
+    def may_finish(self, stream: LinkStream) -> bool:
+        """Ask to end what is sent on a stream; True for now, else it is ended after what waits."""
+        if stream not in self._out:
+            return True
+        self._wait(_Finish(stream))
+        return False
+
+    def may_end(self, stream: LinkStream) -> bool:
+        """Ask to tell that nothing more comes; True for now, else it is told after what waits."""
+        if stream not in self._in:
+            return True
+        self._wait(_End(stream))
+        return False
+
+    def holds_up(self, stream: LinkStream) -> bool:
+        """Whether something that is to be sent on a stream waits here."""
+        return stream in self._out
+
+    # -- datagrams, which do not wait
+
+    def may_send_datagram(self, size: int) -> bool:
+        """Ask to send one; it is dropped else."""
+        return not self._count and not self._over and self._account.take_datagram(self._rate, size)
+
+    def datagram_unsent(self, size: int) -> None:
+        """One that was asked for found no room. To the payee it is one of those that get lost."""
+        if self._account.pays:
+            self._account.give_back(self._rate, size)
+
+    def may_come_datagram(self, size: int) -> bool:
+        """Ask to hand one on; it is dropped else."""
+        if self._account.pays:
+            self._took(size, datagram=True)
+            return True
+        return self._may_take(size)
+
+    def _took(self, size: int, *, datagram: bool) -> None:
+        self._account.took(self._rate, size, datagram=datagram)
+        if self._came is not None:
+            self._came(size)
+
+    # -- what waits
+
+    def _wait(self, waiting: _Waiting) -> None:
+        if self._over:
+            return
+        stream = waiting.stream
+        self._items.setdefault(stream, deque()).append(waiting)
+        self._turns.append(stream)
+        self._count += 1
+        self._ways(waiting)[stream] += 1
+        self._ask()
+        self._holds(waiting.size + ITEM_COST)
+
+    def _ways(self, waiting: _Waiting) -> Counter[LinkStream]:
+        return self._out if waiting.outward else self._in
+
+    def _ask(self) -> None:
+        if self._count and not self._asked:
+            self._asked = True
+            self._account.wait(self._go)
+
+    def _go(self) -> None:
+        """Something was paid: move what may move now."""
+        self._asked = False
+        while self._count:
+            stream = self._turns[0]
+            if (items := self._items.get(stream)) is None:
+                self._turns.popleft()
+                continue
+            first = items[0]
+            if first.size and not self._account.take(self._rate, first.size):
+                break
+            self._turns.popleft()
+            self._take_out(items)
+            self._granted = first.size > 0
+            stream.link.guarded(first.move)
+            self._granted = False
+        self._ask()
+
+    def _take_out(self, items: deque[_Waiting]) -> None:
+        first = items.popleft()
+        self._count -= 1
+        ways = self._ways(first)
+        ways[first.stream] -= 1
+        if not ways[first.stream]:
+            del ways[first.stream]
+        if not items:
+            del self._items[first.stream]
+        self._holds(-first.size - ITEM_COST)
+
+    # -- endings
+
+    def forget(self, stream: LinkStream, unsent: int) -> None:
+        """A stream is cut: what waits for it does not matter any more.
+
+        Args:
+            stream: which.
+            unsent: bytes of messages that were counted here and did not leave.
+        """
+        if unsent:
+            self._account.give_back(self._rate, unsent)
+        items = self._items.get(stream)
+        while items:
+            self._take_out(items)
+        if len(self._turns) > 2 * self._count:  # so that cutting many streams costs little, and nothing piles up
+            self._turns = deque(other for other in self._turns if other in self._items)
+
+    def clear(self) -> None:
+        """The circuit is over: nothing moves any more, and streams for which something waits are cut."""
+        self._over = True
+        for stream in list(self._items):
+            stream.reset()
