@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from core.errors import MacroVpnError
 from core.tasks import Tasks
 from node.background import LOG_NAME
-from node.config import ENVIRONMENT_PREFIX, PARENT_FD_ENV
 from node.files import make_home
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from node.starters import Process, Starter
 
 TERM_LIMIT_S: Final = 3.5
 """How long a child may take after SIGTERM before it is killed."""
@@ -53,27 +53,17 @@ class Child:
 class Children:
     """The children of this process.
 
-    Every child inherits the reading end of one pipe, whose number stands in `MACROVPN_PARENT_FD`. The kernel closes
-    the other end when this process ends, however it ends.
-
     Args:
-        program: the command that each child runs, before its own arguments.
-        folder: the folder that each child starts in.
+        starter: brings them up.
         on_exit: called for each child that ends before `stop`.
     """
 
-    def __init__(self, program: Sequence[str], folder: Path, on_exit: Callable[[Child], None]) -> None:
-        self._program = tuple(program)
-        self._folder = folder
+    def __init__(self, starter: Starter, on_exit: Callable[[Child], None]) -> None:
+        self._starter = starter
         self._on_exit = on_exit
         self._children: list[Child] = []
         self._tasks = Tasks()
         self._stopping = False
-        self._read_fd, self._write_fd = os.pipe()
-        self._environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)
-        }
-        self._environment[PARENT_FD_ENV] = str(self._read_fd)
 
     async def start(self, name: str, arguments: Sequence[str], home: Path) -> Child:
         """Start one child; its output goes to `node.log` in its home.
@@ -88,17 +78,7 @@ class Children:
         make_home(home)
         log = os.open(home / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._program,
-                *arguments,
-                cwd=self._folder,
-                env=self._environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(self._read_fd,),
-                start_new_session=True,
-            )
+            process = await self._starter.start(arguments, log)
         except OSError as error:
             raise MacroVpnError(f"{name} cannot be started: {error.strerror}.") from error
         finally:
@@ -116,20 +96,15 @@ class Children:
     async def stop(self) -> None:
         """End every child: ask each with SIGTERM, kill what is left 3.5 s later, and wait until all are gone.
 
-        The pipe is closed as well, so that none waits for what runs for others.
+        Each sees that its parent lets go as well, so that none waits for what runs for others.
         """
         self._stopping = True
         self._signal(signal.SIGTERM)
-        if self._write_fd >= 0:
-            os.close(self._write_fd)
-            self._write_fd = -1
+        self._starter.let_go()
         if not await self._gone(TERM_LIMIT_S):
             self._signal(signal.SIGKILL)
             await self._gone(KILL_LIMIT_S)
         await self._tasks.cancel()
-        if self._read_fd >= 0:
-            os.close(self._read_fd)
-            self._read_fd = -1
 
     def _signal(self, number: signal.Signals) -> None:
         for child in self._children:

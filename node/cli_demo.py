@@ -121,8 +121,6 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
 )
 def demo(home: Path | None, as_json: bool, listen: str | None, **flags: Any) -> None:
     """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
-    import asyncio
-
     from node.demo import DemoOptions, run
 
     options = DemoOptions(**flags, listen=listen or "127.0.0.1", home=home)
@@ -136,7 +134,7 @@ def demo(home: Path | None, as_json: bool, listen: str | None, **flags: Any) -> 
     def announce(facts: dict[str, Any]) -> None:
         show(as_json, facts, _text(facts))
 
-    asyncio.run(run(options, announce, say))
+    run(options, announce, say)
 
 
 def _check_members(options: DemoOptions) -> None:

@@ -10,6 +10,9 @@ import shutil
 import signal
 import tempfile
 import time
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,10 +24,13 @@ from node.config import CONFIG_NAME
 from node.demo_plan import FIRST_ADDRESS, DemoOptions, Member, plan, settings_text
 from node.files import KEYS_NAME, make_home, write_private
 from node.ports import free_udp_ports, require_loopback_network
+from node.starters import Forks, Programs, can_fork
 from peers.identity import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from node.starters import Starter
 
 __all__ = ["Demo", "DemoOptions", "run"]
 
@@ -32,6 +38,8 @@ READY_LIMIT_S: Final = 90.0
 """How long the whole network may take to be ready."""
 _STEP_S: Final = 0.2
 _MARKER: Final = ".macrovpn-demo"
+_IMPORTED: Final = ("node.app", "node.exit_parts", "tunnel.engines.aiopquic", "uvloop", "libtorrent", "multiaddr")
+"""What most of its nodes need, and take long to import: once, before they are forked."""
 
 
 class Demo:
@@ -41,17 +49,15 @@ class Demo:
         options: what it shall be.
         folder: an existing folder.
         say: told lines of progress.
-        command: the program of every node, and the folder to start it in.
+        starter: brings up its nodes.
     """
 
-    def __init__(
-        self, options: DemoOptions, folder: Path, say: Callable[[str], None], command: tuple[Sequence[str], Path]
-    ) -> None:
+    def __init__(self, options: DemoOptions, folder: Path, say: Callable[[str], None], starter: Starter) -> None:
         self._options = options
         self._folder = folder
         self._say = say
-        self._members = plan(options, folder, free_udp_ports(2 * (options.relays + options.exits) + 1))
-        self._children = Children(*command, self._child_ended)
+        self._members = plan(options, folder, free_udp_ports(2 * options.nodes - 1))
+        self._children = Children(starter, self._child_ended)
         self._ready = False
         self._fatal = asyncio.Event()
         self._failure = ""
@@ -168,11 +174,11 @@ def _missing(waiting: list[Member]) -> str:
     return ", ".join(map(describe, waiting))
 
 
-async def run(
+def run(
     options: DemoOptions,
     announce: Callable[[dict[str, Any]], None],
     say: Callable[[str], None],
-    command: tuple[Sequence[str], Path] | None = None,
+    starter: Starter | None = None,
 ) -> None:
     """Run the network until SIGINT or SIGTERM; then leave nothing behind.
 
@@ -180,17 +186,37 @@ async def run(
         options: what it shall be.
         announce: called once, when every circuit can be built.
         say: told lines of progress.
-        command: the program of every node, and the folder to start it in; None for this one.
+        starter: brings up its nodes; None for what is best here.
 
     Raises:
         MacroVpnError: it did not become ready, was stopped before, or its client ended.
     """
+    asyncio.run(_run(options, announce, say, starter or _starter(options)))
+
+
+def _starter(options: DemoOptions) -> Starter:
+    if not can_fork():
+        return Programs(*program())
+    for name in _IMPORTED:
+        with suppress(ImportError):
+            import_module(name)
+    from node.cli import cli
+
+    try:
+        return Forks(options.nodes, partial(cli.main, prog_name="macrovpn"), program()[1])
+    except OSError as error:
+        raise MacroVpnError(f"The nodes cannot be started: {error.strerror}.") from error
+
+
+async def _run(
+    options: DemoOptions, announce: Callable[[dict[str, Any]], None], say: Callable[[str], None], starter: Starter
+) -> None:
     require_loopback_network(FIRST_ADDRESS)
     folder = _claim(options.home) if options.home else Path(tempfile.mkdtemp(prefix="macrovpn-demo-"))
     interrupt = _Interrupt()
     ready = False
     try:
-        demo = Demo(options, folder, say, command or program())
+        demo = Demo(options, folder, say, starter)
         try:
             announce(await demo.start())
             ready = True

@@ -84,6 +84,11 @@ class DemoOptions:
     settings: tuple[MemberSetting, ...] = ()
 
     @property
+    def nodes(self) -> int:
+        """How many nodes it has, with the client."""
+        return self.relays + self.exits + 1
+
+    @property
     def path_hops(self) -> int:
         """Hops of the client's paths, with the mode's number filled in."""
         return self.hops or MODE_HOPS[self.mode]

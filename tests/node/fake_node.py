@@ -106,17 +106,18 @@ async def run(home: Path, how: str) -> None:
     await control.stop()
 
 
-def main() -> None:
-    home = Path(sys.argv[sys.argv.index("--home") + 1])
+def main(arguments: list[str]) -> None:
+    home = Path(arguments[arguments.index("--home") + 1])
     how = os.environ.get("FAKE_NODE", "")
     if not str(home).endswith(os.environ.get("FAKE_NODE_ONLY", "")):
         how = ""
     if how == "broken":
-        sys.exit("this node is broken on purpose")
+        print("this node is broken on purpose", file=sys.stderr)
+        sys.exit(1)
     lock = HomeLock(home)
     lock.acquire()
     asyncio.run(run(home, how))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv)

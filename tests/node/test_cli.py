@@ -273,7 +273,7 @@ def test_demo_listens_elsewhere_only_with_a_password(
 ) -> None:
     seen: list[DemoOptions] = []
 
-    async def run(options: DemoOptions, announce: Any, say: Any) -> None:
+    def run(options: DemoOptions, announce: Any, say: Any) -> None:
         seen.append(options)
 
     monkeypatch.setattr("node.demo.run", run)
@@ -385,7 +385,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[DemoOptions] = []
     facts = {"proxy": "127.0.0.1:4", "pac": "", "engine": "e", "home": "/h", "processes": [{"role": "relay"}] * 2}
 
-    async def run(options: DemoOptions, announce: Any, say: Any) -> None:
+    def run(options: DemoOptions, announce: Any, say: Any) -> None:
         seen.append(options)
         announce(facts)
 

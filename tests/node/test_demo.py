@@ -149,6 +149,14 @@ def test_gossip_is_off_when_the_dht_alone_shall_find_peers() -> None:
         assert tomllib.loads(settings_text(member, options, "", ""))["peers"]["gossip"] is gossip
 
 
+@pytest.fixture(params=["forks", "programs"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_DEMO", request.param)
+
+
+in_both_ways = pytest.mark.usefixtures("way")
+
+
 class Running:
     """A demo process and what it said."""
 
@@ -214,6 +222,7 @@ def gone(pid: int) -> bool:
     return False
 
 
+@in_both_ways
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ready_line_and_clean_end(tmp_path: Path, number: signal.Signals) -> None:
     with demo(tmp_path, 2, 1, MACROVPN_TUNNEL_HOPS="nonsense that must not reach the nodes") as running:
@@ -242,6 +251,7 @@ def test_ready_line_and_clean_end(tmp_path: Path, number: signal.Signals) -> Non
         assert list(tmp_path.iterdir()) == []
 
 
+@in_both_ways
 def test_a_child_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     with demo(tmp_path, 1, 1, FAKE_NODE="stubborn") as running:
         facts = running.ready()
@@ -252,6 +262,7 @@ def test_a_child_that_does_not_listen_is_killed(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+@in_both_ways
 def test_children_end_when_the_demo_is_killed(tmp_path: Path) -> None:
     with demo(tmp_path, 1, 1) as running:
         running.ready()
@@ -259,6 +270,7 @@ def test_children_end_when_the_demo_is_killed(tmp_path: Path) -> None:
         until(lambda: not any(lock_holder(home) for home in running.homes()))
 
 
+@in_both_ways
 def test_the_network_outlives_a_relay_and_not_its_client(tmp_path: Path) -> None:
     with demo(tmp_path, 2, 1) as running:
         running.ready()
@@ -290,6 +302,7 @@ def test_a_signal_while_it_stops_leaves_nothing_behind(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+@in_both_ways
 def test_a_node_that_cannot_start_ends_the_demo(tmp_path: Path) -> None:
     with demo(tmp_path, 2, 1, FAKE_NODE="broken", FAKE_NODE_ONLY="relay-2") as running:
         out, errors = running.process.communicate(timeout=LIMIT_S)
