@@ -36,6 +36,12 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    async def finish(self, limit_s: float) -> None:
+        """Wait until every task has ended by itself; after a time limit, end those that have not."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=limit_s)
+        await self.cancel()
+
     async def cancel(self) -> None:
         """End every task and wait until each has ended."""
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]

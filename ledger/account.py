@@ -168,6 +168,10 @@ class PayerAccount:
         if datagram:
             self.datagrams += parts
 
+    def give_back(self, parts: int) -> None:
+        """Something that was counted is known never to have left."""
+        self.counted = max(0, self.counted - parts)
+
     def states(self, parts: int, acknowledged: int = 0) -> None:
         """Hear the payee's count for this link.
 

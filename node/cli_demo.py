@@ -111,6 +111,13 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
 @click.option(
     "--log-level", type=click.Choice(["warning", "info", "debug"]), default="info", help="How much the nodes log."
 )
+@click.option(
+    "--tariff",
+    type=click.IntRange(0, 7),
+    default=2,
+    show_default=True,
+    help="The tariff step that relays and exits ask, in test coins; 0: no payments.",
+)
 @click.option("--metrics", is_flag=True, help="Relays and exits serve figures; `status --json` of each says where.")
 @click.option(
     "--set",
@@ -169,6 +176,7 @@ def _text(facts: dict[str, Any]) -> str:
             f"The network is ready: {counts['relay']} relays, {counts['exit']} exits, a client ({facts['engine']}).",
             browser_lines(facts["proxy"], facts["pac"]),
             f"Ask it: macrovpn status --home {facts['home']}",
+            *([f"What it costs: macrovpn wallet books {facts['home']}"] if facts["tariff"] else []),
             "Ctrl-C stops everything and removes it.",
         ]
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _UNITS: Final = 1_000_000
+_COLUMNS: Final = ("balance", "locked", "due", "spent", "earned")
 MOST_COINS: Final = 1_000_000_000
 
 
@@ -121,7 +122,11 @@ def export(file: str, home: Path, as_json: bool) -> None:
 @json_option
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 def books(folder: str, as_json: bool) -> None:
-    """Print the books of all nodes that run below FOLDER, such as those of a demo, and whether the sums agree."""
+    """Print the books of all nodes that run below FOLDER, such as those of a demo, and whether they agree.
+
+    A node's coins are in its balance, locked in channels on which it pays, or due to it. Spent and earned are what was
+    carried; they agree within a unit for each link, while nothing is under way.
+    """
     from pathlib import Path as Folder
 
     from node.client import NodeClient
@@ -129,9 +134,13 @@ def books(folder: str, as_json: bool) -> None:
     homes = sorted(path.parent for path in Folder(folder).absolute().rglob("control.json"))
     if not homes:
         raise NoBooksError(folder)
-    rows = [{"node": home.name} | NodeClient(home).wallet() for home in homes]
-    sums = {name: sum(row[name] for row in rows) for name in ("balance", "locked", "spent", "earned")}
-    agree = sums["spent"] == sums["earned"]
+    top = Folder(folder).absolute()
+    rows = [{"node": "client" if home == top else home.name} | NodeClient(home).wallet() for home in homes]
+    rows = [row for row in rows if row["settlement"] != "off"]
+    rows = [row | {"due": _due(row)} for row in rows]
+    sums = {name: sum(row[name] for row in rows) for name in (*_COLUMNS, "paid", "received")}
+    links = sum(channel["pays"] for row in rows for channel in row["channels"])
+    agree = sums["paid"] == sums["received"] and abs(sums["spent"] - sums["earned"]) <= links
     show(as_json, {"books": rows, "sums": sums, "agree": agree}, _books_text(rows, sums, agree=agree))
 
 
@@ -145,6 +154,11 @@ class NoBooksError(MacroVpnError):
 # -- text
 
 
+def _due(facts: dict[str, Any]) -> int:
+    """Units that are earned by voucher and not claimed."""
+    return int(facts["received"] - facts["claimed"])
+
+
 def wallet_text(facts: dict[str, Any]) -> str:
     """Write what `NodeClient.wallet` returns."""
     if facts["settlement"] == "off":
@@ -154,12 +168,12 @@ def wallet_text(facts: dict[str, Any]) -> str:
     if most is None:
         limit = "none; macrovpn wallet cap 0.5 sets one"
     else:
-        limit = f"{coins(most)} coins in all, {coins(max(0, most - spent))} left"
+        limit = f"{coins(most)} coins in all, {coins(max(0, most - facts['paid']))} left"
     lines = [
         f"account   {plain(facts['account'])} ({kind})",
         f"balance   {coins(facts['balance'])} coins free, {coins(facts['locked'])} locked in channels",
-        f"spent     {coins(spent)}",
-        f"earned    {coins(facts['earned'])}, of which {coins(facts['claimed'])} claimed",
+        f"spent     {coins(spent)}, and {coins(max(0, facts['paid'] - spent))} are paid ahead",
+        f"earned    {coins(facts['earned'])}; {coins(facts['claimed'])} claimed, {coins(_due(facts))} not yet",
         f"cap       {limit}",
     ]
     if facts["price_per_gb"] is not None:
@@ -183,10 +197,8 @@ def _channel_line(channel: dict[str, Any]) -> str:
 
 def _books_text(rows: list[dict[str, Any]], sums: dict[str, int], *, agree: bool) -> str:
     def line(name: str, row: dict[str, int]) -> str:
-        return f"{plain(name):<12}" + "".join(
-            f"{coins(row[column]):>16}" for column in ("balance", "locked", "spent", "earned")
-        )
+        return f"{plain(name):<12}" + "".join(f"{coins(row[column]):>16}" for column in _COLUMNS)
 
-    head = f"{'node':<12}{'balance':>16}{'locked':>16}{'spent':>16}{'earned':>16}"
+    head = f"{'node':<12}" + "".join(f"{column:>16}" for column in _COLUMNS)
     verdict = "What was spent is what was earned." if agree else "What was spent is NOT what was earned."
     return "\n".join([head, *(line(row["node"], row) for row in rows), line("sum", sums), verdict])

@@ -236,7 +236,7 @@ def _check_payments(payments: PaymentsSettings, places: Mapping[str, str]) -> No
         problem = 'nobody can pay it while payments.settlement is "off"; set that to "local" or "evm", or this to 0'
         raise ConfigError(places["payments.tariff"], problem)
     if payments.settlement == "evm":
-        for name in ("rpc", "contract"):
+        for name in ("rpc", "contract", "chain_id"):
             if not getattr(payments, name):
                 where = places.get(f"payments.{name}", f"payments.{name}")
                 raise ConfigError(where, 'it must be set while payments.settlement is "evm"')

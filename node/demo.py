@@ -147,6 +147,7 @@ class Demo:
             "control": control.url,
             "token_file": control.token_file,
             "home": str(client.home),
+            "tariff": self._options.tariff,
             "engine": "mixed" if self._options.engine == "mixed" else client.status.get("engine") or client.engine,
             "processes": [
                 {

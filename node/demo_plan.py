@@ -24,6 +24,7 @@ _FIRST_NET: Final = 20
 _EGRESS_NET: Final = 22
 CLIENT_ADDRESS: Final = "127.19.0.1"
 """Of the client in the DHT; its links have no address of their own."""
+LEDGER_NAME: Final = "shared-ledger.db"
 _MIXED: Final = ("aiopquic", "aioquic")
 
 
@@ -58,6 +59,7 @@ class DemoOptions:
         regions: where the client wants its exit, the preferred first; empty for anywhere.
         home: folder of the network, kept at the end; None for one that is removed.
         log_level: how much every node says in its log.
+        tariff: the step that relays and exits ask, 0 to 7, in test coins of a ledger that all share; 0: no payments.
         metrics: whether relays and exits serve their figures, each on a port of its own that its `status` names.
         find: how its nodes find each other: `gossip` from a first peer, a `dht` of their own, or `both`.
         settings: more of their settings, each of a role (`exit`) or of one node (`relay-1`).
@@ -80,6 +82,7 @@ class DemoOptions:
     home: Path | None = None
     find: str = "both"
     log_level: str = "info"
+    tariff: int = 2
     metrics: bool = False
     settings: tuple[MemberSetting, ...] = ()
 
@@ -105,6 +108,7 @@ class Member:
         address: the loopback address that it announces; empty for the client.
         port: its UDP port; 0 for the client.
         dht_port: UDP port of its node in the DHT.
+        ledger: file of the ledger that all share.
         egress: the address that an exit connects from; empty for others.
         region: what it says about its place; may be empty.
         policy: what it serves; empty for the default.
@@ -123,6 +127,7 @@ class Member:
     rule: str = ""
     engine: str = "auto"
     dht_port: int = 0
+    ledger: str = ""
     child: Child | None = None
     status: dict[str, Any] = field(default_factory=dict)
 
@@ -170,6 +175,8 @@ def plan(options: DemoOptions, folder: Path, ports: Sequence[int]) -> list[Membe
             member.rule = _turn(options.exit_rules, number)
         members.append(member)
     members.append(Member("client", "client", folder))
+    for member in members:
+        member.ledger = str(folder / LEDGER_NAME)
     for index, member in enumerate(members):
         member.engine = _MIXED[index % len(_MIXED)] if options.engine == "mixed" else options.engine
         member.dht_port = ports[options.relays + options.exits + index]
@@ -201,6 +208,9 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
         "peers": peers | found | {"address": member.address},
         "control": {"port": 0},
     }
+    if options.tariff:
+        asks = {} if member.role == "client" else {"tariff": options.tariff}
+        tables["payments"] = {"settlement": "local", "ledger": member.ledger} | asks
     if member.role == "client":
         tables["proxy"] = {"listen": join_endpoint(options.listen, options.port)}
         tables["tunnel"] = {"mode": options.mode, "hops": options.hops}

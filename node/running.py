@@ -20,6 +20,7 @@ from node.files import KEYS_NAME, load_token
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.metrics import Sample
+from node.money import Money
 from node.networks import membership
 from node.outside import OutsideOnly
 from node.peering import Peering
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from exits.resolver import NameResolver
     from node.settings import Settings
     from node.trust.watch import TrustWatch
+    from node.wallet_orders import WalletOrder
     from peers.port_mapping.service import PortMapping
     from tunnel.circuit import Circuit
     from tunnel.link import Link
@@ -135,6 +137,7 @@ class RunningNode:
         self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
+        self._money = Money(settings.payments, home, relays=bool(self._role))
         self._control = Control(self, home)
         self._rules = load_rules(settings.bypass, home)
         self._reloading = asyncio.Lock()
@@ -165,7 +168,9 @@ class RunningNode:
             self._resolver, self._egress = open_exit(
                 self._settings.exit, self._policy, self._serving, self._own_control(), self._peering.own_addresses
             )
+        await self._money.open()
         self._tunnel = Tunnel(engine, self._parts())
+        self._money.start(self._tunnel)
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
         self._choosing.attach(self._tunnel.links, self._tunnel.pool)
@@ -235,6 +240,7 @@ class RunningNode:
             holding=self._hold,
             admits=self._serving.sharing.refuses_circuit,
             gate=self._serving.sharing.shaper,
+            toll=self._money.toll,
         )
 
     async def stop(self) -> None:
@@ -253,6 +259,7 @@ class RunningNode:
         await self._peering.close()
         if self._tunnel is not None:
             await self._tunnel.close()
+        await self._money.close()
         if self._egress is not None:
             await self._egress.stop()
         if self._resolver is not None:
@@ -440,6 +447,18 @@ class RunningNode:
             self._rules = await asyncio.to_thread(load_rules, bypass, self._home)
             if self._front is not None:
                 await self._front.obey(self._rules)
+
+    async def wallet(self) -> dict[str, Any]:
+        return await self._money.facts(self._tariffs())
+
+    def _tariffs(self) -> list[int]:
+        """The tariff steps of the hops that new flows go over, as far as there are any."""
+        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
+        in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits
+        return [hop.tariff for hop in in_use[0].path] if in_use else []
+
+    async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
+        return await self._money.do(order)
 
     async def hop(self) -> None:
         if self._tunnel is not None:

@@ -222,6 +222,8 @@ _RPC: Final = Rule('the address of a node of the chain, such as "http://127.0.0.
 _CONTRACT: Final = Rule(
     'the address of the contract, "0x" and 40 hexadecimal digits, or ""', _matches("(0x[0-9A-Fa-f]{40})?")
 )
+_CHAIN: Final = Rule("the number of a chain, such as 1, or 0", _between(0, 2**63 - 1))
+_WEI: Final = Rule("what a millionth of the token is worth in wei, or 0", _between(0, 2**63 - 1))
 _CONFIRMATIONS: Final = Rule("a number of blocks, 0 to 1000", _between(0, 1000))
 _LISTEN: Final = Rule('an IP address and a port, such as "127.0.0.1:1080"', _is_endpoint)
 _PASSWORD: Final = Rule("a text of at most 255 bytes", _is_short)
@@ -397,7 +399,9 @@ class PaymentsSettings(_Section, frozen=True):
     ledger: Annotated[str, _FILE] = ""
     rpc: Annotated[str, _RPC] = ""
     contract: Annotated[str, _CONTRACT] = ""
-    confirmations: Annotated[int, _CONFIRMATIONS] = 6
+    chain_id: Annotated[int, _CHAIN] = 0
+    unit_wei: Annotated[int, _WEI] = 0
+    confirmations: Annotated[int, _CONFIRMATIONS] = 12
 
 
 class ControlSettings(_Section, frozen=True):

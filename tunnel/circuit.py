@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.errors import DecodeError, FlowError, Reason
 from core.flow import NO_OPTIONS
 from tunnel.apart import ApartCarrier
+from tunnel.blame import PAYEES_FAULT
 from tunnel.carrier import StreamCarrier
 from tunnel.client_flow import ClientFlow
 from tunnel.credit import CircuitCredit
@@ -279,6 +280,12 @@ class Circuit:
                     raise DecodeError("frame", "not legal on flow 0")
 
     # -- tunnel.pulse.PulseOwner
+
+    def stop_paying(self, account: Account, reason: Reason) -> None:
+        """End the circuit, if it is paid from an account from which nothing is paid any more."""
+        if self._tally is not None and self._tally.account is account:
+            self.culprit = self.path[0].peer if reason in PAYEES_FAULT else None
+            self.close(reason)
 
     def held_up(self) -> bool:
         return self._tally is not None and self._tally.waits

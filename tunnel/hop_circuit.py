@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tunnel.relay import Relay
     from tunnel.tally import Tally
     from tunnel.terminal import Terminal
+    from tunnel.toll import Account
     from tunnel.wireguard.session import Session
 
 
@@ -97,6 +98,10 @@ class HopCircuit:
         self._relay.counters["over budget"] += 1
         unpaid = any(tally is not None and tally.waits for tally in (self.near, self.far))
         self.close(Reason.UNPAID if unpaid else Reason.BUSY)
+
+    def pays_through(self, account: Account) -> bool:
+        """Whether an account is one of the two that this circuit is paid through here."""
+        return any(tally is not None and tally.account is account for tally in (self.near, self.far))
 
     def destroyed(self, reason: Reason) -> None:
         """The link before says that the circuit is over, or is gone itself."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 CONTROL_STREAM: Final = 0
 _LABEL_TAGS: Final = b"Macro VPN v1 link tags"
+_LABEL_BINDING: Final = b"Macro VPN v1 link binding"
 MAX_CUT: Final = 8192
 """Streams of the other side that were cut off here and may still deliver: as many as it can have open at once."""
 
@@ -118,11 +119,13 @@ class Link:
 
     Attributes:
         watch: whether the neighbour's event loop runs.
+        binding: 32 bytes that both ends of this link know, and no other link has, once it is up.
     """
 
     tag_sealer: ChaCha20Poly1305
     tag_opener: ChaCha20Poly1305
     datagram_tags: DatagramTags
+    binding: bytes
 
     def __init__(
         self,
@@ -177,6 +180,7 @@ class Link:
         self.datagram_tags = DatagramTags(keys, dialled=self.dialled)
         first, second = (ChaCha20Poly1305(key) for key in keys.derive(_LABEL_TAGS, 2))
         self.tag_sealer, self.tag_opener = (first, second) if self.dialled else (second, first)
+        (self.binding,) = keys.derive(_LABEL_BINDING, 1)
         self.static = static
         if not self.up.done():
             self.up.set_result(None)

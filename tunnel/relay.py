@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
+from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
 from tunnel.layers import flow_number
@@ -367,6 +368,12 @@ class Relay:
             self.counters["shed"] += 1
             circuit.close(Reason.BUSY)
         return len(newest)
+
+    def stop_paying(self, account: Account, reason: Reason) -> None:
+        """End the circuits that are paid through an account, on either side of this hop."""
+        for circuit in self._held():
+            if circuit.pays_through(account):
+                circuit.close(reason if reason in PAYEES_FAULT else Reason.NO_CHANNEL)
 
     def end_circuits(self, reason: Reason) -> None:
         """End every circuit that passes or ends here."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import ExitOffers, ExitRank, Hop, Path, PathChooser, PathWitness, Wish
     from tunnel.terminal import FlowAcceptor
-    from tunnel.toll import Toll
+    from tunnel.toll import Account, Toll
 
 
 async def _nobody(peer: PeerKey) -> None:
@@ -160,6 +160,12 @@ class Tunnel:
         await self.observing.close()
         await self.punch.close()
         await self.links.close()
+
+    def stop_paying(self, account: Account, reason: Reason) -> None:
+        """End the circuits that are paid through an account, because nothing is paid there any more."""
+        self.relay.stop_paying(account, reason)
+        for circuit in self.pool.circuits:
+            circuit.stop_paying(account, reason)
 
     # -- tunnel.link.LinkEvents
 

@@ -108,7 +108,6 @@ class Tally:
     """
 
     __slots__ = (
-        "_account",
         "_asked",
         "_came",
         "_count",
@@ -120,6 +119,7 @@ class Tally:
         "_over",
         "_rate",
         "_turns",
+        "account",
     )
 
     def __init__(
@@ -129,7 +129,7 @@ class Tally:
         holds: Callable[[int], None],
         came: Callable[[int], None] | None = None,
     ) -> None:
-        self._account = account
+        self.account = account
         self._rate = rate
         self._holds = holds
         self._came = came
@@ -165,7 +165,7 @@ class Tally:
         if self._granted:
             self._granted = False
             return True
-        if self._account.pays:
+        if self.account.pays:
             self._took(len(body), datagram=False)
             return True
         if self._may_take(len(body)):
@@ -174,7 +174,7 @@ class Tally:
         return False
 
     def _may_take(self, size: int) -> bool:
-        return not self._count and not self._over and self._account.take(self._rate, size)
+        return not self._count and not self._over and self.account.take(self._rate, size)
 
     def may_finish(self, stream: LinkStream) -> bool:
         """Ask to end what is sent on a stream; True for now, else it is ended after what waits."""
@@ -198,22 +198,22 @@ class Tally:
 
     def may_send_datagram(self, size: int) -> bool:
         """Ask to send one; it is dropped else."""
-        return not self._count and not self._over and self._account.take_datagram(self._rate, size)
+        return not self._count and not self._over and self.account.take_datagram(self._rate, size)
 
     def datagram_unsent(self, size: int) -> None:
         """One that was asked for found no room. To the payee it is one of those that get lost."""
-        if self._account.pays:
-            self._account.give_back(self._rate, size)
+        if self.account.pays:
+            self.account.give_back(self._rate, size)
 
     def may_come_datagram(self, size: int) -> bool:
         """Ask to hand one on; it is dropped else."""
-        if self._account.pays:
+        if self.account.pays:
             self._took(size, datagram=True)
             return True
         return self._may_take(size)
 
     def _took(self, size: int, *, datagram: bool) -> None:
-        self._account.took(self._rate, size, datagram=datagram)
+        self.account.took(self._rate, size, datagram=datagram)
         if self._came is not None:
             self._came(size)
 
@@ -236,7 +236,7 @@ class Tally:
     def _ask(self) -> None:
         if self._count and not self._asked:
             self._asked = True
-            self._account.wait(self._go)
+            self.account.wait(self._go)
 
     def _go(self) -> None:
         """Something was paid: move what may move now."""
@@ -247,7 +247,7 @@ class Tally:
                 self._turns.popleft()
                 continue
             first = items[0]
-            if first.size and not self._account.take(self._rate, first.size):
+            if first.size and not self.account.take(self._rate, first.size):
                 break
             self._turns.popleft()
             self._take_out(items)
@@ -277,7 +277,7 @@ class Tally:
             unsent: bytes of messages that were counted here and did not leave.
         """
         if unsent:
-            self._account.give_back(self._rate, unsent)
+            self.account.give_back(self._rate, unsent)
         items = self._items.get(stream)
         while items:
             self._take_out(items)

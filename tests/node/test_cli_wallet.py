@@ -22,7 +22,9 @@ FACTS: Final[dict[str, Any]] = {
     "balance": 99_000_000,
     "locked": 998_800,
     "spent": 1_200,
+    "paid": 1_300,
     "earned": 300,
+    "received": 350,
     "claimed": 100,
     "cap": 500_000,
     "tariff": 2,
@@ -65,8 +67,9 @@ def test_it_says_what_there_is(tmp_path: Path) -> None:
         assert answer("wallet", "--home", tmp_path) == FACTS
     assert lines[0] == f"account   0x{'ab' * 20} (test coins of this machine)"
     assert lines[1] == "balance   99 coins free, 0.9988 locked in channels"
-    assert lines[2:4] == ["spent     0.0012", "earned    0.0003, of which 0.0001 claimed"]
-    assert lines[4] == "cap       0.5 coins in all, 0.4988 left"
+    assert lines[2] == "spent     0.0012, and 0.0001 are paid ahead"
+    assert lines[3] == "earned    0.0003; 0.0001 claimed, 0.00025 not yet"
+    assert lines[4] == "cap       0.5 coins in all, 0.4987 left"
     assert lines[5] == "price     0.006 coins per GB on the present path (steps 2, 2, 1)"
     assert lines[6] == "tariff    step 2 is what this node asks"
     assert lines[-1].split() == ["01234567", "pays", "open", "1", "0.0012", "0", "12D3Koo�"]
@@ -107,18 +110,22 @@ def test_what_is_no_amount_is_refused(tmp_path: Path, amount: str) -> None:
     assert not node.orders
 
 
-@pytest.mark.parametrize(("earned", "verdict"), [(1_200, "is what was earned"), (1_199, "is NOT what was earned")])
-def test_the_books_of_all(tmp_path: Path, earned: int, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("earned", "received", "agree"),
+    [(1_200, 1_300, True), (1_199, 1_300, True), (1_198, 1_300, False), (1_200, 1_299, False)],
+)
+def test_the_books_of_all(tmp_path: Path, earned: int, received: int, agree: bool) -> None:
     with (
-        running(tmp_path / "client", Rich(earned=0)),
-        running(tmp_path / "exit-1", Rich(spent=0, earned=earned)),
+        running(tmp_path / "client", Rich(earned=0, received=0, claimed=0)),
+        running(tmp_path / "exit-1", Rich(spent=0, paid=0, earned=earned, received=received, channels=[])),
     ):
         text = call("wallet", "books", tmp_path).stdout
         found = answer("wallet", "books", tmp_path)
     assert [row["node"] for row in found["books"]] == ["client", "exit-1"]
     assert (found["sums"]["spent"], found["sums"]["earned"]) == (1_200, earned)
-    assert found["agree"] is (earned == 1_200)
-    assert text.splitlines()[-1] == f"What was spent {verdict}."
+    assert found["sums"]["due"] == received - 100
+    assert found["agree"] is agree
+    assert text.splitlines()[-1] == f"What was spent is {'' if agree else 'NOT '}what was earned."
     assert text.splitlines()[-2].split()[0] == "sum"
 
 

@@ -1,0 +1,376 @@
+"""The two ends of one link, as the tunnel asks them (`tunnel.toll.Account`).
+
+The ledger's machines decide (`ledger.payer`, `ledger.payee`). Here their words go onto the link, their amounts into the
+books, and whoever waits for money is called when it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from core.errors import CircuitError, MacroVpnError, PaymentError, Reason
+from ledger import messages, payee, payer
+from ledger.payee import Payee, TheirChannel
+from ledger.payer import Payer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from core.ids import PeerKey
+    from core.tasks import Tasks
+    from ledger.books import PayerChannel
+    from ledger.payer import OwnChannel
+    from node.wallet import Wallet
+    from tunnel.link import Link
+    from tunnel.toll import Account
+
+
+class Paying(Protocol):
+    """Who has all ends of this node, and remembers channels from link to link."""
+
+    wallet: Wallet
+    tasks: Tasks
+
+    def remembered(self, row: PayerChannel) -> OwnChannel:
+        """What is known of an own channel: more than the books, if a link had it since the start."""
+
+    def remember(self, own: OwnChannel) -> None: ...
+
+    def hand_over(self, channel: bytes, end: Incoming, used: int) -> int:
+        """End whatever other link has a channel, and give it to this one.
+
+        Args:
+            used: parts, by the books.
+
+        Returns:
+            Parts that are used.
+        """
+
+    def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
+        """A link has a channel no more."""
+
+    def progress(self, link: Link) -> None:
+        """Something was paid over a link, one way or the other."""
+
+    def ended(self, link: Link, end: Account, reason: Reason) -> None:
+        """Nothing is paid any more at an end of a link."""
+
+
+def _reason_of(error: Exception, otherwise: Reason) -> Reason:
+    """The word for the neighbour; `otherwise` for what is this node's own affair."""
+    return error.reason if isinstance(error, PaymentError) else otherwise
+
+
+class End:
+    """What the two ends share: who waits, what is to be sent, and what runs beside."""
+
+    def __init__(self, paying: Paying, link: Link) -> None:
+        self._paying = paying
+        self._wallet = paying.wallet
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[Callable[[], None]] = []
+        self.stopped: Reason | None = None
+
+    def wait(self, go: Callable[[], None]) -> None:
+        self._waiting.append(go)
+
+    def wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for go in waiting:
+            go()
+
+    def _send(self, outgoing: list[bytes]) -> None:
+        bodies, outgoing[:] = list(outgoing), []
+        for body in bodies:
+            self._link.send_payment(body)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._paying.tasks.spawn(work, name)
+
+
+class Outgoing(End):
+    """What this node pays over a link. Implements `tunnel.toll.Account`."""
+
+    pays = True
+
+    def __init__(self, paying: Paying, link: Link, peer: PeerKey, rate: int) -> None:
+        super().__init__(paying, link)
+        self._peer = peer
+        self._rate = rate
+        self._row: PayerChannel | None = None
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self.began_at = self._loop.time()
+        self.session = Payer(self._wallet.separator, link.binding, rate)
+        self.session.ask()
+        self._flush()
+
+    # -- tunnel.toll.Account
+
+    def take(self, rate: int, count: int) -> bool:
+        if self.session.stage is not payer.Stage.UP:
+            return False
+        taken = self.session.account.take(rate * count)
+        self._pay()
+        return taken
+
+    def take_datagram(self, rate: int, count: int) -> bool:
+        return self.take(rate, count)
+
+    def took(self, rate: int, count: int, *, datagram: bool) -> None:
+        if self.session.stage is payer.Stage.UP:
+            self.session.account.took(rate * count, datagram=datagram)
+            self._pay()
+
+    def give_back(self, rate: int, count: int) -> None:
+        if self.session.stage is payer.Stage.UP:
+            self.session.account.give_back(rate * count)
+
+    def wait(self, go: Callable[[], None]) -> None:
+        super().wait(go)
+        self._pay()
+
+    # -- the session
+
+    def want(self, rate: int) -> None:
+        """Pay for circuits up to this rate."""
+        if rate > self._rate:
+            self._rate = rate
+            self._act(self.session.rates(rate))
+
+    async def ready(self) -> None:
+        """Wait until something is paid ahead.
+
+        Raises:
+            CircuitError: that will not be.
+        """
+        await asyncio.shield(self._ready)
+
+    def received(self, message: messages.Message) -> None:
+        self._act(self.session.receive(message, self._loop.time()))
+
+    def _pay(self) -> None:
+        events = self.session.due()
+        if events:
+            self._act(events)
+
+    def _act(self, events: list[payer.Event]) -> None:
+        for event in events:
+            match event:
+                case payer.NeedChannel(account):
+                    self._spawn(self._show(account), "payment channel")
+                case payer.Commit(cumulative, used):
+                    self._spawn(self._store(cumulative, used), "payment")
+                case payer.Acknowledged():
+                    self._acknowledged()
+                case payer.NeedDeposit(units):
+                    self._spawn(self._top_up(units), "deposit")
+                case payer.CapReached():
+                    self._act(self.session.stop(Reason.SPENDING_CAP))
+                case payer.Stopped(reason, _):
+                    self._ended(reason)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._send(self.session.outgoing)
+
+    def _acknowledged(self) -> None:
+        if not self._ready.done() and self.session.ahead > 0:
+            self._ready.set_result(None)
+        self.wake()
+
+    async def _show(self, account: bytes) -> None:
+        try:
+            row = await self._wallet.channel_to(self._peer, account)
+        except (MacroVpnError, TimeoutError) as error:
+            self._act(self.session.stop(_reason_of(error, Reason.NO_CHANNEL)))
+            return
+        self._row = row
+        self.session.cap = row.paid + self._wallet.cap_left
+        self.session.show(self._paying.remembered(row))
+        self._flush()
+
+    async def _store(self, cumulative: int, used: int) -> None:
+        assert self._row is not None
+        books, channel = self._wallet.store, self._row.channel
+        try:
+            if cumulative <= self.session.acknowledged:
+                await books.adopt_paid(channel, cumulative, used)
+            else:
+                await books.raise_paid(channel, cumulative, used)
+        except PaymentError as error:
+            self._refused(error.reason)
+            return
+        except MacroVpnError:
+            self._refused(Reason.SETTLEMENT)
+            return
+        self._act(self.session.stored())
+
+    def _refused(self, reason: Reason) -> None:
+        self.session.not_stored()
+        row = None if self._row is None else self._wallet.store.payer(self._row.channel)
+        if reason is Reason.SPENDING_CAP and row is not None:
+            self.session.cap = row.paid + self._wallet.cap_left
+            self._act(self.session.due())
+        else:
+            self._act(self.session.stop(reason))
+
+    async def _top_up(self, units: int) -> None:
+        assert self._row is not None
+        try:
+            self.session.deposit = await self._wallet.top_up(self._row.channel, units)
+        except (MacroVpnError, TimeoutError) as error:
+            self._act(self.session.stop(_reason_of(error, Reason.NO_FUNDS)))
+            return
+        self._act(self.session.due())
+
+    def _ended(self, reason: Reason) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(CircuitError(reason))
+            self._ready.exception()  # seen; whoever waits gets it all the same
+        self.remember()
+        self.stopped = reason
+        self._paying.ended(self._link, self, reason)
+
+    def remember(self) -> None:
+        """Keep what is known of the channel for the next link."""
+        if (own := self.session.own) is not None:
+            self._paying.remember(own)
+            self._spawn(self._wallet.note_use(own.channel, own.used), "payment use")
+
+    @property
+    def channel(self) -> bytes:
+        """Its id; empty before there is one."""
+        return self._row.channel if self._row is not None else b""
+
+    @property
+    def used(self) -> int | None:
+        """Parts used on the channel; None while nothing is known."""
+        return own.used if (own := self.session.own) is not None else None
+
+    def link_down(self) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(CircuitError(Reason.NEXT_HOP))
+            self._ready.exception()
+        self.remember()
+
+
+class Incoming(End):
+    """What a neighbour pays here over a link. Implements `tunnel.toll.Account`."""
+
+    pays = False
+
+    def __init__(self, paying: Paying, link: Link) -> None:
+        super().__init__(paying, link)
+        self._timer: asyncio.TimerHandle | None = None
+        self.channel = b""
+        self.session = self._new_session()
+
+    def _new_session(self) -> Payee:
+        wallet = self._wallet
+        return Payee(wallet.separator, wallet.settlement.account, self._link.binding, self._loop.time())
+
+    # -- tunnel.toll.Account
+
+    def take(self, rate: int, count: int) -> bool:
+        return self.session.stage is payee.Stage.UP and self.session.account.take(rate * count)
+
+    def take_datagram(self, rate: int, count: int) -> bool:
+        return self.session.stage is payee.Stage.UP and self.session.account.take_datagram(rate * count)
+
+    def took(self, rate: int, count: int, *, datagram: bool) -> None:
+        """Nothing comes to the paid end that it does not ask for."""
+
+    def give_back(self, rate: int, count: int) -> None:
+        if self.session.stage is payee.Stage.UP:
+            self.session.account.give_back(rate * count)
+
+    def wait(self, go: Callable[[], None]) -> None:
+        super().wait(go)
+        self.session.short(self._loop.time())
+        self._flush()
+
+    # -- the session
+
+    def received(self, message: messages.Message) -> None:
+        now = self._loop.time()
+        if isinstance(message, messages.Ask) and self.session.may_follow(now):
+            self.session, self.stopped = self._new_session(), None
+        self._act(self.session.receive(message, now))
+
+    def _act(self, events: list[payee.Event]) -> None:
+        for event in events:
+            match event:
+                case payee.Look(channel):
+                    self._spawn(self._look(channel), "payment look")
+                case payee.Commit(cumulative, signature, used):
+                    self._spawn(self._store(cumulative, signature, used), "earning")
+                case payee.Stopped(reason, _):
+                    self.stopped = reason
+                    self._note_use()
+                    self._paying.ended(self._link, self, reason)
+        self._flush()
+
+    def _flush(self) -> None:
+        self._send(self.session.outgoing)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (at := self.session.next_at) is not None:
+            self._timer = self._loop.call_at(at, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._act(self.session.tick(self._loop.time()))
+
+    async def _look(self, channel: bytes) -> None:
+        first = self.session.stage is payee.Stage.LOOKING
+        try:
+            row = await self._wallet.accept(channel)
+        except (MacroVpnError, TimeoutError) as error:
+            if first:
+                self._act(self.session.refuse(_reason_of(error, Reason.SETTLEMENT)))
+            return
+        if not first:
+            self._act(self.session.raise_deposit(row.deposit, self._loop.time()))
+            return
+        used = self._paying.hand_over(channel, self, row.used)
+        self.channel = channel
+        self._act(self.session.accept(TheirChannel(row.signer, row.deposit, row.paid, row.signature, used)))
+        self.wake()
+
+    async def _store(self, cumulative: int, signature: bytes, used: int) -> None:
+        try:
+            await self._wallet.store.take_voucher(self.channel, cumulative, signature, used)
+        except (MacroVpnError, ValueError) as error:
+            self._act(self.session.stop(_reason_of(error, Reason.SETTLEMENT)))
+            return
+        self._act(self.session.stored(self._loop.time()))
+        self.wake()
+        if self._waiting:
+            self.session.short(self._loop.time())
+        else:
+            self.session.enough()
+        self._flush()
+
+    @property
+    def used(self) -> int | None:
+        """Parts used on the channel, None while there is none."""
+        known = self.session.stage is payee.Stage.UP or (self.channel and self.stopped is not None)
+        return self.session.account.used if known else None
+
+    def _note_use(self) -> None:
+        if (used := self.used) is not None:
+            self._paying.let_go(self.channel, self, used)
+            self._spawn(self._wallet.note_use(self.channel, used), "earning use")
+
+    def link_down(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.stopped is None:
+            self._note_use()
+
+    def stop(self, reason: Reason) -> None:
+        self._act(self.session.stop(reason))

@@ -1,0 +1,374 @@
+"""A node's money: its books, its account in the settlement, and what is done with them from time to time.
+
+Channels are opened when somebody is to be paid, topped up when they run low, claimed now and then, watched for a payer
+that closes, and forgotten when they are closed. What was claimed when says nothing of what was carried when: claims
+come at random times and in round steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from core.errors import MacroVpnError, PaymentError, Reason
+from core.tasks import Tasks
+from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT, UNITS_PER_COIN
+from ledger.books import PayeeChannel, PayerChannel
+from ledger.settlement import ChannelState
+from ledger.store import Store
+from ledger.voucher import SigningKey
+from node.settlements import join_settlement
+from peers.identity import peer_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from core.ids import PeerKey
+    from ledger.settlement import Channel, Settlement
+    from node.settings import PaymentsSettings
+    from node.wallet_orders import WalletOrder
+
+STORE_NAME: Final = "money.db"
+LOOK_S: Final = 30.0
+"""Between two looks at the channels on which this node is paid; a payer's close leaves a day."""
+
+CLAIM_S: Final = 1800.0
+"""Mean time between two rounds of claims."""
+
+CLAIM_STEP: Final = 1000
+"""Units. Claims that nobody ordered are made in multiples of this."""
+
+SETTLE_S: Final = 120.0
+"""How long one call of the settlement may take."""
+
+_random = random.SystemRandom()
+_log = logging.getLogger(__name__)
+
+
+class UnknownChannelError(MacroVpnError):
+    """No channel of this node has such an id, or more than one has."""
+
+    def __init__(self, digits: str) -> None:
+        which = f"No channel's id begins with {digits}, or more than one's does." if digits else "There is no channel."
+        super().__init__(f"{which} `macrovpn wallet` lists all.")
+
+
+class Wallet:
+    """Made by `open`; `close` when done.
+
+    Args:
+        settings: the section `payments`.
+        store: the books.
+        settlement: where the channels are.
+
+    Attributes:
+        store, settlement: as given.
+        separator: of the domain that vouchers count in, 32 bytes.
+    """
+
+    def __init__(self, settings: PaymentsSettings, store: Store, settlement: Settlement) -> None:
+        self._settings = settings
+        self._tasks = Tasks()
+        self._opening: dict[bytes, asyncio.Lock] = {}
+        self.store = store
+        self.settlement = settlement
+        self.separator = settlement.domain.separator
+
+    @classmethod
+    async def open(cls, settings: PaymentsSettings, home: Path, *, relays: bool) -> Wallet:
+        """Open the books of a home, or begin them.
+
+        Args:
+            settings: the section `payments`; its `settlement` is not `off`.
+            home: the node's folder.
+            relays: whether this node carries for others, and so pays on with what it is paid.
+
+        Raises:
+            ConfigError: a setting or a file is wrong.
+            PaymentError: the settlement does not answer.
+        """
+        path = home / STORE_NAME
+        is_new = not path.exists()
+        store = await Store.open(path)
+        try:
+            if is_new:
+                own_limit = round(settings.deposit * UNITS_PER_COIN)
+                await store.cap(MAX_AMOUNT if relays or settings.settlement == "local" else own_limit)
+            settlement = await join_settlement(settings, home, first=is_new)
+        except BaseException:
+            await store.aclose()
+            raise
+        return cls(settings, store, settlement)
+
+    def start(self) -> None:
+        """Look after the channels from now on."""
+        self._tasks.spawn(self._look_after(), "wallet")
+        self._tasks.spawn(self._claim_at_times(), "claims")
+
+    async def close(self) -> None:
+        """Write down what waits, and let go of everything."""
+        await self._tasks.cancel()
+        await self.store.aclose()
+        await self.settlement.aclose()
+
+    # -- paying
+
+    @property
+    def cap_left(self) -> int:
+        """Units that may still be signed."""
+        return max(0, self.store.totals.cap - self.store.signed)
+
+    async def channel_to(self, peer: PeerKey, account: bytes) -> PayerChannel:
+        """The channel on which a peer is paid; opened if there is none.
+
+        Raises:
+            PaymentError: it cannot be opened.
+            StoreError: the books cannot be written.
+        """
+        async with self._opening.setdefault(account, asyncio.Lock()):
+            fitting = [
+                row
+                for row in self.store.payers
+                if (row.peer, row.account, row.separator) == (peer, account, self.separator)
+                and row.state is ChannelState.OPEN
+            ]
+            if fitting:
+                return max(fitting, key=lambda row: row.deposit - row.paid)
+            return await self._open_channel(peer, account)
+
+    async def _open_channel(self, peer: PeerKey, account: bytes) -> PayerChannel:
+        secret = _new_secret()
+        signer = SigningKey(secret).address
+        deposit = min(round(self._settings.deposit * UNITS_PER_COIN), await self.settlement.balance())
+        if not deposit:
+            raise PaymentError(Reason.NO_FUNDS)
+        async with asyncio.timeout(SETTLE_S):
+            channel = await self.settlement.open(account, signer, deposit)
+        row = PayerChannel(channel, peer, self.separator, account, secret, deposit)
+        await self.store.add_payer(row)
+        return row
+
+    async def note_use(self, channel: bytes, used: int) -> None:
+        """Remember how much was used on a channel, in parts. Best effort: what was paid is remembered elsewhere."""
+        with suppress(MacroVpnError):
+            await self.store.use(channel, used)
+
+    async def top_up(self, channel: bytes, least: int) -> int:
+        """Put more into a channel on which this node pays.
+
+        Args:
+            channel: its id.
+            least: units that it must get; it gets a whole deposit if there is so much.
+
+        Returns:
+            What it holds then, in units, ever.
+
+        Raises:
+            PaymentError: `NO_FUNDS`, or the settlement refuses.
+            StoreError: the books cannot be written.
+        """
+        units = max(least, round(self._settings.deposit * UNITS_PER_COIN))
+        free = await self.settlement.balance()
+        if free < least:
+            raise PaymentError(Reason.NO_FUNDS)
+        async with asyncio.timeout(SETTLE_S):
+            await self.settlement.top_up(channel, min(units, free))
+        return await self._see_deposit(channel)
+
+    async def _see_deposit(self, channel: bytes) -> int:
+        deposit = (await self.settlement.look(channel)).deposit
+        await self.store.deposit(channel, deposit)
+        return deposit
+
+    # -- being paid
+
+    async def accept(self, channel: bytes) -> PayeeChannel:
+        """Look up a channel that somebody wants to pay on, and remember it.
+
+        Raises:
+            PaymentError: it is not one to this node that is open here.
+            StoreError: the books cannot be written.
+        """
+        found = await self.settlement.look(channel)
+        if found.payee != self.settlement.account:
+            raise PaymentError(Reason.NO_CHANNEL)
+        if found.state is not ChannelState.OPEN:
+            raise PaymentError(Reason.NOT_OPEN)
+        row = self.store.payee(channel)
+        if row is None:
+            row = PayeeChannel(channel, self.separator, found.signer, found.deposit)
+            await self.store.add_payee(row)
+        elif row.deposit != found.deposit:
+            await self.store.deposit(channel, found.deposit)
+        return self.store.payee(channel) or row
+
+    # -- from time to time
+
+    async def _look_after(self) -> None:
+        while True:
+            await self._look_at_all()
+            await asyncio.sleep(LOOK_S)
+
+    async def _look_at_all(self) -> None:
+        for row in self.store.payees:
+            await self._attempt(self._look_at_payee, row)
+        for own in self.store.payers:
+            await self._attempt(self._look_at_payer, own)
+
+    @staticmethod
+    async def _attempt[Row](look: Callable[[Row], Any], row: Row) -> None:
+        try:
+            async with asyncio.timeout(SETTLE_S):
+                await look(row)
+        except (MacroVpnError, TimeoutError) as error:
+            _log.info("a channel could not be looked after: %s", type(error).__name__)
+
+    async def _look_at_payee(self, row: PayeeChannel) -> None:
+        found = await self._gone_or(row.channel)
+        if found is not None and found.state is ChannelState.CLOSING:
+            await self._claim(row)
+        await self._remember(row, found)
+
+    async def _look_at_payer(self, row: PayerChannel) -> None:
+        found = await self._gone_or(row.channel)
+        if found is not None and found.state is ChannelState.CLOSING and await self._is_due(found):
+            await self.settlement.finish_close(row.channel)
+            found = await self._gone_or(row.channel)
+        await self._remember(row, found)
+
+    async def _is_due(self, found: Channel) -> bool:
+        return await self.settlement.now_s() >= found.closes_at
+
+    async def _gone_or(self, channel: bytes) -> Channel | None:
+        """The channel, None when the settlement knows it no more."""
+        try:
+            return await self.settlement.look(channel)
+        except PaymentError as error:
+            if error.reason is Reason.NO_CHANNEL:
+                return None
+            raise
+
+    async def _remember(self, row: PayerChannel | PayeeChannel, found: Channel | None) -> None:
+        if found is None:
+            return
+        if found.state is not row.state:
+            await self.store.state(row.channel, found.state)
+        if isinstance(row, PayeeChannel) and found.claimed > row.claimed:
+            await self.store.claimed(row.channel, min(found.claimed, row.paid))
+        if found.state is ChannelState.CLOSED:
+            await self.store.forget(row.channel)
+
+    async def _claim_at_times(self) -> None:
+        while True:
+            await asyncio.sleep(_random.expovariate(1 / CLAIM_S))
+            for row in self.store.payees:
+                if row.paid - row.claimed >= CLAIM_STEP:
+                    await self._attempt(self._claim, row)
+
+    async def _claim(self, row: PayeeChannel) -> int:
+        if row.paid == row.claimed:
+            return 0
+        credited = await self.settlement.claim(row.channel, row.paid, row.signature)
+        await self.store.claimed(row.channel, row.paid)
+        return credited
+
+    # -- for people
+
+    async def do(self, order: WalletOrder) -> dict[str, Any]:
+        """Do what somebody ordered.
+
+        Raises:
+            MacroVpnError: it was refused, or the settlement does not answer.
+        """
+        match order.what:
+            case "claim":
+                return {"claimed": sum([await self._claim(row) for row in self.store.payees])}
+            case "close":
+                return await self._close(order.channel)
+            case "cap":
+                await self.store.cap(MAX_AMOUNT if order.units is None else order.units)
+                return {"cap": order.units}
+            case "deposit":
+                row = self._found(order.channel)
+                await self.settlement.top_up(row.channel, order.units or 0)
+                return {"channel": row.channel.hex(), "deposit": await self._see_deposit(row.channel)}
+            case "export":
+                from pathlib import Path
+
+                await self.store.export(Path(order.path))
+                return {"path": order.path}
+
+    def _found(self, digits: str) -> PayerChannel:
+        rows = [row for row in self.store.payers if row.channel.hex().startswith(digits)]
+        if (digits and len(rows) != 1) or not rows:
+            raise UnknownChannelError(digits)
+        return max(rows, key=lambda row: row.paid)
+
+    async def _close(self, digits: str) -> dict[str, Any]:
+        rows = [self._found(digits)] if digits else list(self.store.payers)
+        closing = 0
+        for row in rows:
+            if row.state is ChannelState.OPEN:
+                await self.settlement.start_close(row.channel)
+                await self.store.state(row.channel, ChannelState.CLOSING)
+                closing += 1
+        return {"closing": closing}
+
+    async def facts(self, live: Mapping[bytes, int]) -> dict[str, Any]:
+        """What `macrovpn wallet` shows; amounts in units.
+
+        Args:
+            live: parts used on channels that are in use now, by their ids.
+
+        Raises:
+            PaymentError: the settlement does not answer.
+        """
+        store, totals, domain = self.store, self.store.totals, self.settlement.domain
+        known: tuple[PayerChannel | PayeeChannel, ...] = (*store.payers, *store.payees)
+        rows = [replace(row, used=max(row.used, live.get(row.channel, 0))) for row in known]
+        pays = sum(row.used for row in rows if isinstance(row, PayerChannel))
+        earns = sum(row.used for row in rows if isinstance(row, PayeeChannel))
+        return {
+            "settlement": self._settings.settlement,
+            "chain": str(domain.chain_id) if domain.chain_id else "",
+            "account": "0x" + self.settlement.account.hex(),
+            "balance": await self.settlement.balance(),
+            "locked": sum(row.deposit - row.paid for row in store.payers),
+            "spent": totals.spent + pays // PARTS_PER_UNIT,
+            "paid": store.signed,
+            "earned": totals.earned + earns // PARTS_PER_UNIT,
+            "received": totals.earned + sum(row.paid for row in store.payees),
+            "claimed": totals.earned + sum(row.claimed for row in store.payees),
+            "cap": None if totals.cap == MAX_AMOUNT else totals.cap,
+            "tariff": self._settings.tariff,
+            "channels": [_shown(row) for row in rows],
+        }
+
+
+def _new_secret() -> bytes:
+    """A secret that is a key's; nearly every 32 bytes are."""
+    while True:
+        secret = secrets.token_bytes(32)
+        with suppress(ValueError):
+            SigningKey(secret)
+            return secret
+
+
+def _shown(row: PayerChannel | PayeeChannel) -> dict[str, Any]:
+    pays = isinstance(row, PayerChannel)
+    return {
+        "id": row.channel.hex(),
+        "pays": pays,
+        "peer_id": peer_id(row.peer) if isinstance(row, PayerChannel) else "",
+        "state": row.state.name.lower(),
+        "deposit": row.deposit,
+        "paid": row.paid,
+        "used": row.used // PARTS_PER_UNIT,
+        "claimed": row.claimed if isinstance(row, PayeeChannel) else 0,
+    }
