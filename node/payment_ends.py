@@ -7,7 +7,7 @@ books, and whoever waits for money is called when it came.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, MacroVpnError, PaymentError, Reason
 from ledger import messages, payee, payer
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from node.wallet import Wallet
     from tunnel.link import Link
     from tunnel.toll import Account
+
+
+SILENT_S: Final = 5.0
+"""A neighbour that has not taken the first payment by then does not want it. Until then the channel is not there yet."""
 
 
 class Paying(Protocol):
@@ -103,6 +107,7 @@ class Outgoing(End):
         self._row: PayerChannel | None = None
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self.began_at = self._loop.time()
+        self._patience = self._loop.call_later(SILENT_S, self._give_up)
         self.session = Payer(self._wallet.separator, link.binding, rate)
         self.session.ask()
         self._flush()
@@ -227,9 +232,8 @@ class Outgoing(End):
         self._act(self.session.due())
 
     def _ended(self, reason: Reason) -> None:
-        if not self._ready.done():
-            self._ready.set_exception(CircuitError(reason))
-            self._ready.exception()  # seen; whoever waits gets it all the same
+        self._patience.cancel()
+        self._fail(reason)
         self.remember()
         self.stopped = reason
         self._paying.ended(self._link, self, reason)
@@ -250,11 +254,20 @@ class Outgoing(End):
         """Parts used on the channel; None while nothing is known."""
         return own.used if (own := self.session.own) is not None else None
 
+    def _give_up(self) -> None:
+        """The neighbour has not taken the money for so long."""
+        if not self._ready.done() and self.session.stage is not payer.Stage.OPENING:
+            self._act(self.session.stop(Reason.UNPAID))
+
     def link_down(self) -> None:
-        if not self._ready.done():
-            self._ready.set_exception(CircuitError(Reason.NEXT_HOP))
-            self._ready.exception()
+        self._patience.cancel()
+        self._fail(Reason.NEXT_HOP)
         self.remember()
+
+    def _fail(self, reason: Reason) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(CircuitError(reason))
+            self._ready.exception()  # seen; whoever waits gets it all the same
 
 
 class Incoming(End):

@@ -41,6 +41,14 @@ _STATUSES: Final = {
     Reason.SITE_OPTIONS: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.NEXT_HOP: HTTPStatus.SERVICE_UNAVAILABLE,
     Reason.UNKNOWN_PEER: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.SPENDING_CAP: HTTPStatus.PAYMENT_REQUIRED,
+    Reason.NO_FUNDS: HTTPStatus.PAYMENT_REQUIRED,
+    Reason.NO_CHANNEL: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.NOT_OPEN: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.SETTLEMENT: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.UNPAID: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.PRICE: HTTPStatus.SERVICE_UNAVAILABLE,
+    Reason.COUNTS_DIFFER: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 _ADVICE: Final = {
@@ -57,6 +65,14 @@ _ADVICE: Final = {
     Reason.UNKNOWN_PEER: "Try again in a moment: another path is taken.",
     Reason.NO_PATH: "Try again in a moment. To see what is missing, run: macrovpn status",
     Reason.SITE_OPTIONS: "Try again in a moment, or change the rule. To see which exits there are, run: macrovpn peers",
+    Reason.SPENDING_CAP: "To raise it, run: macrovpn wallet cap COINS. To see what was spent: macrovpn wallet",
+    Reason.NO_FUNDS: "Put money into the account that this shows: macrovpn wallet",
+    Reason.NO_CHANNEL: "Try again in a moment: it is being opened.",
+    Reason.NOT_OPEN: "Try again in a moment: another one is opened.",
+    Reason.SETTLEMENT: "Look at payments.rpc or payments.ledger in your settings. To see more, run: macrovpn wallet",
+    Reason.UNPAID: "Try again in a moment: another path is taken.",
+    Reason.PRICE: "Try again in a moment: another path is taken.",
+    Reason.COUNTS_DIFFER: "Try again in a moment: another path is taken.",
 }
 _TRY_AGAIN: Final = "Check the address and try again."
 

@@ -109,7 +109,7 @@ async def account_for(toll: Toll, link: Link, peer: PeerKey, rate: int) -> Accou
         rate: what it is paid, units per MB.
 
     Raises:
-        CircuitError: as `Toll.paying`; `UNPAID`, the next hop did not take the money in time.
+        CircuitError: as `Toll.paying`; `NO_CHANNEL`, the next hop has not taken the money yet.
     """
     if not rate:
         return None
@@ -117,4 +117,4 @@ async def account_for(toll: Toll, link: Link, peer: PeerKey, rate: int) -> Accou
         async with asyncio.timeout(PAYING_S):
             return await toll.paying(link, peer, rate)
     except TimeoutError as error:
-        raise CircuitError(Reason.UNPAID) from error
+        raise CircuitError(Reason.NO_CHANNEL) from error

@@ -37,6 +37,16 @@ FAILURES = [reason for reason in Reason if reason is not Reason.DONE]
         (Reason.NOT_SERVED, 2, 403),
         (Reason.INSIDE, 2, 403),
         (Reason.SITE_OPTIONS, 1, 503),
+        (Reason.UNPAID, 1, 503),
+        (Reason.PRICE, 1, 503),
+        (Reason.NO_CHANNEL, 1, 503),
+        (Reason.SPENDING_CAP, 1, 402),
+        (Reason.COUNTS_DIFFER, 1, 503),
+        (Reason.BAD_VOUCHER, 1, 502),
+        (Reason.NO_FUNDS, 1, 402),
+        (Reason.NOT_OPEN, 1, 503),
+        (Reason.TOO_EARLY, 1, 502),
+        (Reason.SETTLEMENT, 1, 503),
     ],
 )
 def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -> None:
@@ -48,7 +58,7 @@ def test_every_reason_has_its_answers(reason: Reason, reply: int, status: int) -
 
 
 def test_no_reason_is_forgotten() -> None:
-    assert len(FAILURES) == 19
+    assert len(FAILURES) == 29
     for reason in FAILURES:
         assert socks_refusal(reason)[1] != 0
         assert parsed(http_refusal(reason))[0].status_code >= 400
