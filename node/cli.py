@@ -17,7 +17,7 @@ from node.cli_route import peers, route
 from node.cli_run import down, env, up
 from node.cli_share import share
 from node.cli_trust import trust
-from node.cli_wallet import wallet
+from node.cli_wallet import cost_text, wallet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,7 @@ _DOWN: Final[dict[str, Any]] = {
     "via": 0,
     "dht": "",
     "sharing": {},
+    "money": {},
     "system_proxy": "",
 }
 _DHT: Final = {
@@ -123,6 +124,8 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     if not answer["sharing"] or answer["proxy"]:
         lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
+    if answer["money"] and answer["proxy"]:
+        lines.append(f"cost      {cost_text(answer['money'])}")
     lines.append(f"peers     {plain(answer['peers'])} known{_DHT.get(answer['dht'], '')}")
     if router := port_mapping_sentence(answer["port_mapping"]):
         lines.append(f"router    {router}")

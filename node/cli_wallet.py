@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
+from ledger.amounts import UNITS_PER_COIN
 from node.cli_common import common, json_option, plain, show
+from node.coins import coins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_UNITS: Final = 1_000_000
 _COLUMNS: Final = ("balance", "locked", "due", "spent", "earned")
 MOST_COINS: Final = 1_000_000_000
-
-
-def coins(units: int) -> str:
-    """Write units as coins, without zeros that say nothing: `0.000012`."""
-    text = f"{units // _UNITS}.{units % _UNITS:06d}".rstrip("0")
-    return text.rstrip(".")
 
 
 class CoinsType(click.ParamType[int]):
@@ -33,10 +28,10 @@ class CoinsType(click.ParamType[int]):
         if type(value) is int:
             return value
         try:
-            units = Decimal(str(value)) * _UNITS
+            units = Decimal(str(value)) * UNITS_PER_COIN
         except InvalidOperation:
             self.fail("this must be an amount in coins, such as 0.5", param, ctx)
-        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units <= MOST_COINS * _UNITS:
+        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units <= MOST_COINS * UNITS_PER_COIN:
             self.fail(f"this must be an amount in coins, from 0 to {MOST_COINS}, with six decimals at most", param, ctx)
         return int(units)
 
@@ -187,6 +182,18 @@ def wallet_text(facts: dict[str, Any]) -> str:
         lines += ["", f"{'channel':<10} {'':<5} {'state':<8} {'deposit':>12} {'paid':>12} {'claimed':>12}  with"]
         lines += [_channel_line(channel) for channel in facts["channels"]]
     return "\n".join(lines)
+
+
+def cost_text(money: dict[str, Any]) -> str:
+    """Write the section `money` of `status` as one line."""
+    each = money["price_per_gb"]
+    parts = ["no path yet" if each is None else f"{coins(each)} coins per GB" if each else "free"]
+    parts.append(f"{coins(money['spent'])} spent")
+    if money["cap"] is not None:
+        parts.append(f"cap {coins(money['cap'])}")
+    if money["trouble"]:
+        parts.append(plain(money["trouble"]))
+    return "; ".join(parts)
 
 
 def _channel_line(channel: dict[str, Any]) -> str:

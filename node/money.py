@@ -99,6 +99,14 @@ class Money:
             return {"settlement": "off"}
         return await self._paying.facts() | self.price(steps)
 
+    def section(self, steps: Sequence[int]) -> dict[str, Any]:
+        """What `status` says of it; empty while payments are off."""
+        return {} if self._paying is None else self._paying.sums() | self.price(steps)
+
+    def earned(self) -> int | None:
+        """Units for what was carried, ever; None while payments are off."""
+        return None if self._paying is None else int(self._paying.sums()["earned"])
+
     @staticmethod
     def price(steps: Sequence[int]) -> dict[str, Any]:
         """What the present path costs: its hops' steps, and units per GB; None without a path."""

@@ -66,10 +66,18 @@ class PayingNode:
 
     async def facts(self) -> dict[str, Any]:
         """What `macrovpn wallet` shows. Raises as `Wallet.facts`."""
+        return await self.wallet.facts(self._live()) | self._state()
+
+    def sums(self) -> dict[str, Any]:
+        """What was spent and earned, in units, the cap and what is wrong."""
+        return self.wallet.sums(self._live()) | {"cap": self.wallet.cap} | self._state()
+
+    def _state(self) -> dict[str, str]:
+        return {"trouble": self.trouble.sentence if self.trouble is not None else ""}
+
+    def _live(self) -> dict[bytes, int]:
         ends: list[Outgoing | Incoming] = [*self._out.values(), *self._in.values()]
-        live = {end.channel: end.used for end in ends if end.used is not None}
-        found = await self.wallet.facts({channel: used for channel, used in live.items() if used is not None})
-        return found | {"trouble": self.trouble.sentence if self.trouble is not None else ""}
+        return {end.channel: used for end in ends if (used := end.used) is not None}
 
     # -- tunnel.toll.Toll
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 SILENT_S: Final = 5.0
-"""A neighbour that has not taken the first payment by then does not want it. Until then the channel is not there yet."""
+"""A neighbour that has not taken the first payment by then does not want it."""
 
 
 class Paying(Protocol):

@@ -138,6 +138,7 @@ class RunningNode:
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._money = Money(settings.payments, home, relays=bool(self._role))
+        self._serving.earned = self._money.earned
         self._control = Control(self, home)
         self._rules = load_rules(settings.bypass, home)
         self._reloading = asyncio.Lock()
@@ -360,6 +361,7 @@ class RunningNode:
             "via": self._reverse_links.count,
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
+            "money": self._money.section(self._tariffs()),
         } | self._serving.facts()
 
     def _sample(self) -> Sample:

@@ -42,6 +42,7 @@ class Serving:
     Attributes:
         sharing: asked before anything is done for others.
         pages: what is served to whoever runs the node, and to whom an exit's traffic came.
+        earned: units that were earned so far; None while payments are off.
 
     Raises:
         ConfigError: the file that remembers the month's total is damaged.
@@ -57,6 +58,7 @@ class Serving:
         self._carrying: Carrying | None = None
         self._load: Load | None = None
         self._drain: Drain | None = None
+        self.earned: Callable[[], int | None] = lambda: None
         self.pages = SharingPages(settings, sample, ports)
         self.sharing = Sharing(
             settings.sharing,
@@ -142,6 +144,7 @@ class Serving:
             back_bytes_s=sharing.rates[1] if carrying is not None else None,
             carried_mb=sum(carrying.carried_bytes) // _BYTES_PER_MB if carrying is not None else None,
             month_mb=sharing.month_mb,
+            earned=self.earned(),
         )
         return sharing_section(self._settings, figures, self.pages.endpoints)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import Reason
+from node.coins import coins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,7 @@ class Figures:
         back_bytes_s: the same on the way back.
         carried_mb: carried since the start, both ways together, in MB.
         month_mb: carried in this month, in MB.
+        earned: units for what was carried, ever; None while payments are off.
     """
 
     circuits: int = 0
@@ -56,6 +58,7 @@ class Figures:
     back_bytes_s: int | None = None
     carried_mb: int | None = None
     month_mb: int | None = None
+    earned: int | None = None
 
 
 def sharing_section(settings: Settings, figures: Figures, pages: Mapping[str, str]) -> dict[str, Any]:
@@ -80,6 +83,8 @@ def sharing_section(settings: Settings, figures: Figures, pages: Mapping[str, st
         "back_bytes_s": figures.back_bytes_s,
         "carried_mb": figures.carried_mb,
         "month_mb": figures.month_mb,
+        "earned": figures.earned,
+        "tariff": settings.payments.tariff,
         "limits": {
             "up_mbit": limits.up_mbit,
             "down_mbit": limits.down_mbit,
@@ -131,7 +136,7 @@ def rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("carried", f"{_volume(section.get('carried_mb'))} since the start"),
         ("month", _month(section.get("month_mb"), limits.get("monthly_gb", 0))),
         ("limits", _limits(limits)),
-        ("earned", "payments are off"),
+        ("earned", _earned(section)),
     ]
     if section.get("policy"):
         own = f" and {section['rules']} rules of yours" if section.get("rules") else ""
@@ -141,6 +146,13 @@ def rows(section: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("beware", f"reaches what exits refuse otherwise: {networks}. This is for tests"))
     pages = (("metrics", "/metrics"), ("notice", "/"))
     return found + [(name, f"http://{section[name]}{path}") for name, path in pages if section.get(name)]
+
+
+def _earned(section: Mapping[str, Any]) -> str:
+    earned, step = section.get("earned"), section.get("tariff", 0)
+    if earned is None:
+        return "payments are off"
+    return f"{coins(earned)} coins" + (f" at tariff step {step}" if step else "; asks nothing (payments.tariff)")
 
 
 def _work(section: Mapping[str, Any]) -> str:

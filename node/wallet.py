@@ -12,7 +12,6 @@ import logging
 import random
 import secrets
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError, PaymentError, Reason
@@ -118,6 +117,12 @@ class Wallet:
         await self.settlement.aclose()
 
     # -- paying
+
+    @property
+    def cap(self) -> int | None:
+        """Units that may be signed in all, ever; None for any number."""
+        cap = self.store.totals.cap
+        return None if cap == MAX_AMOUNT else cap
 
     @property
     def cap_left(self) -> int:
@@ -280,6 +285,24 @@ class Wallet:
 
     # -- for people
 
+    def sums(self, live: Mapping[bytes, int]) -> dict[str, int]:
+        """What was spent, signed (`paid`), earned and got in vouchers (`received`), in units.
+
+        Args:
+            live: parts used on channels that are in use now, by their ids.
+        """
+
+        def used(rows: tuple[PayerChannel, ...] | tuple[PayeeChannel, ...]) -> int:
+            return sum(max(row.used, live.get(row.channel, 0)) for row in rows) // PARTS_PER_UNIT
+
+        store, totals = self.store, self.store.totals
+        return {
+            "spent": totals.spent + used(store.payers),
+            "paid": store.signed,
+            "earned": totals.earned + used(store.payees),
+            "received": totals.earned + sum(row.paid for row in store.payees),
+        }
+
     async def do(self, order: WalletOrder) -> dict[str, Any]:
         """Do what somebody ordered.
 
@@ -330,22 +353,15 @@ class Wallet:
             PaymentError: the settlement does not answer.
         """
         store, totals, domain = self.store, self.store.totals, self.settlement.domain
-        known: tuple[PayerChannel | PayeeChannel, ...] = (*store.payers, *store.payees)
-        rows = [replace(row, used=max(row.used, live.get(row.channel, 0))) for row in known]
-        pays = sum(row.used for row in rows if isinstance(row, PayerChannel))
-        earns = sum(row.used for row in rows if isinstance(row, PayeeChannel))
-        return {
+        rows: tuple[PayerChannel | PayeeChannel, ...] = (*store.payers, *store.payees)
+        return self.sums(live) | {
             "settlement": self._settings.settlement,
             "chain": str(domain.chain_id) if domain.chain_id else "",
             "account": "0x" + self.settlement.account.hex(),
             "balance": await self.settlement.balance(),
             "locked": sum(row.deposit - row.paid for row in store.payers),
-            "spent": totals.spent + pays // PARTS_PER_UNIT,
-            "paid": store.signed,
-            "earned": totals.earned + earns // PARTS_PER_UNIT,
-            "received": totals.earned + sum(row.paid for row in store.payees),
             "claimed": totals.earned + sum(row.claimed for row in store.payees),
-            "cap": None if totals.cap == MAX_AMOUNT else totals.cap,
+            "cap": self.cap,
             "tariff": self._settings.tariff,
             "channels": [_shown(row) for row in rows],
         }
@@ -369,6 +385,5 @@ def _shown(row: PayerChannel | PayeeChannel) -> dict[str, Any]:
         "state": row.state.name.lower(),
         "deposit": row.deposit,
         "paid": row.paid,
-        "used": row.used // PARTS_PER_UNIT,
         "claimed": row.claimed if isinstance(row, PayeeChannel) else 0,
     }

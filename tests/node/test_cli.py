@@ -51,6 +51,7 @@ KEYS: Final = {
     "via",
     "port_mapping",
     "sharing",
+    "money",
     "system_proxy",
 }
 
@@ -383,7 +384,7 @@ def test_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[DemoOptions] = []
-    facts = {"proxy": "127.0.0.1:4", "pac": "", "engine": "e", "home": "/h", "processes": [{"role": "relay"}] * 2}
+    facts = {"proxy": "127.0.0.1:4", "pac": "", "engine": "e", "home": "/h", "tariff": 2, "processes": [{"role": "relay"}] * 2}
 
     def run(options: DemoOptions, announce: Any, say: Any) -> None:
         seen.append(options)
@@ -397,7 +398,7 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags += ["--resolver", "127.0.0.1:53", "--allow-destination", "127.0.0.0/8", "--allow-destination", "::1/128"]
     flags += ["--bypass", ".direct.example", "--exit-region", "NL", "--exit-region", "DE", "--region", "DE"]
     flags += ["--exit-policy", "web", "--exit-rule", "reject *:9", "--exit-rule", ""]
-    flags += ["--log-level", "debug", "--metrics"]
+    flags += ["--log-level", "debug", "--metrics", "--tariff", 5]
     text = call("demo", *flags, "--home", tmp_path).stdout
     assert "2 relays" in text
     assert "socks5h://127.0.0.1:4" in text
@@ -409,6 +410,8 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (seen[0].engine, seen[1].engine) == ("auto", "mixed")
     assert (seen[0].log_level, seen[0].metrics) == ("info", False)
     assert (seen[1].log_level, seen[1].metrics) == ("debug", True)
+    assert (seen[0].tariff, seen[1].tariff) == (2, 5)
+    assert "macrovpn wallet books /h" in text
 
 
 # -- settings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from node.cli_wallet import coins
+from node.coins import coins
 from node.wallet_orders import WalletOrder
 from tests.node.commands import answer, call
 from tests.node.test_cli import running

@@ -121,6 +121,7 @@ def test_settings_of_members() -> None:
             "address": "127.21.0.1",
         },
         "control": {"port": 0},
+        "payments": {"settlement": "local", "ledger": "/d/shared-ledger.db", "tariff": 2},
         "exit": {
             "allow_destinations": ["127.0.0.0/8"],
             "resolver": "127.0.0.1:53",
@@ -128,11 +129,18 @@ def test_settings_of_members() -> None:
         },
     }
     assert read[1]["proxy"] == {"listen": "[::1]:8"}
+    assert read[1]["payments"] == {"settlement": "local", "ledger": "/d/shared-ledger.db"}
     assert read[1]["tunnel"] == {"mode": "speed", "hops": 1, "allow_destinations": ["127.0.0.0/8"]}
     assert read[1]["bypass"] == {"rules": [".direct.example"], "presets": []}, "loopback goes through the network"
     assert read[1]["peers"]["dht_listen"] == "127.19.0.1:5"
     first = tomllib.loads(settings_text(relay, options, "", relay.dht_endpoint))["peers"]
     assert first["bootstrap"] == first["dht_nodes"] == []
+
+
+def test_without_a_tariff_nobody_pays() -> None:
+    options = DemoOptions(1, 1, tariff=0)
+    for member in plan(options, Path("/d"), range(1, 6)):
+        assert "payments" not in tomllib.loads(settings_text(member, options, "", ""))
 
 
 def test_what_members_tell_of_themselves() -> None:
@@ -227,7 +235,7 @@ def gone(pid: int) -> bool:
 def test_ready_line_and_clean_end(tmp_path: Path, number: signal.Signals) -> None:
     with demo(tmp_path, 2, 1, MACROVPN_TUNNEL_HOPS="nonsense that must not reach the nodes") as running:
         facts = running.ready()
-        assert list(facts) == ["proxy", "pac", "control", "token_file", "home", "engine", "processes"]
+        assert list(facts) == ["proxy", "pac", "control", "token_file", "home", "tariff", "engine", "processes"]
         assert facts["proxy"] == "127.0.0.1:4"
         assert facts["pac"].endswith("/proxy.pac")
         assert facts["engine"] == "fake"

@@ -28,7 +28,7 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 def books(demo: Demo) -> dict[str, Any]:
-    return command("wallet", "books", demo.home)
+    return command("wallet", "books", str(demo.home))
 
 
 def settled(demo: Demo) -> dict[str, dict[str, Any]]:
