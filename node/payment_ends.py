@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tunnel.toll import Account
 
 
+WORDS_PER_WINDOW: Final = 16
+"""How often it is looked whether something can be set off."""
+
 SILENT_S: Final = 5.0
 """A neighbour that has not taken the first payment by then does not want it."""
 
@@ -56,7 +59,7 @@ class Paying(Protocol):
         """A link has a channel no more."""
 
     def progress(self, link: Link) -> None:
-        """Something was paid over a link, one way or the other."""
+        """Something was used over a link: look whether it can be set off."""
 
     def ended(self, link: Link, end: Account, reason: Reason) -> None:
         """Nothing is paid any more at an end of a link."""
@@ -106,6 +109,7 @@ class Outgoing(End):
         self._rate = rate
         self._row: PayerChannel | None = None
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._word_at = 0
         self.began_at = self._loop.time()
         self._patience = self._loop.call_later(SILENT_S, self._give_up)
         self.session = Payer(self._wallet.separator, link.binding, rate)
@@ -157,6 +161,9 @@ class Outgoing(End):
         self._act(self.session.receive(message, self._loop.time()))
 
     def _pay(self) -> None:
+        if self.session.stage is payer.Stage.UP and (account := self.session.account).counted >= self._word_at:
+            self._word_at = account.counted + account.window // WORDS_PER_WINDOW
+            self._paying.progress(self._link)
         events = self.session.due()
         if events:
             self._act(events)

@@ -384,7 +384,8 @@ def test_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[DemoOptions] = []
-    facts = {"proxy": "127.0.0.1:4", "pac": "", "engine": "e", "home": "/h", "tariff": 2, "processes": [{"role": "relay"}] * 2}
+    facts: dict[str, Any] = {"proxy": "127.0.0.1:4", "pac": "", "engine": "e", "home": "/h", "tariff": 2}
+    facts["processes"] = [{"role": "relay"}] * 2
 
     def run(options: DemoOptions, announce: Any, say: Any) -> None:
         seen.append(options)

@@ -1,0 +1,184 @@
+"""Two ends of links that pay each other, with books on disk and a ledger that both share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import CircuitError, DecodeError, Reason
+from ledger import messages
+from ledger.amounts import PARTS_PER_UNIT
+from ledger.settlement import ChannelState
+from node.wallet_orders import WalletOrder
+from tests.harness.payers import Member, carry, connect, members, part, quiet
+from tests.harness.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.payers import Wire
+
+RATE = 6
+PIECE = 32_000
+
+
+async def up(client: Member, guard: Member) -> Wire:
+    """A link over which the client has paid ahead."""
+    near, _ = connect(client, guard)
+    await client.paying.paying(near.link, guard.peer, RATE)
+    return near
+
+
+async def use(near: Wire, client: Member, guard: Member, megabytes: int) -> int:
+    account = await client.paying.paying(near.link, guard.peer, RATE)
+    return await carry(account, guard.incoming(near.other), RATE, megabytes)
+
+
+async def test_what_is_carried_is_paid_and_no_more_than_a_window_ahead(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        assert guard.incoming(near.other).take(RATE, PIECE), "something is paid before anything is carried"
+        pieces = await use(near, client, guard, 20) + 1
+        await quiet(near, near.other)
+        [own], [theirs] = client.wallet.store.payers, guard.wallet.store.payees
+        assert own.paid == theirs.paid
+        used = pieces * PIECE * RATE
+        assert guard.paying.sums()["earned"] == used // PARTS_PER_UNIT
+        assert 0 <= own.paid * PARTS_PER_UNIT - used <= max(RATE, own.paid // 4 + 1) * PARTS_PER_UNIT * 65 // 64
+        assert not client.stops + guard.stops
+
+
+async def test_reconnecting_neither_wins_nor_loses(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        pieces = await use(near, client, guard, 5)
+        for _ in range(20):
+            part(near)
+            near = await up(client, guard)
+            pieces += await use(near, client, guard, 1)
+        await quiet(near, near.other)
+        assert len(client.wallet.store.payers) == len(guard.wallet.store.payees) == 1
+        used = pieces * PIECE * RATE // PARTS_PER_UNIT
+        assert guard.paying.sums()["earned"] == used == client.paying.sums()["spent"]
+
+
+async def test_a_thousand_clients_get_what_they_paid_for(tmp_path: Path) -> None:
+    """New keys win nothing: nothing at all is carried for a link on which nothing was paid."""
+    async with members(tmp_path) as (client, guard):
+        for _ in range(1000):
+            near, far = connect(client, guard)
+            guard.paying.payment(far.link, messages.encode(messages.Ask()))
+            assert not guard.incoming(far).take(1, 1)
+            part(near)
+        assert guard.paying.sums()["earned"] == 0
+
+
+async def test_the_cap_is_kept_and_can_be_raised(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        await client.wallet.do(WalletOrder("cap", units=50))
+        near = await up(client, guard)
+        with pytest.raises((TimeoutError, CircuitError)):
+            await use(near, client, guard, 100)
+        assert client.wallet.store.signed <= 50
+        assert [why for _, why in client.stops] == [Reason.SPENDING_CAP]
+        with pytest.raises(CircuitError, match="spending cap"):
+            await client.paying.paying(connect(client, guard)[0].link, guard.peer, RATE)
+        await client.wallet.do(WalletOrder("cap", units=5000))
+        near = await up(client, guard)
+        await use(near, client, guard, 20)
+
+
+async def test_a_payer_that_pays_nothing_more_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.payee.UNPAID_S", 0.3)
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        near.loses = lambda message: isinstance(message, messages.Voucher)
+        with pytest.raises(TimeoutError):
+            await use(near, client, guard, 100)
+        assert [why for _, why in guard.stops] == [Reason.UNPAID]
+        assert guard.paying.sums()["earned"] <= guard.wallet.store.payees[0].paid
+
+
+async def test_books_that_are_lost_come_back(tmp_path: Path) -> None:
+    """A payer that lost its books learns from the payee what it signed, as far as its key is still there; a payee that
+    lost its books is paid anew by the next voucher."""
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        await use(near, client, guard, 10)
+        await quiet(near, near.other)
+        before = guard.wallet.store.payees[0].paid
+        part(near)
+        await guard.stop()
+        for file in guard.home.glob("money.db*"):
+            file.unlink()
+        await guard.start()
+        near = await up(client, guard)
+        await use(near, client, guard, 1)
+        await quiet(near, near.other)
+        assert guard.wallet.store.payees[0].paid >= before
+
+
+async def test_relays_that_work_for_each_other_sign_little(tmp_path: Path) -> None:
+    async with members(tmp_path) as (one, two):
+        near, far = connect(one, two)
+        there = await one.paying.paying(near.link, two.peer, RATE)
+        back = await two.paying.paying(far.link, one.peer, RATE)
+        for _ in range(40):
+            await carry(there, two.incoming(far), RATE, 1)
+            await carry(back, one.incoming(near), RATE, 1)
+            await quiet(near, far)
+        for member in (one, two):
+            assert member.paying.sums()["paid"] < 40 * RATE / 2, "most of it was set off"
+
+
+async def test_a_channel_that_runs_low_is_topped_up(tmp_path: Path) -> None:
+    async with members(tmp_path, deposit=0.0001) as (client, guard):
+        near = await up(client, guard)
+        await use(near, client, guard, 40)
+        [own] = client.wallet.store.payers
+        assert own.deposit > 100
+        assert own.paid >= 40 * RATE
+
+
+async def test_a_close_is_answered(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        await use(near, client, guard, 10)
+        await quiet(near, near.other)
+        part(near)
+        paid = guard.wallet.store.payees[0].paid
+        assert await client.wallet.do(WalletOrder("close")) == {"closing": 1}
+        before = await guard.wallet.settlement.balance()
+        guard.wallet.start()
+        await until(lambda: guard.wallet.store.payees[0].state is ChannelState.CLOSING)
+        assert guard.wallet.store.payees[0].claimed == paid
+        assert await guard.wallet.settlement.balance() == before + paid
+
+
+async def test_without_money_there_is_no_channel(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        await client.wallet.settlement.open(guard.wallet.settlement.account, b"\1" * 20, 1000 * 10**6)
+        with pytest.raises(CircuitError) as caught:
+            await up(client, guard)
+        assert caught.value.reason is Reason.NO_FUNDS
+
+
+async def test_margins(tmp_path: Path) -> None:
+    async with members(tmp_path, 1) as (relay,):
+        assert relay.paying.accepts(6, 4) is None
+        assert relay.paying.accepts(2, 0) is None
+        assert relay.paying.accepts(5, 4) is Reason.PRICE
+        assert relay.paying.accepts(0, 0) is Reason.PRICE
+        assert relay.paying.accepts(4, 6) is Reason.PRICE
+
+
+async def test_what_no_neighbour_says_costs_the_link(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near, far = connect(client, guard)
+        for body in (b"", b"\0", b"\7" + bytes(20), messages.encode(messages.Paid(1, 1))):
+            with pytest.raises(DecodeError):
+                client.paying.payment(near.link, body)
+        with pytest.raises(DecodeError):
+            guard.paying.payment(far.link, messages.encode(messages.Voucher(1, bytes(65), 0)))
+        guard.paying.payment(far.link, messages.encode(messages.SetOff(10**9)))
