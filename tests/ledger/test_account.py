@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,9 @@ from core.tariffs import RATES, rate_at
 from ledger.account import SLACK_SHARE, PayeeAccount, PayerAccount, window_units
 from ledger.amounts import MAX_AMOUNT, MAX_PARTS, PARTS_PER_UNIT
 from tests.ledger.neighbours import MESSAGE_BYTES, Neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RATE = 8
 WINDOW = RATE * PARTS_PER_UNIT
@@ -158,7 +162,7 @@ def test_what_is_signed_cannot_be_taken_back() -> None:
 @pytest.mark.parametrize("value", NO_AMOUNTS)
 def test_what_comes_in_is_whole(value: int) -> None:
     account, payee = payer(), PayeeAccount(0, 0)
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: PayerAccount(value, 0),
         lambda: PayerAccount(0, value),
         lambda: PayerAccount(0, 0, value),
