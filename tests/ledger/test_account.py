@@ -64,6 +64,14 @@ def test_nothing_is_sent_that_is_not_paid() -> None:
     assert account.room == 0
 
 
+def test_what_came_is_counted_and_of_datagrams_the_payee_is_told() -> None:
+    account = payer(paid=6)
+    account.took(UNIT)
+    assert (account.counted, account.datagrams) == (UNIT, 0)
+    account.took(2, datagram=True)
+    assert (account.counted, account.datagrams) == (UNIT + 2, 2)
+
+
 def test_three_quarters_of_a_window_are_paid_ahead() -> None:
     assert payer().next_amount(MAX_AMOUNT) == 6
     assert payer(rate=0).next_amount(MAX_AMOUNT) == 3
