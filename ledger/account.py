@@ -186,7 +186,7 @@ class PayerAccount:
             ValueError: no parts.
         """
         self.stated = check_parts(parts)
-        if acknowledged and acknowledged >= self._paid:
+        if acknowledged >= self._paid:
             lost = max(0, self._settled - parts)
             self.counted += self._lost - lost
             self._lost = lost
