@@ -113,7 +113,10 @@ class Store:
             found.append(books)
             return connection
 
-        return cls(path, await aiosqlite.Connection(connect, iter_chunk_size=64), found[0])
+        connection = aiosqlite.Connection(connect, iter_chunk_size=64)
+        # A node that failed would else not end, and keep the file. What is not committed counts for nothing.
+        connection._thread.daemon = True
+        return cls(path, await connection, found[0])
 
     @staticmethod
     def restore(backup: Path, path: Path) -> None:

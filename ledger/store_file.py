@@ -85,6 +85,10 @@ PAYER_COLUMNS: Final = "channel, peer, separator, account, secret, deposit, paid
 PAYEE_COLUMNS: Final = "channel, separator, signer, deposit, paid, signature, used, claimed, state"
 
 
+class _UnfitError(Exception):
+    """A file cannot be used. The text says why and what to do."""
+
+
 def log_of(path: Path) -> Path:
     """Where SQLite writes first."""
     return path.with_name(path.name + "-wal")
@@ -100,11 +104,12 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, Books]:
         ConfigError: the file cannot be made or read, is another process's, open to other users, no such file, from a
             later version, or damaged.
     """
-    if not _exists(path):
-        with _new_file(path) as name:
-            _create(name)
-    _check_mode(path)
-    return _open(path)
+    with _told(path):
+        if not _exists(path):
+            with _new_file(path) as name:
+                _create(name)
+        _check_mode(path)
+        return _open(path)
 
 
 def restore_file(backup: Path, path: Path) -> None:
@@ -123,10 +128,8 @@ def restore_file(backup: Path, path: Path) -> None:
         raise ConfigError(str(backup), f"cannot be read: {error.strerror}") from error
     with _new_file(path) as name:
         name.write_bytes(content)
-        try:
+        with _told(backup):
             connection, _ = _open(name)
-        except ConfigError as error:
-            raise ConfigError(str(backup), error.problem) from error
         connection.close()
 
 
@@ -210,17 +213,24 @@ def _check_mode(path: Path) -> None:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, Books]:
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_S, isolation_level="IMMEDIATE")
     try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=LOCK_WAIT_S, isolation_level="IMMEDIATE"
-        )
-        try:
-            return connection, _read(connection, path)
-        except BaseException:
-            connection.close()
-            raise
+        return connection, _read(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell a person what is wrong with a file."""
+    try:
+        yield
     except sqlite3.Error as error:
         raise ConfigError(str(path), _problem(error)) from error
+    except _UnfitError as error:
+        raise ConfigError(str(path), str(error)) from error
 
 
 def _problem(error: sqlite3.Error) -> str:
@@ -237,25 +247,25 @@ def _problem(error: sqlite3.Error) -> str:
             return f"cannot be opened ({error.sqlite_errorname}); look at its folder, its disk and whose they are"
 
 
-def _read(connection: sqlite3.Connection, path: Path) -> Books:
+def _read(connection: sqlite3.Connection) -> Books:
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     if _pragma(connection, "application_id") != APPLICATION_ID:
-        raise ConfigError(str(path), "is no database of payments; move it away")
+        raise _UnfitError("is no database of payments; move it away")
     if _pragma(connection, "user_version") > len(STEPS):
-        raise ConfigError(str(path), "was written by a later version of Macro VPN; install that one")
+        raise _UnfitError("was written by a later version of Macro VPN; install that one")
     for name, value, reads in _SETTINGS:
         connection.execute(f"PRAGMA {name} = {value}").close()
         if _pragma(connection, name) != reads:
-            raise ConfigError(str(path), f"cannot be used safely here ({name} is refused); put it on another disk")
+            raise _UnfitError(f"cannot be used safely here ({name} is refused); put it on another disk")
     if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
-        raise ConfigError(str(path), _DAMAGED)
+        raise _UnfitError(_DAMAGED)
     _bring_up(connection)
     if connection.execute(_SCHEMA).fetchall() != _schema():
-        raise ConfigError(str(path), _DAMAGED)
+        raise _UnfitError(_DAMAGED)
     try:
         books = _books(connection)
     except (ValueError, DecodeError) as error:
-        raise ConfigError(str(path), _DAMAGED) from error
+        raise _UnfitError(_DAMAGED) from error
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
     return books
 
