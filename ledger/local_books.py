@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, DecodeError, PaymentError, Reason
 from ledger.amounts import MAX_AMOUNT, check_amount, decode_amount, encode_amount
-from ledger.settlement import CLOSE_DELAY_S, Channel, ChannelState
+from ledger.settlement import CLOSE_DELAY_S, MAX_DEPOSIT, Channel, ChannelState
 from ledger.voucher import ADDRESS_BYTES, CHANNEL_ID_BYTES, Domain, check
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def open_books(path: Path, clock: Callable[[], float], draw: Callable[[int], byt
     _make_file(path)
     try:
         with contextlib.ExitStack() as undo:
-            sql = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=busy_s, uri=True, isolation_level=None)
+            sql = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
             undo.callback(sql.close)
             sql.execute("PRAGMA synchronous = FULL")
             with sql:
@@ -181,7 +181,7 @@ class Books:
     def open(self, payer: bytes, payee: bytes, signer: bytes, deposit: int) -> bytes:
         for address in (payee, signer):
             check_address(address)
-        if not check_amount(deposit) or _NOBODY in (payee, signer):
+        if not 0 < check_amount(deposit) <= MAX_DEPOSIT or _NOBODY in (payee, signer):
             raise PaymentError(Reason.NOT_ALLOWED)
         self._move(payer, -deposit)
         channel = self._draw(CHANNEL_ID_BYTES)
@@ -196,10 +196,11 @@ class Books:
         found = self._alive(channel)
         if found.state is not ChannelState.OPEN:
             raise PaymentError(Reason.NOT_OPEN)
-        if not check_amount(units):
+        deposit = found.deposit + check_amount(units)
+        if not found.deposit < deposit <= MAX_DEPOSIT:
             raise PaymentError(Reason.NOT_ALLOWED)
         self._move(account, -units)
-        self._put(channel, replace(found, deposit=found.deposit + units))
+        self._put(channel, replace(found, deposit=deposit))
 
     def channel(self, channel: bytes) -> Channel:
         row = self._sql.execute(

@@ -140,6 +140,19 @@ async def test_one_that_is_not_ours(path: Path, statement: str) -> None:
     assert content(path) == before
 
 
+@pytest.mark.parametrize(
+    "statement", ["CREATE TABLE letters (x)", "PRAGMA application_id = 7", "PRAGMA user_version = 1"]
+)
+async def test_a_database_of_another_program(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "coins"
+    change(path, statement)
+    os.chmod(path, 0o600)
+    before = content(path)
+    with pytest.raises(ConfigError, match="no ledger of test coins"):
+        await enter(path)
+    assert content(path) == before
+
+
 async def test_what_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "coins"
     path.write_text("This is a letter, and it is not to be written over. " * 40)
