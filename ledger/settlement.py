@@ -12,6 +12,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ledger.voucher import Domain
 
 CLOSE_DELAY_S: Final = 24 * 3600
@@ -56,8 +58,8 @@ class Settlement(Protocol):
     Every call raises `PaymentError`: `NO_FUNDS`, the account lacks it; `NO_CHANNEL`, no such channel;
     `NOT_OPEN`, its state does not allow it; `NOT_ALLOWED`, somebody else's, about nothing (0 units, the address of
     zeros), or above `MAX_DEPOSIT`; `TOO_EARLY`, the delay is not over; `BAD_VOUCHER`; `SETTLEMENT`, the ledger or the
-    chain cannot be reached, or says something else. What is no amount or no address at all is a `ValueError`. A call
-    that raises has changed nothing.
+    chain cannot be reached, or says something else. What is no amount, address or id at all is a `ValueError`. A
+    call that raises has changed nothing.
     """
 
     @property
@@ -97,6 +99,13 @@ class Settlement(Protocol):
 
     async def finish_close(self, channel: bytes) -> None:
         """After the delay, give the payer what is left. Anyone may."""
+
+    async def find(self, payee: bytes, signer: bytes) -> bytes | None:
+        """The id of the newest channel from this account to a payee, with a signer; None if there is none. It may be
+        closed. For a node that was stopped while it opened one."""
+
+    async def closing(self, channels: Iterable[bytes]) -> list[bytes]:
+        """Those of some channels that are closing: what vouchers say has to be claimed now."""
 
     async def aclose(self) -> None:
         """Let go of files and connections."""

@@ -231,6 +231,8 @@ class Comparison(RuleBasedStateMachine):
         locked = await self.backend.locked()
         assert locked == self.model.locked
         assert sum(balances) + locked == self.total
+        closing = [channel for channel, held in self.model.held.items() if held.closes_at is not None]
+        assert await self.settlements[0].closing([*self.ids, b"\xff" * 32]) == closing
         for number, channel in enumerate(self.ids):
             assert await self.settlements[number % ACCOUNTS].look(channel) == self.model.look(channel)
 
@@ -293,6 +295,8 @@ class Comparison(RuleBasedStateMachine):
                 assert answer not in self.ids
                 self.ids.append(answer)
                 self.model.open(call, answer)
+                opener = self.settlements[self.accounts.index(call.caller)]
+                assert self.run(opener.find(call.payee, call.signer)) == answer
             case StartClose():
                 closes_at = self.run(self.settlements[0].look(call.channel)).closes_at
                 assert before <= closes_at - CLOSE_DELAY_S <= after

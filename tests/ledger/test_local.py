@@ -195,6 +195,31 @@ async def test_what_is_no_address(backend: LocalBackend, address: bytes) -> None
     assert (await payer.coins()).locked == 0
 
 
+async def test_what_is_no_id(backend: LocalBackend) -> None:
+    payer = backend.settlements[0]
+    for channel in (b"", b"\1" * 31, b"\1" * 33):
+        for call in (
+            payer.look(channel),
+            payer.top_up(channel, 1),
+            payer.claim(channel, 1, b""),
+            payer.start_close(channel),
+            payer.close(channel),
+            payer.finish_close(channel),
+        ):
+            with pytest.raises(ValueError, match="32 bytes"):
+                await call
+
+
+async def test_a_channel_is_found_by_its_payer(backend: LocalBackend) -> None:
+    payer, payee, other = backend.settlements
+    await payer.open(PAYEE, KEY.address, 10)
+    second = await payer.open(PAYEE, KEY.address, 10)
+    await payer.open(OTHER, KEY.address, 10)
+    await payer.open(PAYEE, OTHER, 10)
+    assert await payer.find(PAYEE, KEY.address) == second
+    assert (await payee.find(PAYEE, KEY.address), await other.find(PAYEE, KEY.address)) == (None, None)
+
+
 async def test_many_calls_at_once(backend: LocalBackend) -> None:
     """From three connections, many on each: they come one after the other."""
     payer, payee, other = backend.settlements
