@@ -12,10 +12,11 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
-from ledger.local_books import check_address, open_books
+from ledger.local_books import check_size, open_books
+from ledger.voucher import ADDRESS_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from ledger.local_books import Books, Coins
@@ -70,6 +71,12 @@ class LocalSettlement:
     async def finish_close(self, channel: bytes) -> None:
         await self._call(self._books.finish_close, channel)
 
+    async def find(self, payee: bytes, signer: bytes) -> bytes | None:
+        return await self._call(self._books.find, self._account, payee, signer)
+
+    async def closing(self, channels: Iterable[bytes]) -> list[bytes]:
+        return await self._call(self._books.closing, list(channels))
+
     async def faucet(self, account: bytes, units: int) -> None:
         """Make test coins.
 
@@ -123,7 +130,7 @@ async def join(
         PaymentError: `SETTLEMENT`: another connection does not let go of it.
         ValueError: the account is no address.
     """
-    check_address(account)
+    check_size(account, ADDRESS_BYTES)
     thread = ThreadPoolExecutor(1, "ledger")
     books = await asyncio.get_running_loop().run_in_executor(thread, open_books, path, clock, draw, busy_s)
     return LocalSettlement(books, account, thread)

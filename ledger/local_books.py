@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ConfigError, DecodeError, PaymentError, Reason
 from ledger.amounts import MAX_AMOUNT, check_amount, decode_amount, encode_amount
-from ledger.settlement import CLOSE_DELAY_S, Channel, ChannelState
+from ledger.settlement import CLOSE_DELAY_S, MAX_DEPOSIT, Channel, ChannelState
 from ledger.voucher import ADDRESS_BYTES, CHANNEL_ID_BYTES, Domain, check
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ class Coins:
     locked: int
 
 
-def check_address(address: bytes) -> None:
-    if len(address) != ADDRESS_BYTES:
-        raise ValueError(f"an account's address has {ADDRESS_BYTES} bytes")
+def check_size(value: bytes, size: int) -> None:
+    """Raises ValueError for what has another size, in bytes."""
+    if len(value) != size:
+        raise ValueError(f"this must have {size} bytes")
 
 
 def _make_file(path: Path) -> None:
@@ -116,7 +117,7 @@ def open_books(path: Path, clock: Callable[[], float], draw: Callable[[int], byt
     _make_file(path)
     try:
         with contextlib.ExitStack() as undo:
-            sql = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", timeout=busy_s, uri=True, isolation_level=None)
+            sql = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
             undo.callback(sql.close)
             sql.execute("PRAGMA synchronous = FULL")
             with sql:
@@ -180,8 +181,8 @@ class Books:
 
     def open(self, payer: bytes, payee: bytes, signer: bytes, deposit: int) -> bytes:
         for address in (payee, signer):
-            check_address(address)
-        if not check_amount(deposit) or _NOBODY in (payee, signer):
+            check_size(address, ADDRESS_BYTES)
+        if not 0 < check_amount(deposit) <= MAX_DEPOSIT or _NOBODY in (payee, signer):
             raise PaymentError(Reason.NOT_ALLOWED)
         self._move(payer, -deposit)
         channel = self._draw(CHANNEL_ID_BYTES)
@@ -196,12 +197,14 @@ class Books:
         found = self._alive(channel)
         if found.state is not ChannelState.OPEN:
             raise PaymentError(Reason.NOT_OPEN)
-        if not check_amount(units):
+        deposit = found.deposit + check_amount(units)
+        if not found.deposit < deposit <= MAX_DEPOSIT:
             raise PaymentError(Reason.NOT_ALLOWED)
         self._move(account, -units)
-        self._put(channel, replace(found, deposit=found.deposit + units))
+        self._put(channel, replace(found, deposit=deposit))
 
     def channel(self, channel: bytes) -> Channel:
+        check_size(channel, CHANNEL_ID_BYTES)
         row = self._sql.execute(
             "SELECT payer, payee, signer, deposit, claimed, closes_at"
             " FROM ids LEFT JOIN channels USING (id) WHERE ids.id = ?",
@@ -214,6 +217,15 @@ class Books:
             return _CLOSED
         state = ChannelState.CLOSING if closes_at else ChannelState.OPEN
         return Channel(payer, payee, signer, decode_amount(deposit), decode_amount(claimed), state, closes_at)
+
+    def find(self, payer: bytes, payee: bytes, signer: bytes) -> bytes | None:
+        query = "SELECT id FROM channels WHERE payer = ? AND payee = ? AND signer = ? ORDER BY rowid DESC"
+        row: tuple[bytes] | None = self._sql.execute(query, (payer, payee, signer)).fetchone()
+        return row and row[0]
+
+    def closing(self, channels: list[bytes]) -> list[bytes]:
+        query = "SELECT id FROM channels WHERE id = ? AND closes_at > 0"
+        return [channel for channel in channels if self._sql.execute(query, (channel,)).fetchone()]
 
     def claim(self, channel: bytes, cumulative: int, signature: bytes) -> int:
         found = self._alive(channel)
@@ -246,7 +258,7 @@ class Books:
         self._end(channel, found)
 
     def make(self, account: bytes, units: int) -> None:
-        check_address(account)
+        check_size(account, ADDRESS_BYTES)
         made = self._made() + check_amount(units)
         if made > MAX_AMOUNT:
             raise ValueError("there cannot be more than 2^128 - 1 units in all")

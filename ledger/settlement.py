@@ -12,10 +12,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ledger.voucher import Domain
 
 CLOSE_DELAY_S: Final = 24 * 3600
 """Between the start of a close by the payer and the moment from which it can be finished."""
+
+MAX_DEPOSIT: Final = (1 << 96) - 1
+"""Units of one channel: the room beside an address in a word of the contract's storage."""
 
 
 class ChannelState(IntEnum):
@@ -51,9 +56,10 @@ class Settlement(Protocol):
     """What both back ends do. All calls act for the account of this node.
 
     Every call raises `PaymentError`: `NO_FUNDS`, the account lacks it; `NO_CHANNEL`, no such channel;
-    `NOT_OPEN`, its state does not allow it; `NOT_ALLOWED`, somebody else's; `TOO_EARLY`, the delay is not over;
-    `BAD_VOUCHER`; `SETTLEMENT`, the ledger or the chain cannot be reached, or says something else. A call that raises
-    has changed nothing.
+    `NOT_OPEN`, its state does not allow it; `NOT_ALLOWED`, somebody else's, about nothing (0 units, the address of
+    zeros), or above `MAX_DEPOSIT`; `TOO_EARLY`, the delay is not over; `BAD_VOUCHER`; `SETTLEMENT`, the ledger or the
+    chain cannot be reached, or says something else. What is no amount, address or id at all is a `ValueError`. A
+    call that raises has changed nothing.
     """
 
     @property
@@ -76,7 +82,7 @@ class Settlement(Protocol):
         """Add to the deposit of an open channel. Anyone may."""
 
     async def look(self, channel: bytes) -> Channel:
-        """The channel as it stands."""
+        """The channel as it stands. Of a closed one nothing else is known: its addresses and amounts are zeros."""
 
     async def claim(self, channel: bytes, cumulative: int, signature: bytes) -> int:
         """Pay out to the payee what a voucher says beyond what was claimed, as far as the deposit goes. Anyone may.
@@ -93,6 +99,13 @@ class Settlement(Protocol):
 
     async def finish_close(self, channel: bytes) -> None:
         """After the delay, give the payer what is left. Anyone may."""
+
+    async def find(self, payee: bytes, signer: bytes) -> bytes | None:
+        """The id of the newest channel from this account to a payee, with a signer; None if there is none. It may be
+        closed. For a node that was stopped while it opened one."""
+
+    async def closing(self, channels: Iterable[bytes]) -> list[bytes]:
+        """Those of some channels that are closing: what vouchers say has to be claimed now."""
 
     async def aclose(self) -> None:
         """Let go of files and connections."""

@@ -1,10 +1,9 @@
 """What is in a ledger's file when the process that writes it is killed, at each system call that writes.
 
-`python -m tests.ledger.local_kills FOLDER EACH`, to be run under `strace -f -e inject=CALLS:signal=SIGKILL:when=AT`: that
-kills every process when it makes its `AT`-th call of a kind, which it then does not make. Each victim makes some for
-nothing first, so that the first of them that counts is its last, or the second, and so on; of the writes to a file only
-every `EACH`-th is tried. Prints a line for each step:
-how many kills left it undone, how many done, how many half done, and its name.
+`python -m tests.ledger.local_kills FOLDER EACH` runs under `strace -f -e inject=CALLS:signal=SIGKILL:when=AT`, which
+kills every process when it is about to make its `AT`-th call of a kind. Each victim makes some for nothing first, so
+that the first of those that count is its last, or the second, and so on; of the writes to a file only every `EACH`-th
+is tried. Prints a line for each step: how many kills left it undone, how many done, how many half done, and its name.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 AT: Final = 50
 NOTHING: Final[dict[str, Callable[[int], object]]] = {
     "pwrite64": lambda null: os.pwrite(null, b"", 0),
-    "fdatasync": os.fdatasync,
+    "fdatasync": lambda null: os.fdatasync(null),
     "unlink": lambda null: os.unlink(f"/dev/fd/{null}/none"),
     "write": lambda null: os.write(null, b""),
 }

@@ -13,6 +13,8 @@ from core.errors import Reason
 from ledger.settlement import Channel, ChannelState
 
 NOBODY = bytes(20)
+LIMIT = 1 << 96
+"""Of what is put into a channel, in units."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,8 @@ class Model:
     def faults(self, call: Call, now: int) -> set[Reason]:
         """What is wrong with a call."""
         if isinstance(call, Open):
-            nothing = call.deposit == 0 or NOBODY in (call.payee, call.signer)
-            return _which(NOT_ALLOWED=nothing, NO_FUNDS=call.deposit > self.balances[call.caller])
+            wrong = call.deposit == 0 or call.deposit >= LIMIT or NOBODY in (call.payee, call.signer)
+            return _which(NOT_ALLOWED=wrong, NO_FUNDS=call.deposit > self.balances[call.caller])
         if call.channel in self.closed:
             return {Reason.NOT_OPEN}
         if call.channel not in self.held:
@@ -113,7 +115,8 @@ class Model:
         match call:
             case TopUp():
                 lacks = call.units > self.balances[call.caller]
-                return _which(NOT_OPEN=closing, NOT_ALLOWED=call.units == 0, NO_FUNDS=lacks)
+                wrong = call.units == 0 or held.deposit + call.units >= LIMIT
+                return _which(NOT_OPEN=closing, NOT_ALLOWED=wrong, NO_FUNDS=lacks)
             case Claim():
                 voucher = (held.signer, self.separator, call.channel, call.cumulative, call.signature)
                 return _which(BAD_VOUCHER=voucher not in self.signed)

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from core.errors import PaymentError, Reason
 from ledger.amounts import MAX_AMOUNT
-from ledger.settlement import CLOSE_DELAY_S
+from ledger.settlement import CLOSE_DELAY_S, MAX_DEPOSIT
 from ledger.voucher import Domain, SigningKey
 from tests.ledger.model import NOBODY, Claim, Close, FinishClose, Model, Open, StartClose, TopUp
 
@@ -144,13 +144,13 @@ class Comparison(RuleBasedStateMachine):
     @rule(caller=ANYBODY, payee=st.integers(0, ACCOUNTS), key=st.integers(0, len(KEYS)), near=NEAR)
     def open(self, caller: int, payee: int, key: int, near: tuple[int, int]) -> None:
         balance = self.model.balances[self.accounts[caller]]
-        deposit = self.amount(near, 0, 1000, balance // 2, balance, MAX_AMOUNT)
+        deposit = self.amount(near, 0, 1000, balance // 2, balance, MAX_DEPOSIT, MAX_AMOUNT)
         signers = [*(key.address for key in KEYS), NOBODY]
         self.call(Open(self.accounts[caller], [*self.accounts, NOBODY][payee], signers[key], deposit))
 
     @rule(caller=ANYBODY, payee=ANYBODY, key=ANY_KEY)
     def open_well(self, caller: int, payee: int, key: int) -> None:
-        deposit = self.model.balances[self.accounts[caller]] // 3 or 1
+        deposit = min(self.model.balances[self.accounts[caller]] // 3 or 1, MAX_DEPOSIT // 2)
         self.call(Open(self.accounts[caller], self.accounts[payee], KEYS[key].address, deposit))
 
     @rule(caller=CALLERS, place=CHANNELS, near=NEAR)
@@ -158,7 +158,9 @@ class Comparison(RuleBasedStateMachine):
         channel = self.channel(place)
         account = self.account(caller, channel)
         balance = self.model.balances[account]
-        self.call(TopUp(account, channel, self.amount(near, 0, 1, balance // 2, balance, MAX_AMOUNT)))
+        held = self.model.held.get(channel)
+        room = MAX_DEPOSIT - (held.deposit if held else 0)
+        self.call(TopUp(account, channel, self.amount(near, 0, 1, balance // 2, balance, room, MAX_AMOUNT)))
 
     @rule(caller=CALLERS, place=CHANNELS, near=NEAR)
     def claim(self, caller: int | str, place: int, near: tuple[int, int]) -> None:
@@ -229,6 +231,8 @@ class Comparison(RuleBasedStateMachine):
         locked = await self.backend.locked()
         assert locked == self.model.locked
         assert sum(balances) + locked == self.total
+        closing = [channel for channel, held in self.model.held.items() if held.closes_at is not None]
+        assert await self.settlements[0].closing([*self.ids, b"\xff" * 32]) == closing
         for number, channel in enumerate(self.ids):
             assert await self.settlements[number % ACCOUNTS].look(channel) == self.model.look(channel)
 
@@ -291,6 +295,8 @@ class Comparison(RuleBasedStateMachine):
                 assert answer not in self.ids
                 self.ids.append(answer)
                 self.model.open(call, answer)
+                opener = self.settlements[self.accounts.index(call.caller)]
+                assert self.run(opener.find(call.payee, call.signer)) == answer
             case StartClose():
                 closes_at = self.run(self.settlements[0].look(call.channel)).closes_at
                 assert before <= closes_at - CLOSE_DELAY_S <= after
