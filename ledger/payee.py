@@ -28,11 +28,11 @@ UNPAID_S: Final = 5.0
 LOOK_S: Final = 1.0
 """Between two questions to the settlement that one link causes, seconds; so also between two sessions on it."""
 
-CHECK_S: Final = 0.02
-"""Between two checks of a signature that one link causes, seconds, in the long run: an honest payer sends a voucher per
-quarter of a window and round trip. At 15,000 checks a second this is a third of a percent of a core."""
+CHECK_S: Final = 1 / 64
+"""Between two checks of a signature that one link causes, seconds, in the long run. An honest payer sends a voucher per
+quarter of a window and round trip. At 10,000 checks a second (`bench vouchers`) this is 0.6 % of a core."""
 
-CHECKS_AHEAD: Final = 25
+CHECKS_AHEAD: Final = 32
 """Checks that may follow each other at once: the first windows are small and quickly used."""
 
 
