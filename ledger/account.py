@@ -1,17 +1,19 @@
 """What one end of a link reckons: how much was used, how much is paid, and when the next voucher is due.
 
 Everything is prepaid. The payee moves nothing that is not paid, so it risks nothing; the payer pays at most one window
-ahead, which is all that it can lose. Both ends count the same bytes, and no clock decides anything.
+ahead of its own count, which is all that it can lose. Both ends count the same bytes, and no clock decides anything.
 
-In flight the two counts differ, and what a broken circuit swallows makes them differ for good. The payer follows the
-payee's count as far as its `slack`; beyond, it signs nothing more.
+In flight the two counts differ, and what is lost on the way makes them differ for good. Where the payee counted less,
+the payer comes down to the payee's count. Where it counted more, the payer pays by the payee's count as long as that
+takes it no further than its window, and 1/64 of all that it counted itself, ahead of its own. Both hold for the whole
+life of a channel, so that nobody wins anything by reconnecting.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from ledger.amounts import PARTS_PER_UNIT
+from ledger.amounts import PARTS_PER_UNIT, check_amount, check_parts
 
 FIRST_WINDOW_MB: Final = 1
 LEAST_WINDOW: Final = 4
@@ -22,7 +24,10 @@ HISTORY_SHARE: Final = 4
 """A window is at most this part of all that was paid on the channel before."""
 
 SLACK_SHARE: Final = 64
-DATAGRAM_SLACK_BYTES: Final = 256 * 1024
+"""The part of its own count that a payer pays for what only the payee counted, on top of a window."""
+
+LOST_SHARE: Final = 3
+"""A payee gives back datagrams that got lost, up to this part of those that arrived: a quarter of all."""
 
 
 def window_units(paid: int, rate: int) -> int:
@@ -36,54 +41,125 @@ def window_units(paid: int, rate: int) -> int:
     return max(LEAST_WINDOW, FIRST_WINDOW_MB * rate, grown)
 
 
+def _start_of(paid: int, start: int) -> int:
+    if check_parts(start) > check_amount(paid) * PARTS_PER_UNIT:
+        raise ValueError("no more can be used than is paid")
+    return start
+
+
 class PayerAccount:
     """The paying end of a channel, while one link lasts.
 
+    `take`, `took` and `next_amount` are called for every message, so what they compare with is reckoned beforehand.
+
     Args:
         paid: units signed on the channel so far.
-        start: parts used on the channel before this link, as both ends see it.
+        start: parts used on the channel before this link, as the payee says.
+        surplus: parts of `start` that only the payee counted: `start` less the `own` of the link before, if above 0.
 
     Attributes:
-        paid: units signed and stored.
-        counted: parts that this end counted on this link.
-        stated: parts that the payee says it counted on this link; never falls.
+        start: as above.
+        counted: parts that this end counted on this link, less what is known never to have reached the payee.
+        stated: parts that the payee says it counted on this link.
         datagrams: parts of datagrams that arrived here, which are within `counted`; the payee is told.
         set_off: parts of use that were set against what the payee used here.
-        rate: the highest rate in use, units per MB.
+        offered: parts that this end would set off, and the payee may agree to at any time.
+
+    Raises:
+        ValueError: no amounts, or `surplus` is above `start`, or that above what is paid.
     """
 
-    __slots__ = ("counted", "datagrams", "paid", "rate", "set_off", "start", "stated")
+    __slots__ = (
+        "_due_above",
+        "_highest_rate",
+        "_limit",
+        "_lost",
+        "_marked",
+        "_paid",
+        "_rate",
+        "_settled",
+        "_surplus",
+        "counted",
+        "datagrams",
+        "offered",
+        "set_off",
+        "start",
+        "stated",
+    )
 
-    def __init__(self, paid: int, start: int) -> None:
-        self.paid = paid
-        self.start = start
-        self.counted = self.stated = self.datagrams = self.set_off = self.rate = 0
+    def __init__(self, paid: int, start: int, surplus: int = 0) -> None:
+        self.start = _start_of(paid, start)
+        if check_parts(surplus) > start:
+            raise ValueError("the surplus is a part of what was used")
+        self._paid = paid
+        self._surplus = surplus
+        self.counted = self.stated = self.datagrams = self.set_off = self.offered = 0
+        self._rate = self._highest_rate = self._lost = self._marked = self._settled = 0
+        self._reckon()
+
+    def _reckon(self) -> None:
+        self._limit = self._paid * PARTS_PER_UNIT - self.start + self.set_off
+        self._due_above = self._limit - self.window // 2
+
+    @property
+    def paid(self) -> int:
+        """Units signed and stored. Set it when a voucher that was stored is sent.
+
+        Raises:
+            ValueError: no amount, or below what was signed before.
+        """
+        return self._paid
+
+    @paid.setter
+    def paid(self, cumulative: int) -> None:
+        if check_amount(cumulative) < self._paid:
+            raise ValueError("what is signed cannot be taken back")
+        self._paid = cumulative
+        self._marked = self.counted + self._lost
+        self._reckon()
+
+    @property
+    def rate(self) -> int:
+        """The highest rate in use, units per MB; 0 while there is none."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: int) -> None:
+        self._rate = rate
+        self._highest_rate = max(self._highest_rate, rate)
+        self._reckon()
 
     @property
     def window(self) -> int:
         """Parts."""
-        return window_units(self.paid, self.rate) * PARTS_PER_UNIT
+        return window_units(self._paid, self._rate) * PARTS_PER_UNIT
 
     @property
-    def slack(self) -> int:
-        """Parts by which the payee's count may be above this end's, and is still paid."""
-        return self.window // 4 + self.counted // SLACK_SHARE
+    def widest(self) -> int:
+        """Parts: the window at the highest rate that was in use on this link."""
+        return window_units(self._paid, self._highest_rate) * PARTS_PER_UNIT
+
+    @property
+    def own(self) -> int:
+        """Parts used on the channel by this end's count alone, to be stored with `paid` and when the link ends."""
+        return self.start - self._surplus + self.counted - self.set_off
 
     @property
     def used(self) -> int:
-        """Parts used on the channel: by this end's count, or the payee's as far as the slack goes."""
-        return self.start + max(self.counted, min(self.stated, self.counted + self.slack)) - self.set_off
+        """Parts used on the channel, by whichever count is higher; never above what is paid."""
+        return self.start + min(max(self.counted, self.stated), self._limit) - self.set_off
 
     @property
     def room(self) -> int:
         """Parts that are paid and not used."""
-        return self.paid * PARTS_PER_UNIT - self.used
+        return self._paid * PARTS_PER_UNIT - self.used
 
     def take(self, parts: int) -> bool:
         """Ask to send; counted if True."""
-        if parts > self.room:
+        counted = self.counted
+        if not 0 <= parts <= self._limit - (counted if counted > self.stated else self.stated):
             return False
-        self.counted += parts
+        self.counted = counted + parts
         return True
 
     def took(self, parts: int, *, datagram: bool = False) -> None:
@@ -92,26 +168,58 @@ class PayerAccount:
         if datagram:
             self.datagrams += parts
 
-    def states(self, parts: int) -> None:
-        """Hear the payee's count for this link."""
-        self.stated = max(self.stated, parts)
+    def states(self, parts: int, acknowledged: int = 0) -> None:
+        """Hear the payee's count for this link.
+
+        What was counted here before the last voucher but one, and is not in the payee's count now that it has the last
+        one, never reached it. If it comes late after all, the next such word puts it right.
+
+        Args:
+            parts: the count.
+            acknowledged: units of the voucher that it answers, 0 if it answers none.
+
+        Raises:
+            ValueError: no parts.
+        """
+        self.stated = check_parts(parts)
+        if acknowledged and acknowledged >= self._paid:
+            lost = max(0, self._settled - parts)
+            self.counted += self._lost - lost
+            self._lost = lost
+            self._settled = self._marked
+
+    def offerable(self) -> int:
+        """Parts of use on this link that this end can set off without being more than one window ahead."""
+        left = self.window - self._paid * PARTS_PER_UNIT + self.start - self._surplus + self.counted
+        return min(self.counted, self.set_off + self.window // 4, left)
+
+    def cancel(self, agreed: int, offered: int) -> None:
+        """Set what is agreed to be set off, and what this end has offered, in parts, for this link."""
+        self.set_off = agreed
+        self.offered = offered
+        self._reckon()
 
     def next_amount(self, limit: int) -> int | None:
         """What to sign next, in units; None while enough is paid, or nothing more can be.
 
-        Sign it, store it as paid and send it, then set `paid`.
+        Sign it, store it as paid and send it, then set `paid`. If the payee waits for money and this is None for every
+        limit, then the counts differ.
 
         Args:
             limit: units that may ever be signed on the channel: its deposit, or what a cap leaves.
         """
-        if self.room * 2 >= self.window:
+        if self.counted <= self._due_above >= self.stated:
             return None
-        target = min(limit, (self.used + self.window * 3 // 4) // PARTS_PER_UNIT)
-        return target if target > self.paid else None
+        own = self.own + self.set_off - self.offered
+        most = own + own // SLACK_SHARE + self.widest
+        target = min(limit, min(self.used + self.window * 3 // 4, most) // PARTS_PER_UNIT)
+        return target if target > self._paid else None
 
 
 class PayeeAccount:
     """The paid end of a channel, while one link lasts.
+
+    `take` is called for every message, so what it compares with is reckoned beforehand.
 
     Args:
         paid: units of the highest voucher that is stored.
@@ -119,61 +227,79 @@ class PayeeAccount:
 
     Attributes:
         paid: units of the highest voucher that is stored.
+        start: as above.
         counted: parts that were moved on this link, both ways, less what is known to have been lost.
         set_off: as the payer's.
+
+    Raises:
+        ValueError: no amounts, or `start` is above what is paid.
     """
 
-    __slots__ = ("_datagrams", "_lost", "_marked", "_moved", "_reported", "paid", "set_off", "start")
+    __slots__ = ("_datagrams", "_limit", "_lost", "_marked", "_reported", "counted", "paid", "set_off", "start")
 
     def __init__(self, paid: int, start: int) -> None:
+        self.start = _start_of(paid, start)
         self.paid = paid
-        self.start = start
-        self.set_off = 0
-        self._moved = self._datagrams = self._marked = self._reported = self._lost = 0
+        self.counted = self.set_off = 0
+        self._datagrams = self._marked = self._reported = self._lost = 0
+        self._reckon()
 
-    @property
-    def counted(self) -> int:
-        return self._moved - self._lost
+    def _reckon(self) -> None:
+        self._limit = self.paid * PARTS_PER_UNIT - self.start + self.set_off
 
     @property
     def used(self) -> int:
-        """Parts used on the channel; never above what is paid."""
+        """Parts used on the channel, to be stored; never above what is paid, never below `start`."""
         return self.start + self.counted - self.set_off
 
     @property
     def room(self) -> int:
         """Parts that are paid and not used."""
-        return self.paid * PARTS_PER_UNIT - self.used
+        return self._limit - self.counted
 
     def take(self, parts: int) -> bool:
         """Ask to move something on, either way; counted if True."""
-        if parts > self.room:
+        if not 0 <= parts <= self._limit - self.counted:
             return False
-        self._moved += parts
+        self.counted += parts
         return True
 
-    def give_back(self, parts: int) -> None:
-        """Something that was counted is known never to have left."""
-        self._moved -= parts
-
-    def take_datagram(self, parts: int, rate: int) -> bool:
-        """Ask to send a datagram, which may get lost: the payer says how many arrived, and pays for those.
-
-        False also while far more were sent than are said to have arrived.
-        """
-        unheard = self._datagrams - self._reported
-        if unheard > self._reported // 3 + DATAGRAM_SLACK_BYTES * rate or not self.take(parts):
+    def take_datagram(self, parts: int) -> bool:
+        """Ask to send a datagram, which may get lost: the payer says how many arrived."""
+        if not self.take(parts):
             return False
         self._datagrams += parts
         return True
 
+    def give_back(self, parts: int) -> None:
+        """Something that was counted, and is no datagram, is known never to have left."""
+        self.counted = max(self.set_off, self.counted - parts)
+
     def arrived(self, parts: int) -> None:
-        """Hear how much of datagrams ever arrived on this link. What was sent before the last such word and is still
-        missing counts as lost."""
-        self._reported = max(self._reported, min(parts, self._datagrams))
-        self._lost = max(0, self._marked - self._reported)
+        """Hear how much of datagrams ever arrived on this link, in parts.
+
+        What was sent before the last such word and is still missing is lost, and given back, as far as `LOST_SHARE`
+        goes. It is not counted again if it comes late, since what it made room for may be used.
+
+        Raises:
+            ValueError: no parts.
+        """
+        self._reported = max(self._reported, min(check_parts(parts), self._datagrams))
+        lost = max(self._lost, min(self._marked - self._reported, self._reported // LOST_SHARE))
+        self.give_back(lost - self._lost)
+        self._lost = lost
         self._marked = self._datagrams
 
+    def cancel(self, agreed: int) -> None:
+        """Set what is agreed to be set off on this link, in parts; no more than is counted."""
+        self.set_off = min(agreed, self.counted)
+        self._reckon()
+
     def pays(self, cumulative: int) -> None:
-        """A voucher was stored. A lower one changes nothing."""
-        self.paid = max(self.paid, cumulative)
+        """A voucher was stored. A lower one changes nothing.
+
+        Raises:
+            ValueError: no amount.
+        """
+        self.paid = max(self.paid, check_amount(cumulative))
+        self._reckon()

@@ -15,7 +15,10 @@ PARTS_PER_UNIT: Final = 1_000_000
 
 AMOUNT_BYTES: Final = 16
 MAX_AMOUNT: Final = (1 << 8 * AMOUNT_BYTES) - 1
-"""The largest amount, in units; also the largest number of parts that crosses a link."""
+"""The largest amount, in units."""
+
+PARTS_BYTES: Final = 20
+MAX_PARTS: Final = MAX_AMOUNT * PARTS_PER_UNIT
 
 
 def check_amount(value: object) -> int:
@@ -26,6 +29,17 @@ def check_amount(value: object) -> int:
     """
     if type(value) is not int or not 0 <= value <= MAX_AMOUNT:
         raise ValueError("an amount is a whole number from 0 to 2^128 - 1")
+    return value
+
+
+def check_parts(value: object) -> int:
+    """Return a value if it is a number of parts.
+
+    Raises:
+        ValueError: it is no integer (a bool is none), below 0 or above `MAX_PARTS`.
+    """
+    if type(value) is not int or not 0 <= value <= MAX_PARTS:
+        raise ValueError("parts are a whole number, at most those of the largest amount")
     return value
 
 
@@ -47,3 +61,26 @@ def decode_amount(data: bytes) -> int:
     if len(data) != AMOUNT_BYTES:
         raise DecodeError("amount", "wrong length")
     return int.from_bytes(data)
+
+
+def encode_parts(value: int) -> bytes:
+    """20 bytes, big-endian.
+
+    Raises:
+        ValueError: these are no parts.
+    """
+    return check_parts(value).to_bytes(PARTS_BYTES)
+
+
+def decode_parts(data: bytes) -> int:
+    """Read 20 bytes.
+
+    Raises:
+        DecodeError: wrong length, or more than there can be.
+    """
+    if len(data) != PARTS_BYTES:
+        raise DecodeError("parts", "wrong length")
+    parts = int.from_bytes(data)
+    if parts > MAX_PARTS:
+        raise DecodeError("parts", "out of range")
+    return parts
