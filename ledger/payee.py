@@ -93,7 +93,7 @@ class Commit(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """The session is over; keep `account.used`, if there is an account. `side` is whose decision it was."""
+    """The session is over. `side` is whose decision it was."""
 
     reason: Reason
     side: Side
@@ -103,7 +103,8 @@ type Event = Look | Commit | Stopped
 
 
 class Payee:
-    """The paid end of one link, for one session. It is over with `Stopped`, or with the link.
+    """The paid end of one link, for one session. When the link is gone, call `stop`. After the end, keep what `account`
+    says is used once nothing is being stored.
 
     Take what is to be sent from `outgoing` after every call, and call `tick` at `next_at`. All events are the owner's
     to act on.

@@ -100,7 +100,7 @@ class CapReached(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """The session is over; keep `own`. `side` is whose decision it was."""
+    """The session is over. `side` is whose decision it was."""
 
     reason: Reason
     side: Side
@@ -110,8 +110,8 @@ type Event = NeedChannel | Commit | Acknowledged | NeedDeposit | CapReached | St
 
 
 class Payer:
-    """The paying end of one link, for one session. It is over with `Stopped`, or with the link. Keep `own` then, and
-    begin no other one on the same link within `payee.LOOK_S`.
+    """The paying end of one link, for one session. When the link is gone, call `stop`. After the end, keep `own` once
+    nothing is being stored, and begin no other session on the same link within `payee.LOOK_S`.
 
     Take what is to be sent from `outgoing` after every call. All events are the owner's to act on.
 

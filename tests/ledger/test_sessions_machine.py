@@ -28,6 +28,7 @@ from ledger.voucher import check
 from tests.ledger.sessions import ACCOUNT, CHANNEL, KEY, OTHER_KEY, SEPARATOR, voucher
 
 RATES: Final = (2, 8, 40)
+SIDES: Final = st.sampled_from(Side)
 MAX_ITEM: Final = 2 * PARTS_PER_UNIT
 
 
@@ -91,6 +92,8 @@ class PayerNode:
 
     def down(self) -> None:
         """The link ends. What is being stored gets there."""
+        if self.session is not None:
+            self.session.stop(Reason.CLOSED)
         if self.writing is not None:
             if not self.written:
                 self.write()
@@ -122,11 +125,13 @@ class PayeeNode:
         assert self.session is not None
         for event in events:
             match event:
-                case payee.Look() if self.session.stage is payee.Stage.UP:
-                    self.books = replace(self.books, deposit=deposit)
-                    self.act(self.session.raise_deposit(deposit, now), deposit, now)
                 case payee.Look():
-                    self.act(self.session.accept(self.memory or self.books), deposit, now)
+                    self.books = replace(self.books, deposit=deposit)
+                    if self.session.stage is payee.Stage.UP:
+                        self.act(self.session.raise_deposit(deposit, now), deposit, now)
+                    else:
+                        known = self.memory or self.books
+                        self.act(self.session.accept(replace(known, deposit=deposit)), deposit, now)
                 case payee.Commit():
                     assert self.writing is None
                     self.writing, self.written = event, False
@@ -148,6 +153,7 @@ class PayeeNode:
     def write(self) -> None:
         assert self.writing is not None
         assert self.books.paid < self.writing.cumulative <= self.books.deposit
+        check(KEY.address, SEPARATOR, CHANNEL, self.writing.cumulative, self.writing.signature)
         self.credited += self.writing.cumulative - self.books.paid
         self.books = replace(
             self.books, paid=self.writing.cumulative, signature=self.writing.signature, used=self.writing.used
@@ -160,6 +166,8 @@ class PayeeNode:
         self.act(self.session.stored(now), deposit, now)
 
     def down(self, deposit: int, now: float) -> None:
+        if self.session is not None:
+            self.session.stop(Reason.CLOSED)
         if self.writing is not None:
             if not self.written:
                 self.write()
@@ -183,7 +191,7 @@ class PayeeNode:
 class SessionsMachine(RuleBasedStateMachine):
     """The two, moved by hand."""
 
-    @initialize(deposit=st.sampled_from([1, 12, 100]), rate=st.sampled_from(RATES))
+    @initialize(deposit=st.sampled_from([3, 30, 300]), rate=st.sampled_from(RATES))
     def begin(self, deposit: int, rate: int) -> None:
         self.now = 100.0
         self.deposit = deposit
@@ -193,56 +201,70 @@ class SessionsMachine(RuleBasedStateMachine):
         self.links = 0
         self.acknowledged = 0
         self.amounts: list[int] = []
-        self.restored = False
+        self.restored = self.readopted = False
+        """Whether the payer's books are older than what it signed, and whether the payee has shown it since."""
         self.backup = self.near.books
         self.own = self.lost = 0
         """Parts that the payer ever counted, and that the payee counted and the payer never."""
-        self.dial()
+        self.dial(6)
 
     # -- links and crashes
 
-    @rule()
-    def dial(self) -> None:
-        """The payer has a new link, and the payee hears of it before it hears of the end of the old one, if ever."""
-        self.hang_up()
+    @rule(turns=st.integers(0, 6))
+    def dial(self, turns: int) -> None:
+        """The payer has a new link, and the payee hears of it before it hears of the end of the old one, if ever. So
+        many turns of the two are heard at once."""
+        self.hang_up(Side.PAYER)
         self.links += 1
         self.near.wire = Wire(self.links)
         self.near.session = Payer(SEPARATOR, self.near.wire.name, self.rate)
         self.near.session.ask()
         self.near.send()
+        for turn in range(turns):
+            self.deliver(Side.PAYER if turn % 2 else Side.PAYEE, 1)
 
-    @rule()
-    def hang_up(self) -> None:
+    @rule(side=SIDES)
+    def hang_up(self, side: Side) -> None:
+        if side is Side.PAYEE:
+            self.far.down(self.deposit, self.now)
+        else:
+            self.lose_what_is_under_way()
+            self.near.down()
+
+    @precondition(lambda self: self.near.session or self.far.session)
+    @rule(side=SIDES, turns=st.integers(0, 6), steps=st.integers(0, 2), rare=st.integers(0, 3))
+    def crash(self, side: Side, turns: int, steps: int, rare: int) -> None:
+        """Most often while something is being stored: before it is, before the session hears of it, or after it sent
+        what follows."""
+        node, stores = (self.near, self.payer_stores) if side is Side.PAYER else (self.far, self.payee_stores)
+        if node.writing is None and rare:
+            return
+        if steps and node.writing is not None:
+            stores(steps)
+        if side is Side.PAYER:
+            self.lose_what_is_under_way()
+        node.crash()
+        if turns:
+            self.dial(turns)
+
+    def lose_what_is_under_way(self) -> None:
         if self.near.wire is not None:
             self.lost += sum(self.near.wire.data[Side.PAYER])
             self.near.wire.data[Side.PAYER].clear()
-        self.near.down()
-
-    @rule()
-    def hang_up_far(self) -> None:
-        self.far.down(self.deposit, self.now)
-
-    @rule()
-    def crash_payer(self) -> None:
-        if self.near.wire is not None:
-            self.lost += sum(self.near.wire.data[Side.PAYER])
-            self.near.wire.data[Side.PAYER].clear()
-        self.near.crash()
-
-    @rule()
-    def crash_payee(self) -> None:
-        self.far.crash()
 
     @rule()
     def back_up(self) -> None:
         self.backup = self.near.books
 
-    @rule()
-    def restore(self) -> None:
+    @rule(turns=st.integers(0, 6))
+    def restore(self, turns: int) -> None:
         """The payer lost its store, and has an old one."""
-        self.crash_payer()
+        self.lose_what_is_under_way()
+        self.near.crash()
         self.near.books = replace(self.backup, deposit=self.near.books.deposit)
-        self.restored = self.restored or self.near.books.paid < self.far.books.paid
+        self.amounts = [self.near.books.paid]
+        self.restored, self.readopted = True, False
+        self.dial(turns)
 
     @rule()
     def ask_again(self) -> None:
@@ -258,42 +280,36 @@ class SessionsMachine(RuleBasedStateMachine):
 
     # -- stores
 
-    @precondition(lambda self: self.near.writing and not self.near.written)
-    @rule()
-    def payer_writes(self) -> None:
-        self.near.write()
-        self.amounts.append(self.near.books.paid)
+    @precondition(lambda self: self.near.writing)
+    @rule(steps=st.integers(1, 2))
+    def payer_stores(self, steps: int) -> None:
+        for _ in range(steps):
+            if not self.near.written:
+                self.near.write()
+                self.amounts.append(self.near.books.paid)
+            elif self.near.writing is not None:
+                self.near.wrote()
 
-    @precondition(lambda self: self.near.writing and self.near.written)
-    @rule()
-    def payer_wrote(self) -> None:
-        self.near.wrote()
-
-    @precondition(lambda self: self.far.writing and not self.far.written)
-    @rule()
-    def payee_writes(self) -> None:
-        self.far.write()
-
-    @precondition(lambda self: self.far.writing and self.far.written)
-    @rule()
-    def payee_wrote(self) -> None:
-        self.far.wrote(self.deposit, self.now)
-        self.move_on()
+    @precondition(lambda self: self.far.writing)
+    @rule(steps=st.integers(1, 2))
+    def payee_stores(self, steps: int) -> None:
+        for _ in range(steps):
+            if not self.far.written:
+                self.far.write()
+            elif self.far.writing is not None:
+                self.far.wrote(self.deposit, self.now)
+                self.move_on()
 
     def finish_writing(self) -> None:
         for _ in range(3):
             if self.near.writing is not None:
-                if not self.near.written:
-                    self.payer_writes()
-                self.near.wrote()
+                self.payer_stores(2)
             if self.far.writing is not None:
-                if not self.far.written:
-                    self.far.write()
-                self.payee_wrote()
+                self.payee_stores(2)
 
     # -- what passes
 
-    @rule(side=st.sampled_from(Side), count=st.integers(1, 9))
+    @rule(side=SIDES, count=st.integers(1, 9))
     def deliver(self, side: Side, count: int) -> None:
         wire = self.near.wire
         for _ in range(count):
@@ -311,7 +327,7 @@ class SessionsMachine(RuleBasedStateMachine):
         assert self.near.session is not None
         self.near.act(self.near.session.receive(message, self.now))
         if self.near.session.stage is payer.Stage.UP:
-            self.restored = False
+            self.readopted = True
             assert self.near.session.acknowledged <= self.far.books.paid
             self.acknowledged = max(self.acknowledged, self.near.session.acknowledged)
 
@@ -327,23 +343,29 @@ class SessionsMachine(RuleBasedStateMachine):
         if far.wire is wire and far.session is not None:
             far.act(far.session.receive(message, self.now), self.deposit, self.now)
 
-    @rule(parts=st.integers(1, MAX_ITEM))
-    def send_up(self, parts: int) -> None:
+    @rule(parts=st.integers(1, MAX_ITEM), count=st.integers(1, 5), at_once=st.booleans())
+    def send_up(self, parts: int, count: int, at_once: bool) -> None:
         session = self.near.session
         if session is None or session.stage is not payer.Stage.UP or self.near.wire is None:
             return
-        if session.account.take(parts):
-            self.own += parts
-            self.near.wire.data[Side.PAYEE].append(parts)
-        self.near.act(session.due())
+        for _ in range(count):
+            if session.account.take(parts):
+                self.own += parts
+                self.near.wire.data[Side.PAYEE].append(parts)
+            self.near.act(session.due())
+        if at_once:
+            self.deliver_data(Side.PAYEE, count)
 
-    @rule(parts=st.integers(1, MAX_ITEM))
-    def send_down(self, parts: int) -> None:
-        if self.far_serves() and len(self.far.waiting) < 5:
-            self.far.waiting.append((Side.PAYER, parts))
-            self.move_on()
+    @rule(parts=st.integers(1, MAX_ITEM), count=st.integers(1, 5), at_once=st.booleans())
+    def send_down(self, parts: int, count: int, at_once: bool) -> None:
+        for _ in range(count):
+            if self.far_serves() and len(self.far.waiting) < 5:
+                self.far.waiting.append((Side.PAYER, parts))
+                self.move_on()
+        if at_once:
+            self.deliver_data(Side.PAYER, count)
 
-    @rule(side=st.sampled_from(Side), count=st.integers(1, 9))
+    @rule(side=SIDES, count=st.integers(1, 9))
     def deliver_data(self, side: Side, count: int) -> None:
         wire = self.near.wire
         for _ in range(count):
@@ -383,8 +405,7 @@ class SessionsMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.02, 0.1, 0.4, 1.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
-        wire = self.near.wire
-        if seconds >= 1 and wire is not None and any(map(len, (*wire.data.values(), *wire.control.values()))):
+        if seconds >= 1 and not self.quiet():
             return
         self.now += seconds
         if self.far.session is not None:
@@ -426,7 +447,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """On a link that lasts, the two agree, and whoever has money can use it."""
-        self.dial()
+        self.dial(0)
         for _ in range(200):
             self.deliver(Side.PAYEE, 9)
             self.deliver(Side.PAYER, 9)
@@ -434,10 +455,7 @@ class SessionsMachine(RuleBasedStateMachine):
             self.deliver_data(Side.PAYEE, 9)
             self.deliver_data(Side.PAYER, 9)
             self.time_passes(0.02)
-            wire = self.near.wire
-            assert wire is not None
-            quiet = not any(map(len, (*wire.data.values(), *wire.control.values())))
-            if quiet and not self.near.writing and not self.far.writing and not self.far.waiting:
+            if self.quiet() and self.far.session is not None and self.far.session.next_at is None:
                 break
         else:
             raise AssertionError("never quiet")
@@ -453,17 +471,22 @@ class SessionsMachine(RuleBasedStateMachine):
             assert near.account.take(1)
             self.own += 1
 
+    def quiet(self) -> bool:
+        """Nothing is under way, or being stored."""
+        wire = self.near.wire
+        passing = [] if wire is None else [*wire.control.values(), *wire.data.values()]
+        return not any(passing) and self.near.writing is None and self.far.writing is None
+
     @invariant()
     def books_agree(self) -> None:
         near, far = self.near.books, self.far.books
         assert far.paid == self.far.credited, "each increment once"
         assert self.acknowledged <= far.paid <= far.deposit <= self.deposit
+        self.restored = self.restored and not (self.readopted and near.paid >= far.paid)
         if not self.restored:
             assert far.paid <= near.paid <= self.deposit
             assert len({amount for amount in self.amounts if amount > far.paid}) <= 1, "one voucher ahead"
         assert (far.signature == NO_SIGNATURE) == (far.paid == 0)
-        if far.paid:
-            check(KEY.address, SEPARATOR, CHANNEL, far.paid, far.signature)
 
     @invariant()
     def the_payee_moves_what_is_paid(self) -> None:
