@@ -156,10 +156,12 @@ class Payer:
     @property
     def own(self) -> OwnChannel | None:
         """The channel as it is now, to be shown on the next link; None before there is one."""
-        if self._channel is None or self._account is None:
-            return self._channel
-        paid = self._account.paid
-        return replace(self._channel, deposit=self.deposit, paid=paid, used=self._used(paid), sure=True)
+        if self._channel is None:
+            return None
+        own = replace(self._channel, deposit=self.deposit)
+        if self._account is None:
+            return own
+        return replace(own, paid=self._account.paid, used=self._used(self._account.paid), sure=True)
 
     def _enter(self, stage: Stage) -> None:
         if (self.stage, stage) not in _LEGAL:

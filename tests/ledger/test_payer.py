@@ -211,6 +211,12 @@ def test_the_cap_is_told_of_once() -> None:
     assert taken(payer)[-1] == Stop(Side.PAYER, Reason.SPENDING_CAP)
 
 
+def test_a_deposit_that_grew_is_kept() -> None:
+    payer = payer_in(Stage.SHOWN)
+    payer.deposit += 1
+    assert payer.own == replace(OWN, deposit=DEPOSIT + 1)
+
+
 def test_where_both_end_it_is_the_cap() -> None:
     payer = payer_in(Stage.SHOWN, replace(OWN, deposit=0))
     payer.cap = 0
