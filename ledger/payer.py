@@ -60,6 +60,7 @@ class OwnChannel:
         paid: units that are stored as signed.
         used: parts that were used on it by this end's own count.
         sure: whether that is the last count, and not what a crash may have left in the store.
+        rate: the highest that it was paid for since the node started, units per MB: what is paid ahead was so for it.
     """
 
     channel: bytes
@@ -68,6 +69,7 @@ class OwnChannel:
     paid: int = 0
     used: int = 0
     sure: bool = False
+    rate: int = 0
 
 
 class NeedChannel(NamedTuple):
@@ -130,7 +132,7 @@ class Payer:
     def __init__(self, separator: bytes, link: bytes, rate: int) -> None:
         self._separator = separator
         self._link = link
-        self._rate = rate
+        self._rate = self._highest_rate = rate
         self._channel: OwnChannel | None = None
         self._pending: int | None = None
         self._told: tuple[int, int] | None = None
@@ -158,7 +160,7 @@ class Payer:
         """The channel as it is now, to be shown on the next link; None before there is one."""
         if self._channel is None:
             return None
-        own = replace(self._channel, deposit=self.deposit)
+        own = replace(self._channel, deposit=self.deposit, rate=self._highest_rate)
         if self._account is None:
             return own
         return replace(own, paid=self._account.paid, used=self._used(self._account.paid), sure=True)
@@ -180,12 +182,13 @@ class Payer:
         if self.stage is Stage.STOPPED:
             return
         self._enter(Stage.SHOWN)
-        self._channel, self.deposit = own, own.deposit
+        self._channel, self.deposit, self._highest_rate = own, own.deposit, max(own.rate, self._rate)
         self._say(messages.Channel(own.channel, own.key.prove(self._separator, own.channel, self._link)))
 
     def rates(self, rate: int) -> list[Event]:
         """Set the highest rate in use, units per MB; 0 while there is no circuit that costs."""
         self._rate = rate
+        self._highest_rate = max(self._highest_rate, rate)
         if self._account is not None:
             self._account.rate = rate
         return self.due()
@@ -284,6 +287,7 @@ class Payer:
         self._enter(Stage.UP)
         self.acknowledged = state.cumulative
         self._account = PayerAccount(paid, state.used, surplus)
+        self._account.rate = self._highest_rate
         self._account.rate = self._rate
         events: list[Event] = [Acknowledged(state.cumulative)]
         if lost:

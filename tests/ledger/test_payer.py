@@ -98,7 +98,7 @@ def test_from_the_question_to_the_first_acknowledgement() -> None:
     assert isinstance(shown, Channel)
     assert shown.channel == CHANNEL
     check_proof(KEY.address, SEPARATOR, CHANNEL, LINK, shown.proof)
-    assert payer.own == OWN
+    assert payer.own == replace(OWN, rate=RATE)
     assert payer.receive(State(0, NO_SIGNATURE, 0), 0) == [Acknowledged(0), Commit(FIRST, 0)]
     assert taken(payer) == [], "nothing is signed before it is stored"
     assert payer.account.paid == 0
@@ -107,7 +107,7 @@ def test_from_the_question_to_the_first_acknowledgement() -> None:
     assert payer.ahead == 0
     assert payer.receive(Paid(FIRST, 0), 0) == [Acknowledged(FIRST)]
     assert payer.ahead == FIRST * PARTS_PER_UNIT
-    assert payer.own == replace(OWN, paid=FIRST, sure=True)
+    assert payer.own == replace(OWN, paid=FIRST, sure=True, rate=RATE)
 
 
 def test_who_pays_elsewhere_has_no_channel_here() -> None:
@@ -214,7 +214,7 @@ def test_the_cap_is_told_of_once() -> None:
 def test_a_deposit_that_grew_is_kept() -> None:
     payer = payer_in(Stage.SHOWN)
     payer.deposit += 1
-    assert payer.own == replace(OWN, deposit=DEPOSIT + 1)
+    assert payer.own == replace(OWN, deposit=DEPOSIT + 1, rate=RATE)
 
 
 def test_where_both_end_it_is_the_cap() -> None:
@@ -253,7 +253,7 @@ def test_who_lost_its_books_takes_what_it_signed() -> None:
 def test_it_takes_nothing_that_it_did_not_sign(changed: State) -> None:
     payer = payer_in(Stage.SHOWN, replace(OWN, paid=49))
     assert payer.receive(changed, 0) == [Stopped(Reason.BAD_VOUCHER, Side.PAYER)]
-    assert payer.own == replace(OWN, paid=49)
+    assert payer.own == replace(OWN, paid=49, rate=RATE)
 
 
 def test_a_signature_of_another_channel_is_none() -> None:
@@ -281,6 +281,19 @@ def test_both_ends_begin_at_the_payees_count() -> None:
         higher.receive(state(50, 41 * PARTS_PER_UNIT), 0)
         assert higher.account.used == 41 * PARTS_PER_UNIT
         assert higher.account.own == (40 if sure else 41) * PARTS_PER_UNIT
+
+
+def test_what_a_higher_rate_had_under_way_is_not_held_against_the_payee() -> None:
+    """A window for it was paid, and got lost with the link; now there is a lower rate, with a smaller window."""
+    before = payer_in(Stage.UP, rate=4 * RATE)
+    before.stored()
+    assert before.own is not None
+    assert before.own.paid == 3 * RATE
+    lost = before.own.paid * PARTS_PER_UNIT
+    after = payer_in(Stage.SHOWN, before.own)
+    assert commit_of(after.receive(state(3 * RATE, lost), 0)[1:]) == Commit(3 * RATE + FIRST, 0)
+    assert after.own is not None
+    assert after.own.rate == 4 * RATE
 
 
 def test_more_use_than_payment_is_a_lie() -> None:
@@ -389,7 +402,7 @@ def test_a_late_answer_of_the_owner_does_nothing() -> None:
     late.receive(Stop(Side.PAYEE, Reason.LEAVING), 0)
     assert late.stored() == late.due() == late.rates(1) == []
     assert taken(late) == [], "what is stored is not signed"
-    assert late.own == replace(OWN, paid=FIRST, sure=True), "but it is stored"
+    assert late.own == replace(OWN, paid=FIRST, sure=True, rate=RATE), "but it is stored"
 
 
 # -- whatever the payee says
