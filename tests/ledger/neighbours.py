@@ -1,4 +1,4 @@
-"""A payer's and a payee's account in memory, and between them a wire that a test moves, delays, cuts and ends by hand."""
+"""A payer's and a payee's account in memory, and between them a wire that a test delays, cuts and ends by hand."""
 
 from __future__ import annotations
 
@@ -137,6 +137,35 @@ class Neighbours:
     def hear_word(self) -> None:
         acknowledged, counted = self.words.popleft()
         self.payer.states(counted, acknowledged)
+
+    def carry(self, rounds: int, *, up: int = 0, down: int = 0, datagrams: bool = False, lose: int = 0) -> None:
+        """Let traffic run as it does on a good line, round trip after round trip, with vouchers when they are due.
+
+        Args:
+            rounds: round trips.
+            up, down: parts each way in each round.
+            datagrams: all of it datagrams.
+            lose: one piece in so many is lost; 0 for none.
+        """
+        for number in range(1, rounds + 1):
+            self.sign()
+            while self.vouchers:
+                self.hear_voucher()
+            if up:
+                self.send_up(up, datagram=datagrams)
+            if down:
+                self.send_down(down, datagram=datagrams)
+            if lose and number % lose == 0:
+                self.up.clear()
+                self.down.clear()
+            while self.up:
+                self.arrive_up()
+            while self.down:
+                self.arrive_down()
+            if self.waiting or self.blocked:
+                self.say_due()
+            while self.words:
+                self.hear_word()
 
     # -- what must hold
 

@@ -38,11 +38,17 @@ class Honest(RuleBasedStateMachine):
     def down(self, size: int, share: int, datagram: bool) -> None:
         self.ends.send_down(size * max(1, self.ends.rate // share), datagram=datagram)
 
-    @rule(count=st.integers(1, 20))
-    def burst(self, count: int) -> None:
-        for _ in range(count):
-            self.ends.send_up(self.ends.message)
-            self.ends.send_down(self.ends.message)
+    @rule(
+        rounds=st.integers(1, 60),
+        up=st.booleans(),
+        down=st.booleans(),
+        eighths=st.integers(1, 4),
+        datagrams=st.booleans(),
+        lose=st.sampled_from([0, 2, 3, 5, 40]),
+    )
+    def carry(self, rounds: int, up: bool, down: bool, eighths: int, datagrams: bool, lose: int) -> None:
+        parts = min(self.ends.payer.window * eighths // 8, 10**10)
+        self.ends.carry(rounds, up=up * parts, down=down * parts, datagrams=datagrams, lose=lose)
 
     @precondition(lambda self: self.ends.up)
     @rule(place=PLACES)
