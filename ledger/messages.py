@@ -22,11 +22,16 @@ from enum import IntEnum
 from typing import Final
 
 from core.errors import DecodeError, Reason
-from ledger.amounts import AMOUNT_BYTES, MAX_AMOUNT, PARTS_PER_UNIT, decode_amount, encode_amount
+from ledger.amounts import (
+    AMOUNT_BYTES,
+    PARTS_BYTES,
+    decode_amount,
+    decode_parts,
+    encode_amount,
+    encode_parts,
+)
 from ledger.voucher import ADDRESS_BYTES, CHANNEL_ID_BYTES, SIGNATURE_BYTES
 
-PARTS_BYTES: Final = 20
-MAX_PARTS: Final = MAX_AMOUNT * PARTS_PER_UNIT
 SEPARATOR_BYTES: Final = 32
 NO_SIGNATURE: Final = bytes(SIGNATURE_BYTES)
 
@@ -188,29 +193,6 @@ def decode(body: bytes) -> Message:
             return Stop(_side(fields[0]), Reason.from_wire(fields[1]))
         case Kind.SET_OFF:
             return SetOff(decode_parts(fields[0]))
-
-
-def encode_parts(value: int) -> bytes:
-    """20 bytes, big-endian.
-
-    Raises:
-        ValueError: no whole number (a bool is none) from 0 to `MAX_PARTS`.
-    """
-    if type(value) is not int or not 0 <= value <= MAX_PARTS:
-        raise ValueError("parts are a whole number, and no more than the largest amount has")
-    return value.to_bytes(PARTS_BYTES)
-
-
-def decode_parts(data: bytes) -> int:
-    """Read 20 bytes.
-
-    Raises:
-        DecodeError: wrong length, or more than the largest amount has.
-    """
-    value = int.from_bytes(data)
-    if len(data) != PARTS_BYTES or value > MAX_PARTS:
-        raise DecodeError("payment", "no number of parts")
-    return value
 
 
 def _exactly(data: bytes, size: int) -> bytes:

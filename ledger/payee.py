@@ -28,11 +28,11 @@ UNPAID_S: Final = 5.0
 LOOK_S: Final = 1.0
 """Between two questions to the settlement that one link causes, seconds; so also between two sessions on it."""
 
-CHECK_S: Final = 0.02
-"""Between two checks of a signature that one link causes, seconds, in the long run: an honest payer sends a voucher per
-quarter of a window and round trip. At 15,000 checks a second this is a third of a percent of a core."""
+CHECK_S: Final = 1 / 64
+"""Between two checks of a signature that one link causes, seconds, in the long run. An honest payer sends a voucher per
+quarter of a window and round trip. At 10,000 checks a second (`bench vouchers`) this is 0.6 % of a core."""
 
-CHECKS_AHEAD: Final = 25
+CHECKS_AHEAD: Final = 32
 """Checks that may follow each other at once: the first windows are small and quickly used."""
 
 
@@ -93,7 +93,7 @@ class Commit(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """The session is over; keep `account.used`, if there is an account. `side` is whose decision it was."""
+    """The session is over. `side` is whose decision it was."""
 
     reason: Reason
     side: Side
@@ -103,7 +103,8 @@ type Event = Look | Commit | Stopped
 
 
 class Payee:
-    """The paid end of one link, for one session. It is over with `Stopped`, or with the link.
+    """The paid end of one link, for one session. When the link is gone, call `stop`. After the end, keep what `account`
+    says is used once nothing is being stored.
 
     Take what is to be sent from `outgoing` after every call, and call `tick` at `next_at`. All events are the owner's
     to act on.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import DecodeError, PaymentError, Reason
 from ledger import messages
-from ledger.account import SLACK_SHARE, PayerAccount, window_units
+from ledger.account import PayerAccount
 from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT
 from ledger.messages import Side
 from ledger.voucher import check
@@ -58,10 +58,9 @@ class OwnChannel:
         key: that it signs with.
         deposit: units, as far as they are final.
         paid: units that are stored as signed.
-        used: parts, stored with them, or counted since.
-        surplus: parts of `used` that only the payee counted; None while all that is known comes from the store, which
-            a crash may have left behind.
-        rate: the highest that was in use since the node started, units per MB.
+        used: parts that were used on it by this end's own count.
+        sure: whether that is the last count, and not what a crash may have left in the store.
+        rate: the highest that it was paid for since the node started, units per MB: what is paid ahead was so for it.
     """
 
     channel: bytes
@@ -69,7 +68,7 @@ class OwnChannel:
     deposit: int
     paid: int = 0
     used: int = 0
-    surplus: int | None = None
+    sure: bool = False
     rate: int = 0
 
 
@@ -103,7 +102,7 @@ class CapReached(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """The session is over; keep `own`. `side` is whose decision it was."""
+    """The session is over. `side` is whose decision it was."""
 
     reason: Reason
     side: Side
@@ -113,8 +112,8 @@ type Event = NeedChannel | Commit | Acknowledged | NeedDeposit | CapReached | St
 
 
 class Payer:
-    """The paying end of one link, for one session. It is over with `Stopped`, or with the link. Keep `own` then, and
-    begin no other one on the same link within `payee.LOOK_S`.
+    """The paying end of one link, for one session. When the link is gone, call `stop`. After the end, keep `own` once
+    nothing is being stored, and begin no other session on the same link within `payee.LOOK_S`.
 
     Take what is to be sent from `outgoing` after every call. All events are the owner's to act on.
 
@@ -133,11 +132,10 @@ class Payer:
     def __init__(self, separator: bytes, link: bytes, rate: int) -> None:
         self._separator = separator
         self._link = link
-        self._rate = rate
+        self._rate = self._highest_rate = rate
         self._channel: OwnChannel | None = None
         self._pending: int | None = None
         self._told: tuple[int, int] | None = None
-        self._surplus = 0
         self._differ_since = 0.0
         self._due_at: float | None = None
         self._account: PayerAccount | None = None
@@ -160,17 +158,12 @@ class Payer:
     @property
     def own(self) -> OwnChannel | None:
         """The channel as it is now, to be shown on the next link; None before there is one."""
-        if self._channel is None or self._account is None:
-            return self._channel
-        account = self._account
-        alone = account.used - (account.start + account.counted - account.set_off)
-        return replace(
-            self._channel,
-            deposit=self.deposit,
-            paid=account.paid,
-            used=self._used(account.paid),
-            surplus=self._surplus + alone,
-        )
+        if self._channel is None:
+            return None
+        own = replace(self._channel, deposit=self.deposit, rate=self._highest_rate)
+        if self._account is None:
+            return own
+        return replace(own, paid=self._account.paid, used=self._used(self._account.paid), sure=True)
 
     def _enter(self, stage: Stage) -> None:
         if (self.stage, stage) not in _LEGAL:
@@ -189,14 +182,13 @@ class Payer:
         if self.stage is Stage.STOPPED:
             return
         self._enter(Stage.SHOWN)
-        self._channel, self.deposit = replace(own, rate=max(own.rate, self._rate)), own.deposit
+        self._channel, self.deposit, self._highest_rate = own, own.deposit, max(own.rate, self._rate)
         self._say(messages.Channel(own.channel, own.key.prove(self._separator, own.channel, self._link)))
 
     def rates(self, rate: int) -> list[Event]:
         """Set the highest rate in use, units per MB; 0 while there is no circuit that costs."""
         self._rate = rate
-        if self._channel is not None:
-            self._channel = replace(self._channel, rate=max(self._channel.rate, rate))
+        self._highest_rate = max(self._highest_rate, rate)
         if self._account is not None:
             self._account.rate = rate
         return self.due()
@@ -213,7 +205,7 @@ class Payer:
         if amount is not None:
             self._pending, self._due_at = amount, None
             return [self._commit(amount)]
-        wanted = account.next_amount(MAX_AMOUNT)
+        wanted = self._wanted
         if wanted is None or self._told == (self.deposit, self.cap):
             return []
         self._told = (self.deposit, self.cap)
@@ -287,17 +279,15 @@ class Payer:
                 check(own.key.address, self._separator, own.channel, state.cumulative, state.signature)
             except PaymentError as error:
                 return self.stop(error.reason)
-        paid = max(own.paid, state.cumulative)
-        surplus = 0 if own.surplus is None else own.surplus
-        if own.surplus is not None and not lost:
-            surplus += max(0, state.used - own.used)
-        tolerated = window_units(paid, own.rate) * PARTS_PER_UNIT + paid * PARTS_PER_UNIT // SLACK_SHARE
-        if state.used > state.cumulative * PARTS_PER_UNIT or surplus > tolerated:
+        if state.used > state.cumulative * PARTS_PER_UNIT:
             return self.stop(Reason.COUNTS_DIFFER)
+        paid = max(own.paid, state.cumulative)
+        # Who has lost count cannot blame the other for remembering more.
+        surplus = max(0, state.used - own.used) if own.sure and not lost else 0
         self._enter(Stage.UP)
-        self._surplus = surplus
         self.acknowledged = state.cumulative
-        self._account = PayerAccount(paid, max(own.used, state.used))
+        self._account = PayerAccount(paid, state.used, surplus)
+        self._account.rate = self._highest_rate
         self._account.rate = self._rate
         events: list[Event] = [Acknowledged(state.cumulative)]
         if lost:
@@ -310,18 +300,17 @@ class Payer:
     def _paid(self, paid: messages.Paid) -> list[Event]:
         if paid.cumulative > self.account.paid:
             return self.stop(Reason.PROTOCOL)
-        self.account.states(paid.counted)
         if paid.cumulative <= self.acknowledged:
+            self.account.states(paid.counted)
             return self.due()
+        self.account.states(paid.counted, paid.cumulative)
         self.acknowledged = paid.cumulative
         return [Acknowledged(paid.cumulative), *self.due()]
 
     def _due(self, due: messages.Due, now: float) -> list[Event]:
-        account = self.account
-        account.states(due.counted)
+        self.account.states(due.counted)
         events = self.due()
-        behind = self._pending is not None or self.acknowledged < account.paid
-        if behind or account.room * 2 < account.window:
+        if self._pending is not None or self.acknowledged < self.account.paid or self._wanted is not None:
             self._due_at = None
             return events
         if self._due_at is None or now - self._due_at > QUIET_S:
@@ -331,12 +320,17 @@ class Payer:
 
     # -- both
 
+    @property
+    def _wanted(self) -> int | None:
+        """What would be signed next if there were no limit."""
+        return self.account.next_amount(MAX_AMOUNT)
+
     def _commit(self, amount: int) -> Commit:
         return Commit(amount, self._used(amount))
 
     def _used(self, paid: int) -> int:
         """Parts that are used. A payee that carried more than was paid has itself to thank."""
-        return min(self.account.used, paid * PARTS_PER_UNIT)
+        return min(self.account.own, paid * PARTS_PER_UNIT)
 
     def _sign(self) -> None:
         own, amount = self._channel, self.account.paid

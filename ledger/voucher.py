@@ -166,12 +166,12 @@ def check_proof(signer: bytes, separator: bytes, channel: bytes, link: bytes, pr
 def _check(signer: bytes, digest: bytes, signature: bytes) -> None:
     if len(signature) != SIGNATURE_BYTES:
         raise PaymentError(Reason.BAD_VOUCHER)
-    r, s, v = int.from_bytes(signature[:32]), int.from_bytes(signature[32:64]), signature[64]
-    if not 0 < r < _ORDER or not 0 < s <= _ORDER // 2 or v not in (27, 28):
+    s, v = int.from_bytes(signature[32:64]), signature[64]
+    if s > _ORDER // 2 or v not in (27, 28):
         raise PaymentError(Reason.BAD_VOUCHER)
     try:
         public = coincurve.PublicKey.from_signature_and_message(signature[:64] + bytes([v - 27]), digest, hasher=None)
-    except ValueError as error:  # no point of the curve has this r
+    except ValueError as error:  # r or s is 0 or too large, or no point of the curve has this r
         raise PaymentError(Reason.BAD_VOUCHER) from error
     if address_of(public) != signer:
         raise PaymentError(Reason.BAD_VOUCHER)

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DecodeError, Reason
-from ledger.amounts import MAX_AMOUNT
+from ledger.amounts import MAX_AMOUNT, MAX_PARTS
 from ledger.messages import (
-    MAX_PARTS,
     NO_SIGNATURE,
     Ask,
     Channel,
