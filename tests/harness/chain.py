@@ -275,7 +275,7 @@ class Anvil(Testnet):
         """Make no block when a transaction comes; only `mine` does."""
         await self.rpc("evm_setAutomine", not held)
 
-    async def waiting(self) -> list[str]:
-        """The hashes of transactions that wait."""
+    async def waiting(self) -> list[dict[str, Any]]:
+        """The transactions that wait."""
         found = await self.rpc("txpool_content")
-        return [held["hash"] for kind in found.values() for by_nonce in kind.values() for held in by_nonce.values()]
+        return [held for kind in found.values() for by_nonce in kind.values() for held in by_nonce.values()]

@@ -38,8 +38,9 @@ async def evm() -> AsyncIterator[Testnet]:
 
 
 def test_what_is_shipped_is_what_the_source_says() -> None:
-    assert MADE.read_text(encoding="ascii") == compiled()
-    assert json.loads(compiled())["runtime"] == channels().runtime.hex()
+    made = compiled()
+    assert MADE.read_text(encoding="ascii") == made
+    assert json.loads(made)["runtime"] == channels().runtime.hex()
 
 
 @pytest.mark.parametrize("kind", ["native", "coin"])
