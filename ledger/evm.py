@@ -80,7 +80,7 @@ class EvmSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Terms:
+class Terms:
     """What the contract's constructor fixed: coin (20 bytes; zeros: the chain's own), what a unit is, what it is worth
     in wei (None: nobody said)."""
 
@@ -92,7 +92,7 @@ class _Terms:
 class EvmSettlement:
     """A `ledger.settlement.Settlement` on a chain. Made by `connect`."""
 
-    def __init__(self, chain: Chain, wallet: Wallet, settings: EvmSettings, terms: _Terms) -> None:
+    def __init__(self, chain: Chain, wallet: Wallet, settings: EvmSettings, terms: Terms) -> None:
         self._chain = chain
         self._wallet = wallet
         self._settings = settings
@@ -322,7 +322,7 @@ async def connect(
     return EvmSettlement(chain, Wallet(chain, settings.chain_id, key, settings.fees), settings, terms)
 
 
-async def _terms(chain: Chain, settings: EvmSettings, least_delay_s: int) -> _Terms:
+async def _terms(chain: Chain, settings: EvmSettings, least_delay_s: int) -> Terms:
     if await chain.chain_id() != settings.chain_id:
         raise ConfigError("chain_id", "the RPC node is of another chain")
     final = await chain.final()
@@ -340,7 +340,7 @@ async def _terms(chain: Chain, settings: EvmSettings, least_delay_s: int) -> _Te
     unit_wei = unit if token == _NOBODY else settings.unit_wei
     if unit_wei is None and settings.gas_share is not None:
         raise ConfigError("unit_wei", "the contract holds a token, so say what a unit of it is worth in wei")
-    return _Terms(token, unit, unit_wei)
+    return Terms(token, unit, unit_wei)
 
 
 def _contract(chain: Chain, where: bytes) -> Any:

@@ -56,7 +56,8 @@ class Endpoint(AsyncJSONBaseProvider):
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         if self._session is None:
-            self._session = aiohttp.ClientSession(headers={"Content-Type": "application/json"})
+            headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+            self._session = aiohttp.ClientSession(headers=headers, auto_decompress=False)
         body = self.encode_rpc_request(method, params)
         async with self._session.post(self._url, data=body, allow_redirects=False, raise_for_status=True) as answer:
             data = bytearray()

@@ -35,11 +35,11 @@ event Closed:
     id: indexed(bytes32)
     refunded: uint128
 
+# Three words for a channel, since new words are what gas is spent on. Low 160 bits: an account. High bits: a number.
 struct Stored:
-    end_and_payer: uint256  # 64 bits: when a close can be finished (0: open, the highest: closed); 160: account
-    payee: address
-    signer: address
-    claimed_and_deposit: uint256  # 128 bits each
+    payer_and_end: uint256  # when a close can be finished; 0: open, ENDED: closed
+    payee_and_claimed: uint256
+    signer_and_deposit: uint256
 
 struct Channel:
     payer: address
@@ -89,30 +89,44 @@ def __init__(coin: address, base_units: uint256, delay_s: uint64):
 @internal
 def _get(id: bytes32) -> Channel:
     kept: Stored = self.stored[id]
-    assert kept.end_and_payer != 0, "no_channel"
-    end: uint64 = convert(kept.end_and_payer >> 160, uint64)
+    assert kept.payer_and_end != 0, "no_channel"
+    end: uint64 = convert(kept.payer_and_end >> 160, uint64)
     if end == ENDED:
         return Channel(
             payer=empty(address), payee=empty(address), signer=empty(address),
             deposit=0, claimed=0, state=CLOSED, closes_at=0,
         )
-    state: uint8 = CLOSING
-    if end == 0:
-        state = OPEN
     return Channel(
-        payer=convert(kept.end_and_payer & convert(max_value(uint160), uint256), address),
-        payee=kept.payee,
-        signer=kept.signer,
-        deposit=convert(kept.claimed_and_deposit & convert(max_value(uint128), uint256), uint128),
-        claimed=convert(kept.claimed_and_deposit >> 128, uint128),
-        state=state,
+        payer=self._account(kept.payer_and_end),
+        payee=self._account(kept.payee_and_claimed),
+        signer=self._account(kept.signer_and_deposit),
+        deposit=convert(kept.signer_and_deposit >> 160, uint128),
+        claimed=convert(kept.payee_and_claimed >> 160, uint128),
+        state=CLOSING if end != 0 else OPEN,
         closes_at=end,
     )
 
 
+@pure
 @internal
-def _set_sums(id: bytes32, claimed: uint128, deposit: uint128):
-    self.stored[id].claimed_and_deposit = convert(claimed, uint256) << 128 | convert(deposit, uint256)
+def _account(word: uint256) -> address:
+    return convert(word & convert(max_value(uint160), uint256), address)
+
+
+@pure
+@internal
+def _word(account: address, number: uint256) -> uint256:
+    return number << 160 | convert(account, uint256)
+
+
+@pure
+@internal
+def _deposit(units: uint128) -> uint256:
+    """
+    @dev More has no room beside an account. What was claimed is never more than this.
+    """
+    assert units <= convert(max_value(uint96), uint128), "not_allowed"
+    return convert(units, uint256)
 
 
 @payable
@@ -151,10 +165,7 @@ def _end(id: bytes32, channel: Channel):
     @dev The mark stays, so that nothing gets this id again; the rest is erased, which gives gas back.
     """
     self.stored[id] = Stored(
-        end_and_payer=convert(ENDED, uint256) << 160,
-        payee=empty(address),
-        signer=empty(address),
-        claimed_and_deposit=0,
+        payer_and_end=self._word(empty(address), convert(ENDED, uint256)), payee_and_claimed=0, signer_and_deposit=0
     )
     rest: uint128 = channel.deposit - channel.claimed
     log Closed(id=id, refunded=rest)
@@ -178,12 +189,11 @@ def open(payee: address, signer: address, nonce: uint256, deposit: uint128) -> b
     """
     assert payee != empty(address) and signer != empty(address) and deposit > 0, "not_allowed"
     id: bytes32 = self._id_of(msg.sender, payee, signer, nonce)
-    assert self.stored[id].end_and_payer == 0, "not_open"
+    assert self.stored[id].payer_and_end == 0, "not_open"
     self.stored[id] = Stored(
-        end_and_payer=convert(msg.sender, uint256),
-        payee=payee,
-        signer=signer,
-        claimed_and_deposit=convert(deposit, uint256),
+        payer_and_end=self._word(msg.sender, 0),
+        payee_and_claimed=self._word(payee, 0),
+        signer_and_deposit=self._word(signer, self._deposit(deposit)),
     )
     log Opened(id=id, payer=msg.sender, payee=payee, signer=signer, deposit=deposit)
     self._take(deposit)
@@ -201,7 +211,7 @@ def topUp(id: bytes32, units: uint128):
     assert channel.state == OPEN, "not_open"
     assert units > 0, "not_allowed"
     deposit: uint128 = channel.deposit + units
-    self._set_sums(id, channel.claimed, deposit)
+    self.stored[id].signer_and_deposit = self._word(channel.signer, self._deposit(deposit))
     log ToppedUp(id=id, deposit=deposit)
     self._take(units)
 
@@ -229,7 +239,7 @@ def claim(id: bytes32, cumulative: uint128, signature: Bytes[65]) -> uint128:
     claimed: uint128 = min(cumulative, channel.deposit)
     if claimed <= channel.claimed:
         return 0
-    self._set_sums(id, claimed, channel.deposit)
+    self.stored[id].payee_and_claimed = self._word(channel.payee, convert(claimed, uint256))
     units: uint128 = claimed - channel.claimed
     log Claimed(id=id, units=units, claimed=claimed)
     self._give(channel.payee, units)
@@ -246,7 +256,7 @@ def startClose(id: bytes32):
     assert channel.state == OPEN, "not_open"
     assert msg.sender == channel.payer, "not_allowed"
     end: uint64 = convert(block.timestamp, uint64) + close_delay
-    self.stored[id].end_and_payer = convert(end, uint256) << 160 | convert(channel.payer, uint256)
+    self.stored[id].payer_and_end = self._word(channel.payer, convert(end, uint256))
     log Closing(id=id, payee=channel.payee, closes_at=end)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import vyper
 from eth_tester.exceptions import TransactionFailed, ValidationError
-from web3 import AsyncEthereumTesterProvider, AsyncWeb3
+from web3 import Account, AsyncEthereumTesterProvider, AsyncWeb3
+from web3.exceptions import TransactionNotFound
 from web3.types import RPCEndpoint
 
 from ledger.contract import Compiled, channels
@@ -26,7 +27,7 @@ from tests.harness.entropy import seeded
 
 if TYPE_CHECKING:
     from web3.providers.async_base import AsyncBaseProvider
-    from web3.types import RPCResponse
+    from web3.types import RPCResponse, TxReceipt
 
 NOBODY: Final = bytes(20)
 UNIT: Final = 10**12
@@ -92,8 +93,15 @@ class Testnet(ABC):
         key = WalletKey(self._draw(32).hex(), "test")
         if wei:
             paid = {"from": self._bank, "to": self.shown(key.account), "value": hex(wei), "gas": hex(21_000)}
-            await self.rpc("eth_sendTransaction", paid)
+            await self._receipt(await self.rpc("eth_sendTransaction", paid))
         return key
+
+    async def _receipt(self, transaction: Any) -> TxReceipt:
+        async with asyncio.timeout(START_S):
+            while True:
+                with contextlib.suppress(TransactionNotFound):
+                    return await self.web3.eth.get_transaction_receipt(transaction)
+                await asyncio.sleep(0.002)
 
     def shown(self, account: bytes) -> Any:
         """An address as web3 wants it."""
@@ -103,12 +111,17 @@ class Testnet(ABC):
         """A contract to call, the channels' unless said otherwise."""
         return self.web3.eth.contract(self.shown(where), abi=(what or channels()).abi)
 
+    def creation(self, what: Compiled, *arguments: Any) -> bytes:
+        """What is sent to put a contract on the chain."""
+        return bytes.fromhex(
+            self.web3.eth.contract(abi=what.abi, bytecode=what.bytecode).constructor(*arguments).data_in_transaction[2:]
+        )
+
     async def deploy(self, what: Compiled, *arguments: Any) -> bytes:
         """Put a contract on the chain; its address."""
-        made = self.web3.eth.contract(abi=what.abi, bytecode=what.bytecode).constructor(*arguments)
-        data = made.data_in_transaction
+        data = self.web3.to_hex(self.creation(what, *arguments))
         name = await self.rpc("eth_sendTransaction", {"from": self._bank, "data": data, "gas": hex(4_000_000)})
-        receipt = await self.web3.eth.get_transaction_receipt(name)
+        receipt = await self._receipt(name)
         assert receipt["status"] == 1
         return bytes.fromhex(str(receipt["contractAddress"])[2:])
 
@@ -135,6 +148,27 @@ class Testnet(ABC):
     ) -> Mined:
         """Call a contract; raises PaymentError if it refuses."""
         return await self.wallet(key).transact(self.call(where, function, *arguments, wei=wei, what=what))
+
+    async def forced(self, key: WalletKey, call: Call, gas: int) -> Mined:
+        """Have a transaction in a block whatever it does."""
+        price = 2 * await self.chain.base_fee()
+        signed = Account.sign_transaction(
+            {
+                **call.params(self.web3, key.account),
+                "type": 2,
+                "chainId": self.chain_id,
+                "nonce": await self.chain.nonce(key.account),
+                "gas": gas,
+                "maxFeePerGas": price,
+                "maxPriorityFeePerGas": 0,
+            },
+            key.reveal(),
+        )
+        await self.web3.eth.send_raw_transaction(signed.raw_transaction)
+        await self._receipt(signed.hash)
+        mined = await self.chain.mined(signed.hash)
+        assert mined is not None
+        return mined
 
     async def read(self, where: bytes, function: str, *arguments: Any, what: Compiled | None = None) -> Any:
         """Ask a contract."""
@@ -241,7 +275,7 @@ class Anvil(Testnet):
         """Make no block when a transaction comes; only `mine` does."""
         await self.rpc("evm_setAutomine", not held)
 
-    async def waiting(self) -> list[str]:
-        """The hashes of transactions that wait."""
+    async def waiting(self) -> list[dict[str, Any]]:
+        """The transactions that wait."""
         found = await self.rpc("txpool_content")
-        return [held["hash"] for kind in found.values() for by_nonce in kind.values() for held in by_nonce.values()]
+        return [held for kind in found.values() for by_nonce in kind.values() for held in by_nonce.values()]
