@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.errors import DecodeError, FlowError, Reason
 from core.flow import NO_OPTIONS
 from tunnel.apart import ApartCarrier
+from tunnel.blame import PAYEES_FAULT
 from tunnel.carrier import StreamCarrier
 from tunnel.client_flow import ClientFlow
 from tunnel.credit import CircuitCredit
@@ -233,6 +234,13 @@ class Circuit:
         if self.use is not None and not self.use.came(count, self._loop.time()) and not self.over:
             self.culprit = self.path[-1].peer
             self.close(Reason.PROTOCOL)
+
+    def cannot_pay(self, reason: Reason) -> None:
+        """The guard is paid nothing more: end, if it would have to be paid."""
+        if self._tally is not None and not self.over:
+            if reason in PAYEES_FAULT:
+                self.culprit = self.path[0].peer
+            self.close(reason)
 
     # -- pings
 

@@ -374,6 +374,12 @@ class Relay:
             for circuit in list(circuits.values()):
                 circuit.close(reason)
 
+    def end_paid(self, link: Link, reason: Reason, *, pays: bool) -> None:
+        """End the circuits for which this node pays on a link, or is paid there."""
+        for circuit in self._held():
+            if circuit.is_paid_on(link, pays=pays):
+                circuit.close(reason)
+
     async def close(self) -> None:
         """Stop creating, and end every circuit."""
         await self._tasks.cancel()
