@@ -25,6 +25,7 @@ from tunnel.padding import Shape
 
 if TYPE_CHECKING:
     from tests.harness.network import Collect
+    from tunnel.service import Tunnel
 
 LARGE = os.urandom(APART_BYTES + 300_000)
 """A flow that leaves its lane, where lanes are not even."""
@@ -193,6 +194,10 @@ async def test_flows_wait_by_the_thousand() -> None:
             await heard(listener, number.to_bytes(2) * 50)
 
 
+def has_dropped(node: Tunnel) -> bool:
+    return sum(link.counters["datagram unpaid"] for link in node.links) == 1
+
+
 async def test_datagrams_that_are_not_paid_are_dropped() -> None:
     async with paid_chain(2) as paid:
         association = await paid.client.pool.dial_datagrams()
@@ -201,7 +206,7 @@ async def test_datagrams_that_are_not_paid_are_dropped() -> None:
         for purse, node in ((paid.payer(0), paid.client), (paid.payee(1), paid.network.nodes[1])):
             purse.stop()
             association.send("192.0.2.1", 53, b"lost")
-            await until(lambda node=node: sum(link.counters["datagram unpaid"] for link in node.links) == 1)
+            await until(partial(has_dropped, node))
             purse.pay(PLENTY)
         association.send("192.0.2.1", 53, b"comes")
         await until(lambda: paid.echo.associations[0].datagrams == [("192.0.2.1", 53, b"comes")])
