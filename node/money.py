@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from node.settings import PaymentsSettings
     from node.wallet import Wallet
     from node.wallet_orders import WalletOrder
+    from tunnel.link import Link
     from tunnel.service import Tunnel
-    from tunnel.toll import Account, Toll
+    from tunnel.toll import Toll
 
 _MB_PER_GB = 1000
 
@@ -73,9 +74,9 @@ class Money:
         if self._wallet is not None:
             self._wallet.start()
 
-    def _stopped(self, account: Account, reason: Reason) -> None:
+    def _stopped(self, link: Link, reason: Reason, pays: bool) -> None:
         if self._tunnel is not None:
-            self._tunnel.stop_paying(account, reason)
+            self._tunnel.end_paid(link, reason, pays=pays)
 
     async def close(self) -> None:
         """Write down how everything stands. The tunnel is closed by then."""

@@ -37,14 +37,14 @@ class PayingNode:
     Args:
         wallet: the node's money.
         tariff: what this node asks for carrying, a step.
-        on_end: told which end of a link nothing is paid at any more, and why.
+        on_end: told of a link over which nothing more is paid, why, and whether this node was to pay.
 
     Attributes:
         wallet, tasks: see `node.payment_ends.Paying`.
         trouble: why this node could not pay, last; None if it always could.
     """
 
-    def __init__(self, wallet: Wallet, tariff: int, on_end: Callable[[Account, Reason], None]) -> None:
+    def __init__(self, wallet: Wallet, tariff: int, on_end: Callable[[Link, Reason, bool], None]) -> None:
         self.wallet = wallet
         self.tasks = Tasks()
         self.trouble: Reason | None = None
@@ -152,7 +152,7 @@ class PayingNode:
         self._set_off.pop(link, None)
         if end.pays:
             self.trouble, self._cap_then = reason, self.wallet.store.totals.cap
-        self._on_end(end, reason)
+        self._on_end(link, reason, end.pays)
 
     # -- set-off
 

@@ -72,6 +72,8 @@ SANS_IO: Final = (
     "tunnel/allotment.py",
     "tunnel/arrivals.py",
     "tunnel/gate.py",
+    "tunnel/tally.py",
+    "tunnel/use.py",
     "exits/addresses.py",
     "exits/hours.py",
     "exits/shaping.py",

@@ -122,7 +122,7 @@ class Circuit:
         self.use = None if price is None else Use(shape, self._loop.time())
         self._lanes = Lanes(self.credit, shape, self.use)
         self._unpaid_bytes = 0
-        self._frames_full = False
+        self._frames_full = self._may_be_asked = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
         self._frames = link.open_stream(_CircuitFrames(self), self._tally)
         self.credit.tell_with(self._send_frames)
@@ -235,6 +235,13 @@ class Circuit:
             self.culprit = self.path[-1].peer
             self.close(Reason.PROTOCOL)
 
+    def cannot_pay(self, reason: Reason) -> None:
+        """The guard is paid nothing more: end, if it would have to be paid."""
+        if self._tally is not None and not self.over:
+            if reason in PAYEES_FAULT:
+                self.culprit = self.path[0].peer
+            self.close(reason)
+
     # -- pings
 
     @property
@@ -249,8 +256,10 @@ class Circuit:
         self._frames_full = not self._frames.send(self._frames_layers.seal(frames))
 
     def _ping_came(self, token: int) -> None:
-        """Answer, unless earlier answers still wait: who asks so much does not want to know."""
-        if not self._frames_full:
+        """Answer, once for each answer of the exit's: this node pays for what it says. Not while earlier answers still
+        wait: who asks so much does not want to know."""
+        if self._may_be_asked and not self._frames_full:
+            self._may_be_asked = False
             self._send_frames(encode_token(Frame.PONG, token))
 
     def frames_writable(self) -> None:
@@ -267,6 +276,7 @@ class Circuit:
             match kind:
                 case Frame.PONG:
                     self.credit.measured(self.pulse.pong(decode_token(content)))
+                    self._may_be_asked = True
                 case Frame.PING:
                     self._ping_came(decode_token(content))
                 case Frame.CREDIT:
@@ -280,12 +290,6 @@ class Circuit:
                     raise DecodeError("frame", "not legal on flow 0")
 
     # -- tunnel.pulse.PulseOwner
-
-    def stop_paying(self, account: Account, reason: Reason) -> None:
-        """End the circuit, if it is paid from an account from which nothing is paid any more."""
-        if self._tally is not None and self._tally.account is account:
-            self.culprit = self.path[0].peer if reason in PAYEES_FAULT else None
-            self.close(reason)
 
     def held_up(self) -> bool:
         return self._tally is not None and self._tally.waits

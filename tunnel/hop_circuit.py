@@ -99,9 +99,10 @@ class HopCircuit:
         unpaid = any(tally is not None and tally.waits for tally in (self.near, self.far))
         self.close(Reason.UNPAID if unpaid else Reason.BUSY)
 
-    def pays_through(self, account: Account) -> bool:
-        """Whether an account is one of the two that this circuit is paid through here."""
-        return any(tally is not None and tally.account is account for tally in (self.near, self.far))
+    def is_paid_on(self, link: Link, *, pays: bool) -> bool:
+        """Whether this node pays something for it on a link, or is paid something there."""
+        there, tally = (self.next_link, self.far) if pays else (self._link, self.near)
+        return there is link and tally is not None
 
     def destroyed(self, reason: Reason) -> None:
         """The link before says that the circuit is over, or is gone itself."""

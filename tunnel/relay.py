@@ -369,16 +369,16 @@ class Relay:
             circuit.close(Reason.BUSY)
         return len(newest)
 
-    def stop_paying(self, account: Account, reason: Reason) -> None:
-        """End the circuits that are paid through an account, on either side of this hop."""
-        for circuit in self._held():
-            if circuit.pays_through(account):
-                circuit.close(reason if reason in PAYEES_FAULT else Reason.NO_CHANNEL)
-
     def end_circuits(self, reason: Reason) -> None:
         """End every circuit that passes or ends here."""
         for circuits in list(self._circuits.values()):
             for circuit in list(circuits.values()):
+                circuit.close(reason)
+
+    def end_paid(self, link: Link, reason: Reason, *, pays: bool) -> None:
+        """End the circuits for which this node pays on a link, or is paid there."""
+        for circuit in self._held():
+            if circuit.is_paid_on(link, pays=pays):
                 circuit.close(reason)
 
     async def close(self) -> None:

@@ -161,11 +161,19 @@ class Tunnel:
         await self.punch.close()
         await self.links.close()
 
-    def stop_paying(self, account: Account, reason: Reason) -> None:
-        """End the circuits that are paid through an account, because nothing is paid there any more."""
-        self.relay.stop_paying(account, reason)
-        for circuit in self.pool.circuits:
-            circuit.stop_paying(account, reason)
+    def end_paid(self, link: Link, reason: Reason, *, pays: bool) -> None:
+        """End what costs something on a link, because no more is paid there.
+
+        Args:
+            link: which.
+            reason: why: `SPENDING_CAP`, `COUNTS_DIFFER`, `UNPAID`, …
+            pays: whether this node has stopped to pay; else it is paid no more.
+        """
+        if pays:
+            for circuit in self.pool.circuits:
+                if circuit.link is link:
+                    circuit.cannot_pay(reason)
+        self.relay.end_paid(link, reason, pays=pays)
 
     # -- tunnel.link.LinkEvents
 

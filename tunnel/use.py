@@ -17,9 +17,6 @@ from tunnel.padding import Shape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ALLOWANCE: Final = 512 * 1024
-"""Bytes of no use that a circuit may have brought at once."""
-
 USE_SHARE: Final = 8
 """Of what is of use, one part in so many may come beside it: layers, heads of frames, cover."""
 
@@ -27,7 +24,10 @@ PADDED_SHARE: Final = 8
 """Padding that a message needs for its size is due up to so many times of what it carries."""
 
 MESSAGES_PER_S: Final = 256
-"""So many messages a second may carry next to nothing."""
+"""So many messages a second may carry next to nothing. A person's programs make do with far fewer."""
+
+ALLOWED_S: Final = 2.0
+"""So many seconds' worth of them may come at once."""
 
 _RATES: Final = {
     Shape.FREE: MESSAGES_PER_S * STEP_BYTES,
@@ -51,12 +51,15 @@ class Use:
     Args:
         shape: of its lanes.
         now: seconds that only rise.
+
+    Attributes:
+        allowance: bytes of no use that may come at once.
     """
 
-    __slots__ = ("_allowance", "_at", "_longest_padding", "_open", "_rate", "_useful")
+    __slots__ = ("_at", "_left", "_longest_padding", "_open", "_rate", "_useful", "allowance")
 
     def __init__(self, shape: Shape, now: float) -> None:
-        self._allowance = float(ALLOWANCE)
+        self.allowance = self._left = ALLOWED_S * _RATES[shape]
         self._at = now
         self._rate = _RATES[shape]
         self._longest_padding = _MULTIPLES[shape] - 1
@@ -75,14 +78,14 @@ class Use:
             False when too much of what came before it was of no use.
         """
         if self._open > 0:
-            self._allowance -= self._open
+            self._left -= self._open
         self._refill((now - self._at) * self._rate - min(self._open, 0))
         self._at, self._open, self._useful = now, count, 0
-        return self._allowance >= 0
+        return self._left >= 0
 
     def _refill(self, count: float) -> None:
-        if self._allowance < ALLOWANCE:
-            self._allowance = min(ALLOWANCE, self._allowance + count)
+        if self._left < self.allowance:
+            self._left = min(self.allowance, self._left + count)
 
     def good(self, count: int) -> None:
         """So many bytes of it were of use."""
@@ -102,4 +105,4 @@ class Use:
 
     def excuse(self, count: int) -> None:
         """So many bytes may still come that are of no use any more."""
-        self._allowance += count
+        self._left += count

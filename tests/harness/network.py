@@ -17,6 +17,7 @@ from tunnel.engines import load_engine
 from tunnel.padding import Shape
 from tunnel.path import ANY_EXIT, Hop
 from tunnel.service import Tunnel, TunnelParts
+from tunnel.toll import NoToll
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key, public_bytes
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Engine
     from tunnel.path import Path, Wish
     from tunnel.terminal import FlowAcceptor
+    from tunnel.toll import Toll
 
 
 def real_engine() -> Engine:
@@ -119,14 +121,23 @@ class Network:
         engine: makes each node's engine.
         shape: how the client's flows look to relays.
         preshared: the network's preshared key.
+        toll: makes each node's payments.
+        tariff: the step that all nodes ask.
     """
 
     def __init__(
-        self, engine: Callable[[], Engine] = real_engine, shape: Shape = Shape.STEPS, preshared: bytes = NO_PSK
+        self,
+        engine: Callable[[], Engine] = real_engine,
+        shape: Shape = Shape.STEPS,
+        preshared: bytes = NO_PSK,
+        toll: Callable[[], Toll] = NoToll,
+        tariff: int = 0,
     ) -> None:
         self._engine = engine
         self._shape = shape
         self._preshared = preshared
+        self._toll = toll
+        self._tariff = tariff
         self.hops: dict[PeerKey, Hop] = {}
         self.nodes: list[Tunnel] = []
         self.keys: list[PeerKey] = []
@@ -175,11 +186,13 @@ class Network:
                 relays=relays,
                 acceptor=acceptor,
                 preshared=self._preshared,
+                toll=self._toll(),
             ),
         )
         port = await node.start(0, client=False)
         self.onion_privates.append(onion_key)
-        self.hops[peer] = Hop(peer, public_bytes(link_key), public_bytes(onion_key), (("127.0.0.1", port),))
+        where = (("127.0.0.1", port),)
+        self.hops[peer] = Hop(peer, public_bytes(link_key), public_bytes(onion_key), where, self._tariff)
         self.nodes.append(node)
         self.keys.append(peer)
         return node
@@ -193,6 +206,7 @@ class Network:
             shape=self._shape,
             preshared=self._preshared,
             witness=witness or NoWitness(),
+            toll=self._toll(),
         )
         node = Tunnel(self._engine(), parts)
         self.nodes.append(node)
@@ -215,9 +229,11 @@ async def chain(
     engine: Callable[[], Engine] = real_engine,
     shape: Shape = Shape.STEPS,
     preshared: bytes = NO_PSK,
+    toll: Callable[[], Toll] = NoToll,
+    tariff: int = 0,
 ) -> AsyncIterator[tuple[Network, Tunnel, Echo]]:
     """A path of `count` hops that ends at an echo, and a client with circuits ready."""
-    network, echo = Network(engine, shape, preshared), Echo()
+    network, echo = Network(engine, shape, preshared, toll, tariff), Echo()
     try:
         for place in range(count):
             await network.add(echo if place == count - 1 else None)

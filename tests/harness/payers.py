@@ -60,19 +60,19 @@ class Member:
     """A node with money.
 
     Attributes:
-        stops: which ends nothing is paid at any more, and why.
+        stops: why nothing more was paid over a link, for each time.
     """
 
     home: Path
     peer: PeerKey
     settings: PaymentsSettings
-    stops: list[tuple[Account, Reason]] = field(default_factory=list)
+    stops: list[Reason] = field(default_factory=list)
     wallet: Wallet = field(init=False)
     paying: PayingNode = field(init=False)
 
     async def start(self) -> None:
         self.wallet = await Wallet.open(self.settings, self.home, relays=True)
-        self.paying = PayingNode(self.wallet, self.settings.tariff, lambda end, why: self.stops.append((end, why)))
+        self.paying = PayingNode(self.wallet, self.settings.tariff, lambda link, why, pays: self.stops.append(why))
 
     async def stop(self) -> None:
         await self.paying.close()

@@ -39,6 +39,7 @@ class WireConnection:
 
     def __init__(self, *, dialled: bool) -> None:
         self.handler: ConnectionHandler | None = None
+        self.dialled = dialled
         self.over = False
         self.stalled = False
         self.deaf = False

@@ -81,7 +81,7 @@ async def test_the_cap_is_kept_and_can_be_raised(tmp_path: Path) -> None:
         with pytest.raises((TimeoutError, CircuitError)):
             await use(near, client, guard, 100)
         assert client.wallet.store.signed <= 50
-        assert [why for _, why in client.stops] == [Reason.SPENDING_CAP]
+        assert client.stops == [Reason.SPENDING_CAP]
         with pytest.raises(CircuitError, match="spending cap"):
             await client.paying.paying(connect(client, guard)[0].link, guard.peer, RATE)
         await client.wallet.do(WalletOrder("cap", units=5000))
@@ -96,7 +96,7 @@ async def test_a_payer_that_pays_nothing_more_is_left(tmp_path: Path, monkeypatc
         near.loses = lambda message: isinstance(message, messages.Voucher)
         with pytest.raises(TimeoutError):
             await use(near, client, guard, 100)
-        assert [why for _, why in guard.stops] == [Reason.UNPAID]
+        assert guard.stops == [Reason.UNPAID]
         assert guard.paying.sums()["earned"] <= guard.wallet.store.payees[0].paid
 
 
