@@ -79,6 +79,17 @@ def _websockets(proxy: str, url: str) -> str:
     return asyncio.run(asyncio.wait_for(echo(), LIMIT_S))
 
 
+def _aiohttp_websocket(proxy: str, url: str) -> str:
+    import aiohttp
+
+    async def echo() -> str:
+        async with aiohttp.ClientSession() as session, session.ws_connect(url, proxy=proxy) as socket:
+            await socket.send_str(MESSAGE)
+            return await socket.receive_str()
+
+    return asyncio.run(asyncio.wait_for(echo(), LIMIT_S))
+
+
 def _pysocks(proxy: str, url: str) -> str:
     """Send a datagram to `udp://HOST:PORT`."""
     from tests.harness.associations import pysocks
@@ -97,9 +108,10 @@ CLIENTS: Final[dict[str, Callable[[str, str], str]]] = {
     "aiohttp": _aiohttp,
     "aiohttp-socks": _aiohttp_socks,
     "websockets": _websockets,
+    "aiohttp-websocket": _aiohttp_websocket,
     "PySocks": _pysocks,
 }
-"""By the names of their distributions; Python's own is `urllib.request`."""
+"""By the names of their distributions, or what they begin with; Python's own is `urllib.request`."""
 
 if __name__ == "__main__":
     name, proxy, url = sys.argv[1:]
