@@ -20,13 +20,14 @@ from proxy import pac_server
 from proxy.answers import HTTP_GRANTED, Form, http_complaint, http_last_hop, http_refusal
 from proxy.ask import Answer, Ask
 from proxy.exchange import Exchange
-from proxy.rewrite import hops_left, rewrite_request, values
+from proxy.rewrite import hops_left, rewrite_request, values, wants_upgrade
 from proxy.target import read_authority
 
 if TYPE_CHECKING:
     from proxy.pac_server import PacSite
 
-_SCHEME: Final = "http://"
+_URL: Final = re.compile(r"(?i:(http|ws)://)([^#]*)")
+"""A `ws:` URL is the `http:` one to which a WebSocket is asked for (RFC 6455, section 3); aiohttp writes it so."""
 
 _HEAD: Final = re.compile(rb"(?:[!-~\x80-\xff][\t -~\x80-\xff]*\r\n)+\r\n")
 """Lines that end with CR LF, hold no other control character, and do not go on from the line before. `h11` would take
@@ -164,9 +165,10 @@ def _connect(client: h11.Connection, request: h11.Request, isolation: str, form:
 def _plain(client: h11.Connection, request: h11.Request, isolation: str, form: Form) -> Ask | Answer:
     """Read a request for an `http` URL."""
     target = request.target.decode("ascii")
-    if target[: len(_SCHEME)].lower() != _SCHEME or "#" in target:
+    url = _URL.fullmatch(target)
+    if url is None or (url[1].lower() == "ws" and not wants_upgrade(request)):
         raise DecodeError("request", "the target is no http URL")
-    rest = target[len(_SCHEME) :]
+    rest = url[2]
     end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
     authority, path = rest[:end], rest[end:]
     host, port = read_authority(authority, default_port=80)

@@ -66,6 +66,20 @@ def hops_left(request: h11.Request) -> int | None:
     return int(found[0])
 
 
+def wants_upgrade(request: h11.Request) -> bool:
+    """Tell whether a request asks for a WebSocket.
+
+    Source: RFC 9110, section 7.8; RFC 6455, section 4.1.
+    """
+    return (
+        request.method == b"GET"
+        and request.http_version >= b"1.1"
+        and b"upgrade" in values(request.headers, b"connection")
+        and UPGRADE in values(request.headers, b"upgrade")
+        and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers)
+    )
+
+
 def rewrite_request(request: h11.Request, authority: bytes, path: bytes) -> h11.Request:
     """Turn a request to a proxy into one to the site.
 
@@ -92,7 +106,7 @@ def rewrite_request(request: h11.Request, authority: bytes, path: bytes) -> h11.
         headers.append((b"Max-Forwards", b"%d" % (hops - 1)))
     if coded:
         headers.append((b"Transfer-Encoding", b"chunked"))
-    options = [b"upgrade" if _wants_upgrade(request) else b"close"]
+    options = [b"upgrade" if wants_upgrade(request) else b"close"]
     if options == [b"upgrade"]:
         headers.append((b"Upgrade", UPGRADE))
     if new and b"trailers" in values(request.headers, b"te"):
@@ -139,20 +153,6 @@ def rewrite_interim(response: h11.InformationalResponse) -> h11.InformationalRes
 def rewrite_trailers(trailers: Headers) -> _Fields:
     """Keep what may stand behind a message. `h11` takes control characters, which others refuse."""
     return [(name, value) for name, value in _end_to_end(trailers, _NO_TRAILERS) if _VALUE.fullmatch(value)]
-
-
-def _wants_upgrade(request: h11.Request) -> bool:
-    """Tell whether a request asks for a WebSocket.
-
-    Source: RFC 9110, section 7.8; RFC 6455, section 4.1.
-    """
-    return (
-        request.method == b"GET"
-        and request.http_version >= b"1.1"
-        and b"upgrade" in values(request.headers, b"connection")
-        and UPGRADE in values(request.headers, b"upgrade")
-        and not any(name in (b"content-length", b"transfer-encoding") for name, _ in request.headers)
-    )
 
 
 def _end_to_end(headers: Headers, dropped: Iterable[bytes]) -> _Fields:

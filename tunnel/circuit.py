@@ -25,7 +25,7 @@ from tunnel.frames import (
 from tunnel.lane import LaneCarrier
 from tunnel.lanes import Lanes
 from tunnel.layers import MAX_FLOW_NUMBER, Layers
-from tunnel.limits import UNPAID_QUEUE
+from tunnel.limits import CLIENT_FLOWS_PER_CIRCUIT, UNPAID_QUEUE
 from tunnel.padding import Shape
 from tunnel.pulse import Pulse
 from tunnel.tally import Tally
@@ -136,11 +136,16 @@ class Circuit:
         """Those that the circuit carries now."""
         return self.credit.flows
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more flows beside those that it carries now."""
+        return len(self.flows) >= CLIENT_FLOWS_PER_CIRCUIT
+
     def open_flow(self, request: FlowRequest) -> ClientFlow:
         """Ask the exit for a flow; wait for its `opened`.
 
         Raises:
-            FlowError: the circuit has ended, or has no flow number left.
+            FlowError: the circuit has ended, is full, or has no flow number left.
         """
         self._check_usable()
         flow = ClientFlow(self)
@@ -153,7 +158,7 @@ class Circuit:
         """Ask the exit for a UDP association; wait for its `flow.opened`.
 
         Raises:
-            FlowError: the circuit has ended, or has no flow number left.
+            FlowError: the circuit has ended, is full, or has no flow number left.
         """
         self._check_usable()
         flow = ClientFlow(self)
@@ -168,7 +173,7 @@ class Circuit:
         """Take over a flow from another circuit to the same exit.
 
         Raises:
-            FlowError: the circuit has ended, or has no flow number left.
+            FlowError: the circuit has ended, is full, or has no flow number left.
         """
         self._check_usable()
         flow.resume(self, self._carrier_for(flow))
@@ -178,7 +183,7 @@ class Circuit:
         """Ask this circuit's exit for a flow that another exit did not open.
 
         Raises:
-            FlowError: the circuit has ended, or has no flow number left.
+            FlowError: the circuit has ended, is full, or has no flow number left.
         """
         self._check_usable()
         flow.ask_another(self, self._carrier_for(flow), request)
@@ -188,7 +193,7 @@ class Circuit:
         if max(self._numbers) > MAX_FLOW_NUMBER:
             self.retire_at = 0.0
             raise FlowError(Reason.CLOSED)
-        if self.over:
+        if self.over or self.full:
             raise FlowError(Reason.CLOSED)
 
     def _carrier_for(self, flow: ClientFlow) -> Carrier:

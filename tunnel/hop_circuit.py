@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tunnel.relay import Relay
     from tunnel.tally import Tally
     from tunnel.terminal import Terminal
-    from tunnel.toll import Account
     from tunnel.wireguard.session import Session
 
 

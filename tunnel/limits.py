@@ -118,6 +118,9 @@ MAX_CREATIONS_PER_LINK: Final = 64
 """Creations that a link may have under way at once."""
 
 MAX_FLOWS_PER_CIRCUIT: Final = 1024
+CLIENT_FLOWS_PER_CIRCUIT: Final = 768
+"""No client puts more on a circuit. With one more than the exit takes, the lane ends and all of them lose their path,
+and of those that are over the exit may not know yet."""
 MAX_REPLAY_MEMORY: Final = 1 << 17
 """Creations remembered per onion key, of those that are in time; when so many are, new ones are refused."""
 

@@ -203,6 +203,7 @@ class CircuitPool:
             circuit: worse(circuit)
             for circuit in self._usable()
             if circuit.isolation in (isolation, None)
+            and not circuit.full
             and circuit.options == wish.options
             and self._wishes.fit(circuit.path[-1].peer, wish)
         }
@@ -397,6 +398,7 @@ class CircuitPool:
             circuit
             for circuit in self._usable()
             if circuit is not instead_of
+            and not circuit.full
             and circuit.path[-1].peer == instead_of.path[-1].peer
             and circuit.isolation in (instead_of.isolation, None)
             and circuit.options == instead_of.options

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
-from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
 from tunnel.layers import flow_number

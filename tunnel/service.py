@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tunnel.link_stream import LinkStream, StreamReceiver
     from tunnel.path import ExitOffers, ExitRank, Hop, Path, PathChooser, PathWitness, Wish
     from tunnel.terminal import FlowAcceptor
-    from tunnel.toll import Account, Toll
+    from tunnel.toll import Toll
 
 
 async def _nobody(peer: PeerKey) -> None:

@@ -237,6 +237,15 @@ UPGRADES = (
         seen=(b"\r\nUpgrade: websocket\r\n", b"\r\nConnection: upgrade\r\n", b"\r\nSec-WebSocket-Key: x\r\n"),
         got=(b"\r\nUpgrade: websocket\r\n", b"\r\nConnection: upgrade\r\n"),
     ),
+    Row(
+        *("9110 7.8", "a WebSocket by its own scheme"),
+        get(*UPGRADE, start=b"GET WS://a.example:81/p HTTP/1.1"),
+        (101,),
+        site=Script(b"", SWITCHED),
+        seen=(b"GET /p HTTP/1.1\r\n", b"\r\nHost: a.example:81\r\n", b"\r\nUpgrade: websocket\r\n"),
+    ),
+    refused("9110 7.8", "the scheme of WebSockets without Upgrade", ask(b"ws://a.example/")),
+    refused("9110 7.8", "with TLS, which needs CONNECT", get(*UPGRADE, start=b"GET wss://a.example/ HTTP/1.1")),
     Row("9110 7.8", "one that the site declines", get(*UPGRADE) + BYE, (200, 200), 2, stays=False),
     Row(
         "9110 7.8",

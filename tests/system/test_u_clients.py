@@ -176,6 +176,16 @@ def test_websocket(clients: Clients, table: Table, page: Page, scheme: str, prox
     table.row("websockets", f'`connect("{scheme}://…", proxy=…)`, `{proxy}`', "a message, and its echo")
 
 
+@pytest.mark.parametrize("proxy", ["http://$PROXY", f"http://me:{PASSWORD}@$LOCKED"])
+def test_websocket_without_connect(clients: Clients, table: Table, page: Page, proxy: str) -> None:
+    """By a whole URL, as for a page."""
+    url = f"ws://{page.name}:{clients.site.http}/echo?{page.number}"
+    assert python(clients, "aiohttp-websocket", proxy, url) == f"{MESSAGE}\n"
+    assert_through_the_tunnel(clients, clients.visit(f"/echo?{page.number}"))
+    call = '`session.ws_connect("ws://…", proxy=…)`'
+    table.row("aiohttp", f"{call}, `{proxy}`", "a message, and its echo, without CONNECT")
+
+
 @pytest.mark.parametrize(
     ("command", "exit_code"),
     [
