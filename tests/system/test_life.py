@@ -58,7 +58,7 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
             assert entry["peer_id"].startswith("12D3Koo")
             assert entry["address"].startswith("/ip4/127.")
     assert Network(facts).pids == [entry["pid"] for entry in facts["processes"]]  # measurements read it as well
-    status = demo.status()
+    status = command("status", home=demo.home)
     assert {"state", "reason", "exit_region", "exit_regions", "mode", "hops", "flows"} <= status.keys()
     assert status["counters"].keys() == {"circuits", "exit", "guards", "holding", "links", "load", "memory", "relay"}
 
