@@ -33,8 +33,8 @@ def test_a_client_that_starts_again_keeps_its_guards(demo: Demo, tmp_path: Path)
     options = ["--bootstrap", f"{first['address']}/p2p/{first['peer_id']}", "--allow-address", "127.0.0.0/8"]
     guards: set[str] = set()
     for _ in range(4):
-        command("up", *options, "--port", "0", home=home)
         try:
+            command("up", *options, "--port", "0", home=home)
             until("circuits", lambda: len(_first_hops(home)) > 0)
             for _ in range(3):
                 command("hop", home=home)
