@@ -13,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import MacroVpnError
+from node.client import NodeClient
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -70,6 +73,13 @@ def command(*arguments: str, home: Path | str | None = None, timeout: float = 40
     return answer
 
 
+def status_of(home: Path) -> dict[str, Any]:
+    """The status of a home's node, without the work of a command; empty while none answers."""
+    with suppress(MacroVpnError):
+        return NodeClient(home).status()
+    return {}
+
+
 class Demo:
     """`macrovpn demo --json`, running."""
 
@@ -111,8 +121,13 @@ class Demo:
             check=False,
         )
 
+    @property
+    def node(self) -> NodeClient:
+        """The client, as its control interface shows it."""
+        return NodeClient(self.home)
+
     def status(self) -> dict[str, Any]:
-        return command("status", home=self.home)
+        return self.node.status()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the demo; returns its exit code."""

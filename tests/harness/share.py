@@ -14,7 +14,7 @@ from node.config import CONFIG_NAME
 from node.config_edit import format_file
 from node.files import KEYS_NAME, make_home, write_private
 from peers.identity import Identity
-from tests.harness.demo import ROOT, Demo, command, until
+from tests.harness.demo import ROOT, Demo, status_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -84,16 +84,17 @@ class Share:
         return self._process
 
     def status(self) -> dict[str, Any]:
-        return command("status", home=self.home)
+        """Empty while it does not run."""
+        return status_of(self.home)
 
     def seen(self) -> dict[str, Any]:
         """The section `sharing` of its status; empty while it does not run."""
-        section: dict[str, Any] = self.status()["sharing"]
+        section: dict[str, Any] = self.status().get("sharing", {})
         return section
 
     def ends_circuits(self, demo: Demo) -> int:
         """How many circuits of a demo's client end here."""
-        circuits = command("route", home=demo.home)["circuits"]
+        circuits = demo.node.route()["circuits"]
         return sum(circuit["hops"][-1]["peer_id"] == self.peer_id for circuit in circuits)
 
     def wait_for_circuits(self, demo: Demo, limit_s: float = 30) -> None:

@@ -20,10 +20,12 @@ TELLING = ("tells", "tells again")
 @pytest.fixture(scope="module", params=["forks", "programs"])
 def seen(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the parent saw of all of them."""
+    # Unbuffered output would hide what is not written out at the end.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.node.starting", request.param],
         cwd=ROOT,
-        env=os.environ | {"KEPT": "yes", "MACROVPN_TUNNEL_HOPS": "of this process"},
+        env=environment | {"KEPT": "yes", "MACROVPN_TUNNEL_HOPS": "of this process"},
         input="a line for the parent",
         capture_output=True,
         text=True,

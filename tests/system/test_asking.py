@@ -36,7 +36,7 @@ def exits(origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def known_exits(demo: Demo) -> list[dict[str, str]]:
-    return [peer for peer in command("peers", home=demo.home)["peers"] if "exit" in peer["roles"]]
+    return [peer for peer in demo.node.peers()["peers"] if "exit" in peer["roles"]]
 
 
 def left_from(demo: Demo, url: str, key: str, way: str) -> str:
@@ -49,7 +49,7 @@ def left_from(demo: Demo, url: str, key: str, way: str) -> str:
 def asked(demo: Demo) -> set[str]:
     """The exits that circuits of keys lead to, by the addresses that they leave from."""
     exits = [entry["peer_id"] for entry in demo.facts["processes"] if entry["role"] == "exit"]
-    circuits = [circuit for circuit in command("route", home=demo.home)["circuits"] if circuit["in_use"]]
+    circuits = [circuit for circuit in demo.node.route()["circuits"] if circuit["in_use"]]
     return {f"127.22.0.{exits.index(circuit['hops'][-1]['peer_id']) + 1}" for circuit in circuits}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.demo import Demo, command, until
+from tests.harness.demo import Demo, until
 from tests.harness.origin import content
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def _exits_by_site(demo: Demo, origin: Origin, name: str, user: str = "") -> dic
 
 def test_a_site_leaves_from_one_exit_and_all_sites_from_two(demo: Demo, origin: Origin) -> None:
     def ends(in_use: bool) -> set[str]:
-        circuits = command("route", home=demo.home)["circuits"]
+        circuits = demo.node.route()["circuits"]
         return {circuit["hops"][-1]["peer_id"] for circuit in circuits if circuit["in_use"] is in_use}
 
-    command("hop", home=demo.home)
+    demo.node.hop()
     until("new circuits to both exits", lambda: not ends(True) and len(ends(False)) == 2)
     exits = _exits_by_site(demo, origin, "www")
     assert set(exits.values()) == {"127.22.0.1", "127.22.0.2"}

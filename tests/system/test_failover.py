@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from tests.harness.demo import Demo, command, until
+from tests.harness.demo import Demo, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,4 +87,4 @@ def test_another_exit_of_the_region_takes_over_then_the_next_region(origin: Orig
 
 
 def _ends(demo: Demo) -> set[str]:
-    return {circuit["hops"][-1]["peer_id"] for circuit in command("route", home=demo.home)["circuits"]}
+    return {circuit["hops"][-1]["peer_id"] for circuit in demo.node.route()["circuits"]}

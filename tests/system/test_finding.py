@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.demo import ROOT, Demo, command, until
+from tests.harness.demo import ROOT, Demo, status_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,10 +49,6 @@ def settings_of(demo: Demo) -> dict[str, Any]:
     return found
 
 
-def state(home: Path) -> dict[str, Any]:
-    return command("status", home=home)
-
-
 def test_the_dht_alone(tmp_path: Path, origin: Origin) -> None:
     with Demo("--find", "dht", "--allow-destination", "127.0.0.0/8", log=tmp_path / "log") as demo:
         assert demo.curl("-o", os.devnull, f"http://127.0.0.1:{origin.http}/1000").returncode == 0
@@ -67,9 +63,9 @@ def test_the_dht_alone(tmp_path: Path, origin: Origin) -> None:
         }
         with newcomer(tmp_path / "home", environment):
             began = time.monotonic()
-            until("the first circuit", lambda: state(tmp_path / "home")["state"] == "up", FIRST_CIRCUIT_S)
+            until("the first circuit", lambda: status_of(tmp_path / "home").get("state") == "up", FIRST_CIRCUIT_S)
             print(f"first circuit {time.monotonic() - began:.1f} s after the process was started")
-            assert state(tmp_path / "home")["peers"] >= 3
+            assert status_of(tmp_path / "home")["peers"] >= 3
 
 
 def test_gossip_alone(tmp_path: Path, origin: Origin) -> None:
@@ -79,6 +75,6 @@ def test_gossip_alone(tmp_path: Path, origin: Origin) -> None:
         (bootstrap,) = settings_of(demo)["peers"]["bootstrap"]
         with newcomer(tmp_path / "home", {}, "--no-dht", "--bootstrap", bootstrap):
             began = time.monotonic()
-            until("the first circuit", lambda: state(tmp_path / "home")["state"] == "up", FIRST_CIRCUIT_S)
+            until("the first circuit", lambda: status_of(tmp_path / "home").get("state") == "up", FIRST_CIRCUIT_S)
             print(f"first circuit {time.monotonic() - began:.1f} s after the process was started")
         assert not (tmp_path / "home" / "dht").exists()

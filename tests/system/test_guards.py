@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from node.client import NodeClient
 from tests.harness.demo import command, until
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _kept(home: Path) -> dict[str, list[str]]:
 
 
 def _first_hops(home: Path) -> set[str]:
-    return {circuit["hops"][0]["peer_id"] for circuit in command("route", home=home)["circuits"]}
+    return {circuit["hops"][0]["peer_id"] for circuit in NodeClient(home).route()["circuits"]}
 
 
 @pytest.mark.long
@@ -32,14 +33,14 @@ def test_a_client_that_starts_again_keeps_its_guards(demo: Demo, tmp_path: Path)
     options = ["--bootstrap", f"{first['address']}/p2p/{first['peer_id']}", "--allow-address", "127.0.0.0/8"]
     guards: set[str] = set()
     for _ in range(4):
-        command("up", *options, "--port", "0", home=home)
         try:
+            command("up", *options, "--port", "0", home=home)
             until("circuits", lambda: len(_first_hops(home)) > 0)
             for _ in range(3):
                 command("hop", home=home)
                 until("circuits", lambda: len(_first_hops(home)) > 0)
                 guards |= _first_hops(home)
-            counters = command("status", home=home)["counters"]["guards"]
+            counters = NodeClient(home).status()["counters"]["guards"]
             assert not any(word.endswith("beyond") for word in counters), counters
         finally:
             command("down", home=home)

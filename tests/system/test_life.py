@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,6 @@ from bench.network import Network
 from tests.harness.demo import ROOT, Demo, alive, command, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.origin import Origin
 
 pytestmark = pytest.mark.system
@@ -58,9 +57,14 @@ def test_the_line_has_what_scripts_rely_on(demo: Demo) -> None:
             assert entry["peer_id"].startswith("12D3Koo")
             assert entry["address"].startswith("/ip4/127.")
     assert Network(facts).pids == [entry["pid"] for entry in facts["processes"]]  # measurements read it as well
-    status = demo.status()
+    status = command("status", home=demo.home)
     assert {"state", "reason", "exit_region", "exit_regions", "mode", "hops", "flows"} <= status.keys()
     assert status["counters"].keys() == {"circuits", "exit", "guards", "holding", "links", "load", "memory", "relay"}
+
+
+def test_the_nodes_are_forks_of_the_demo(demo: Demo) -> None:
+    command_lines = {Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (demo.process.pid, *demo.pids())}
+    assert len(command_lines) == 1, "a program of its own has its own arguments"
 
 
 def test_another_node_joins_by_one_address(demo: Demo, origin: Origin, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.harness.demo import alive, command
+from tests.harness.demo import alive, status_of
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ async def test_two_thousand_flows_at_once_and_as_many_in_turn(demo: Demo) -> Non
 
 
 async def test_exits_without_descriptors_refuse_and_recover(demo: Demo) -> None:
-    homes = [entry["home"] for entry in demo.facts["processes"] if entry["role"] == "exit"]
+    homes = [Path(entry["home"]) for entry in demo.facts["processes"] if entry["role"] == "exit"]
     async with Echo() as echo:
         with contextlib.ExitStack() as limits:
             for pid in demo.pids("exit"):
@@ -139,8 +139,8 @@ async def test_exits_without_descriptors_refuse_and_recover(demo: Demo) -> None:
             flows = await connect_many(demo, echo.port, 400, ["few-1", "few-2", "few-3"])
             assert 20 < len(flows) < 400
             for home in homes:
-                assert command("status", home=home)["state"] == "up"
-            busy = [command("status", home=home)["counters"]["exit"].get("busy", 0) for home in homes]
+                assert status_of(home)["state"] == "up"
+            busy = [status_of(home)["counters"]["exit"].get("busy", 0) for home in homes]
             assert sum(busy) > 0
             await close(flows)
             again = await connect_many(demo, echo.port, 10, ["few-1", "few-2", "few-3"])

@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
-from tests.harness.demo import Demo, alive, command, until
+from tests.harness.demo import Demo, alive, until
 from tests.harness.origin import content
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ BETWEEN_S = 0.004
 
 
 def _busy(demo: Demo) -> dict[str, Any] | None:
-    circuits = command("route", home=demo.home)["circuits"]
+    circuits = demo.node.route()["circuits"]
     return next((circuit for circuit in circuits if circuit["flows"]), None)
 
 
@@ -70,7 +70,7 @@ class Trouble:
         os.kill(pid, signal.SIGSTOP)
 
     def hop(self) -> None:
-        command("hop", home=self._demo.home)
+        self._demo.node.hop()
 
     def deaths_and_hops(self) -> None:
         """The guard's successor dies, then a guard, then the route is changed again and again."""

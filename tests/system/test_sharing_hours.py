@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from core.errors import Reason
-from tests.harness.demo import Demo, command, until
+from tests.harness.demo import Demo, status_of, until
 from tests.harness.downloads import Download, source
 from tests.harness.share import ELSEWHERE, LOOPBACK, PREFERRING, Share, left_from
 
@@ -51,7 +51,7 @@ def _posix(offset: timedelta) -> str:
 
 def roles_as_told(demo: Demo, share: Share) -> Any:
     """What the client believes that an exit does; None when it does not know it."""
-    rows = command("peers", home=demo.home)["peers"]
+    rows = demo.node.peers()["peers"]
     return next((row["roles"] for row in rows if row["peer_id"] == share.peer_id), None)
 
 
@@ -127,8 +127,8 @@ async def test_what_is_too_many_for_one_exit_goes_to_another(tmp_path: Path) -> 
             share.kill()
 
 
-def _flows(home: Path | str) -> int:
-    found: int = command("status", home=home)["sharing"]["flows"]
+def _flows(home: Path) -> int:
+    found: int = status_of(home).get("sharing", {"flows": -1})["flows"]
     return found
 
 

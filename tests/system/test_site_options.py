@@ -48,7 +48,7 @@ class Client:
         return self.get(name).partition("id=who>")[2].partition("<")[0]
 
     def circuits(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = command("route", home=self._demo.home)["circuits"]
+        found: list[dict[str, Any]] = self._demo.node.route()["circuits"]
         return found
 
     def used_for(self, **options: Any) -> list[int]:
@@ -60,7 +60,7 @@ def test_a_site_has_what_its_user_wants_and_nothing_else(tmp_path: Path, origin:
     with Demo(*OPTIONS, "--resolver", names.endpoint, log=tmp_path / "log") as demo:
 
         def regions() -> set[str]:
-            return {peer["region"] for peer in command("peers", home=demo.home)["peers"]}
+            return {peer["region"] for peer in demo.node.peers()["peers"]}
 
         until("word of both exits", lambda: {"NL", "DE"} <= regions())
         command("bypass", "add", *RULES, home=demo.home)
