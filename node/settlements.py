@@ -25,12 +25,13 @@ FIRST_COINS: Final = 1000
 """Test coins that an account of a local ledger begins with."""
 
 
-async def join_settlement(settings: PaymentsSettings, home: Path, *, first: bool) -> Settlement:
+async def join_settlement(settings: PaymentsSettings, home: Path, key: WalletKey, *, first: bool) -> Settlement:
     """Take part.
 
     Args:
         settings: the section `payments`; its `settlement` is not `off`.
-        home: the node's folder; holds the key of the account.
+        home: the node's folder.
+        key: of the account.
         first: for the first time, so that a local ledger gives test coins.
 
     Raises:
@@ -38,9 +39,9 @@ async def join_settlement(settings: PaymentsSettings, home: Path, *, first: bool
         PaymentError: the settlement does not answer.
     """
     if settings.settlement == "evm":
-        return await _chain(settings, home)
-    account, path = _key(home).account, Path(settings.ledger) if settings.ledger else home / LEDGER_NAME
-    return await _local(path, account, first=first)
+        return await _chain(settings, key)
+    path = Path(settings.ledger) if settings.ledger else home / LEDGER_NAME
+    return await _local(path, key.account, first=first)
 
 
 async def _local(path: Path, account: bytes, *, first: bool) -> LocalSettlement:
@@ -56,7 +57,7 @@ async def _local(path: Path, account: bytes, *, first: bool) -> LocalSettlement:
     return settlement
 
 
-async def _chain(settings: PaymentsSettings, home: Path) -> Settlement:
+async def _chain(settings: PaymentsSettings, key: WalletKey) -> Settlement:
     try:
         from ledger.evm import EvmSettings, connect
     except ImportError as error:
@@ -68,11 +69,15 @@ async def _chain(settings: PaymentsSettings, home: Path) -> Settlement:
         confirmations=settings.confirmations,
         unit_wei=settings.unit_wei or None,
     )
-    return await connect(chosen, _key(home), settings.rpc)
+    return await connect(chosen, key, settings.rpc)
 
 
-def _key(home: Path) -> WalletKey:
-    """The key of the node's account: from the environment, or its file, which is made if there is none."""
+def wallet_key(home: Path) -> WalletKey:
+    """The key of the node's account: from the environment, or its file, which is made if there is none.
+
+    Raises:
+        ConfigError: there is one, and it is none.
+    """
     if (given := take_wallet_key(os.environ)) is not None:
         return given
     path = home / KEY_NAME

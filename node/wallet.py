@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError, PaymentError, Reason
@@ -21,7 +21,8 @@ from ledger.books import PayeeChannel, PayerChannel
 from ledger.settlement import ChannelState
 from ledger.store import Store
 from ledger.voucher import SigningKey
-from node.settlements import join_settlement
+from node.channel_keys import ChannelKeys
+from node.settlements import join_settlement, wallet_key
 from peers.identity import peer_id
 
 if TYPE_CHECKING:
@@ -65,13 +66,15 @@ class Wallet:
         settings: the section `payments`.
         store: the books.
         settlement: where the channels are.
+        keys: of the channels on which this node pays.
 
     Attributes:
         store, settlement: as given.
         separator: of the domain that vouchers count in, 32 bytes.
     """
 
-    def __init__(self, settings: PaymentsSettings, store: Store, settlement: Settlement) -> None:
+    def __init__(self, settings: PaymentsSettings, store: Store, settlement: Settlement, keys: ChannelKeys) -> None:
+        self._keys = keys
         self._settings = settings
         self._tasks = Tasks()
         self._opening: dict[bytes, asyncio.Lock] = {}
@@ -99,11 +102,12 @@ class Wallet:
             if is_new:
                 own_limit = round(settings.deposit * UNITS_PER_COIN)
                 await store.cap(MAX_AMOUNT if relays or settings.settlement == "local" else own_limit)
-            settlement = await join_settlement(settings, home, first=is_new)
+            key = wallet_key(home)
+            settlement = await join_settlement(settings, home, key, first=is_new)
         except BaseException:
             await store.aclose()
             raise
-        return cls(settings, store, settlement)
+        return cls(settings, store, settlement, ChannelKeys(key.reveal()))
 
     def start(self) -> None:
         """Look after the channels from now on."""
@@ -148,16 +152,29 @@ class Wallet:
             return await self._open_channel(peer, account)
 
     async def _open_channel(self, peer: PeerKey, account: bytes) -> PayerChannel:
-        secret = _new_secret()
-        signer = SigningKey(secret).address
+        """Open a channel, or find again one that the books do not know: they are an old backup, or the node was stopped
+        while it opened it. The keys follow from the account's, so nothing is lost with the books."""
+        known = {row.channel for row in self.store.payers}
+        for number in count():
+            secret = self._keys.secret(self.separator, account, number)
+            signer = SigningKey(secret).address
+            channel = await self.settlement.find(account, signer)
+            if channel is None:
+                channel = await self._pay_in(account, signer)
+            elif channel in known or (await self.settlement.look(channel)).state is not ChannelState.OPEN:
+                continue
+            deposit = (await self.settlement.look(channel)).deposit
+            row = PayerChannel(channel, peer, self.separator, account, secret, deposit)
+            await self.store.add_payer(row)
+            return row
+        raise AssertionError("there is always another number")
+
+    async def _pay_in(self, account: bytes, signer: bytes) -> bytes:
         deposit = min(round(self._settings.deposit * UNITS_PER_COIN), await self.settlement.balance())
         if not deposit:
             raise PaymentError(Reason.NO_FUNDS)
         async with asyncio.timeout(SETTLE_S):
-            channel = await self.settlement.open(account, signer, deposit)
-        row = PayerChannel(channel, peer, self.separator, account, secret, deposit)
-        await self.store.add_payer(row)
-        return row
+            return await self.settlement.open(account, signer, deposit)
 
     async def note_use(self, channel: bytes, used: int) -> None:
         """Remember how much was used on a channel, in parts. Best effort: what was paid is remembered elsewhere."""
@@ -365,15 +382,6 @@ class Wallet:
             "tariff": self._settings.tariff,
             "channels": [_shown(row) for row in rows],
         }
-
-
-def _new_secret() -> bytes:
-    """A secret that is a key's; nearly every 32 bytes are."""
-    while True:
-        secret = secrets.token_bytes(32)
-        with suppress(ValueError):
-            SigningKey(secret)
-            return secret
 
 
 def _shown(row: PayerChannel | PayeeChannel) -> dict[str, Any]:

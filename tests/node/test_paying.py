@@ -101,22 +101,26 @@ async def test_a_payer_that_pays_nothing_more_is_left(tmp_path: Path, monkeypatc
 
 
 async def test_books_that_are_lost_come_back(tmp_path: Path) -> None:
-    """A payer that lost its books learns from the payee what it signed, as far as its key is still there; a payee that
-    lost its books is paid anew by the next voucher."""
+    """A payer that lost them finds its channel again and hears from the payee what it signed; a payee that lost them is
+    paid anew by the next voucher."""
     async with members(tmp_path) as (client, guard):
-        near = await up(client, guard)
-        await use(near, client, guard, 10)
-        await quiet(near, near.other)
-        before = guard.wallet.store.payees[0].paid
-        part(near)
-        await guard.stop()
-        for file in guard.home.glob("money.db*"):
-            file.unlink()
-        await guard.start()
-        near = await up(client, guard)
-        await use(near, client, guard, 1)
-        await quiet(near, near.other)
-        assert guard.wallet.store.payees[0].paid >= before
+        for loser in (client, guard):
+            near = await up(client, guard)
+            await use(near, client, guard, 10)
+            await quiet(near, near.other)
+            before = guard.wallet.store.payees[0].paid
+            part(near)
+            await loser.stop()
+            for file in loser.home.glob("money.db*"):
+                file.unlink()
+            await loser.start()
+            near = await up(client, guard)
+            await use(near, client, guard, 1)
+            await quiet(near, near.other)
+            [own], [theirs] = client.wallet.store.payers, guard.wallet.store.payees
+            assert own.channel == theirs.channel
+            assert own.paid == theirs.paid >= before
+            part(near)
 
 
 async def test_relays_that_work_for_each_other_sign_little(tmp_path: Path) -> None:
