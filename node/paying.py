@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import CircuitError, DecodeError, Reason
@@ -55,6 +56,7 @@ class PayingNode:
         self._in: dict[Link, Incoming] = {}
         self._set_off: dict[Link, SetOff] = {}
         self._own: dict[bytes, OwnChannel] = {}
+        self._turns: dict[bytes, asyncio.Lock] = {}
         self._used: dict[bytes, int] = {}
         self._holders: dict[bytes, Incoming] = {}
 
@@ -127,10 +129,15 @@ class PayingNode:
 
     def remembered(self, row: PayerChannel) -> OwnChannel:
         known = self._own.get(row.channel)
-        return known or OwnChannel(row.channel, SigningKey(row.secret), row.deposit, row.paid, row.used)
+        if known is None:
+            return OwnChannel(row.channel, SigningKey(row.secret), row.deposit, row.paid, row.used)
+        return replace(known, paid=max(known.paid, row.paid), deposit=row.deposit)
 
     def remember(self, own: OwnChannel) -> None:
         self._own[own.channel] = own
+
+    def turn(self, channel: bytes) -> asyncio.Lock:
+        return self._turns.setdefault(channel, asyncio.Lock())
 
     def hand_over(self, channel: bytes, end: Incoming, used: int) -> int:
         if (holder := self._holders.get(channel)) is not None and holder is not end:

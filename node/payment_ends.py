@@ -45,6 +45,9 @@ class Paying(Protocol):
 
     def remember(self, own: OwnChannel) -> None: ...
 
+    def turn(self, channel: bytes) -> asyncio.Lock:
+        """Held by who changes or reads what is paid on an own channel."""
+
     def hand_over(self, channel: bytes, end: Incoming, used: int) -> int:
         """End whatever other link has a channel, and give it to this one.
 
@@ -196,6 +199,8 @@ class Outgoing(End):
     async def _show(self, account: bytes) -> None:
         try:
             row = await self._wallet.channel_to(self._peer, account)
+            async with self._paying.turn(row.channel):  # what an earlier link wanted to store is stored, or refused
+                row = self._wallet.store.payer(row.channel) or row
         except (MacroVpnError, TimeoutError) as error:
             self._act(self.session.stop(_reason_of(error, Reason.NO_CHANNEL)))
             return
@@ -208,10 +213,11 @@ class Outgoing(End):
         assert self._row is not None
         books, channel = self._wallet.store, self._row.channel
         try:
-            if cumulative <= self.session.acknowledged:
-                await books.adopt_paid(channel, cumulative, used)
-            else:
-                await books.raise_paid(channel, cumulative, used)
+            async with self._paying.turn(channel):
+                if cumulative <= self.session.acknowledged:
+                    await books.adopt_paid(channel, cumulative, used)
+                else:
+                    await books.raise_paid(channel, cumulative, used)
         except PaymentError as error:
             self._refused(error.reason)
             return
