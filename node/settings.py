@@ -222,6 +222,7 @@ _RPC: Final = Rule('the address of a node of the chain, such as "http://127.0.0.
 _CONTRACT: Final = Rule(
     'the address of the contract, "0x" and 40 hexadecimal digits, or ""', _matches("(0x[0-9A-Fa-f]{40})?")
 )
+_CHANNELS: Final = Rule("a number of open channels, 1 to 1000", _between(1, 1000))
 _CHAIN: Final = Rule("the number of a chain, such as 1, or 0", _between(0, 2**63 - 1))
 _WEI: Final = Rule("what a millionth of the token is worth in wei, or 0", _between(0, 2**63 - 1))
 _CONFIRMATIONS: Final = Rule("a number of blocks, 0 to 1000", _between(0, 1000))
@@ -396,6 +397,7 @@ class PaymentsSettings(_Section, frozen=True):
     settlement: Annotated[Literal["off", "local", "evm"], _SETTLEMENT] = "off"
     tariff: Annotated[int, _TARIFF] = 0
     deposit: Annotated[float, _COINS] = 1.0
+    channels: Annotated[int, _CHANNELS] = 64
     ledger: Annotated[str, _FILE] = ""
     rpc: Annotated[str, _RPC] = ""
     contract: Annotated[str, _CONTRACT] = ""

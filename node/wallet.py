@@ -149,6 +149,9 @@ class Wallet:
             ]
             if fitting:
                 return max(fitting, key=lambda row: row.deposit - row.paid)
+            if sum(row.state is ChannelState.OPEN for row in self.store.payers) >= self._settings.channels:
+                # Clients name the next hop. Else they could have a relay lock up all that it has, and pay the fees.
+                raise PaymentError(Reason.NO_CHANNEL)
             return await self._open_channel(peer, account)
 
     async def _open_channel(self, peer: PeerKey, account: bytes) -> PayerChannel:

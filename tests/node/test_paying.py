@@ -168,6 +168,18 @@ async def test_without_money_there_is_no_channel(tmp_path: Path) -> None:
         assert caught.value.reason is Reason.NO_FUNDS
 
 
+async def test_channels_have_a_limit(tmp_path: Path) -> None:
+    """Clients name a relay's next hop, and each new one would cost it a deposit."""
+    async with members(tmp_path, 4, channels=2) as (relay, *others):
+        for other in others[:2]:
+            await up(relay, other)
+        with pytest.raises(CircuitError) as caught:
+            await up(relay, others[2])
+        assert caught.value.reason is Reason.NO_CHANNEL
+        await up(relay, others[0])
+        assert len(relay.wallet.store.payers) == 2
+
+
 async def test_margins(tmp_path: Path) -> None:
     async with members(tmp_path, 1) as (relay,):
         assert relay.paying.accepts(6, 4) is None
