@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError
 from core.tariffs import RATES
 from tunnel.toll import NO_TOLL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path as Folder
 
     from core.errors import Reason
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from tunnel.service import Tunnel
     from tunnel.toll import Toll
 
-_MB_PER_GB = 1000
+TOO_DEAR: Final = (
+    "All exits that are known ask for money, and payments are off. See payments.settlement, and `macrovpn wallet`."
+)
+_MB_PER_GB: Final = 1000
 
 
 class PaymentsOffError(MacroVpnError):
@@ -86,6 +89,15 @@ class Money:
             await self._wallet.close()
 
     # -- for people
+
+    def too_dear(self, exits: Iterable[int]) -> bool:
+        """Whether all exits ask for money while payments are off.
+
+        Args:
+            exits: the steps that they ask.
+        """
+        steps = list(exits)
+        return self._settings.settlement == "off" and bool(steps) and 0 not in steps
 
     async def facts(self, steps: Sequence[int]) -> dict[str, Any]:
         """What `macrovpn wallet` shows.

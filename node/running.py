@@ -20,7 +20,7 @@ from node.files import KEYS_NAME, load_token
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.metrics import Sample
-from node.money import Money
+from node.money import TOO_DEAR, Money
 from node.networks import membership
 from node.outside import OutsideOnly
 from node.peering import Peering
@@ -316,6 +316,10 @@ class RunningNode:
         if not len(self._peering.directory):
             looked_for = "They are being looked for in the DHT. " if self._discovery.state == "on" else ""
             reason = f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._network.is_private]}"
+        elif self._money.too_dear(
+            found.tariff_step for found in self._peering.directory.peers() if found.roles & Role.EXIT
+        ):
+            reason = TOO_DEAR
         else:
             reason = (failure or Reason.NO_PATH).sentence
         return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
