@@ -168,6 +168,12 @@ class PayerAccount:
         if datagram:
             self.datagrams += parts
 
+    def give_back(self, parts: int) -> None:
+        """Something that was counted to be sent is known never to have left."""
+        self.counted -= parts
+        self._marked -= parts
+        self._settled -= parts
+
     def states(self, parts: int, acknowledged: int = 0) -> None:
         """Hear the payee's count for this link.
 

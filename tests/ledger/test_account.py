@@ -231,6 +231,26 @@ def test_what_never_reached_the_payee_is_found_with_the_voucher_after_the_next()
     assert account.counted == 3 * UNIT, "it came late after all"
 
 
+def test_what_never_left_is_not_taken_off_twice() -> None:
+    account = payer(paid=6)
+    account.take(3 * UNIT)
+    account.paid = 7
+    account.states(UNIT, 7)
+    account.give_back(2 * UNIT)
+    assert account.counted == account.used == UNIT
+    account.paid = 8
+    account.states(UNIT, 8)
+    account.paid = 9
+    account.states(UNIT, 9)
+    assert account.counted == UNIT
+    account.take(UNIT)
+    account.paid = 10
+    account.give_back(UNIT)
+    account.states(UNIT, 10)
+    account.states(UNIT, 10)
+    assert account.counted == UNIT
+
+
 def test_a_payer_does_not_pay_for_datagrams_that_get_lost() -> None:
     ends = Neighbours(RATE)
     ends.carry(20_000, up=WINDOW // 20, datagrams=True, lose=3)

@@ -145,9 +145,9 @@ def test_an_offer_leaves_the_payer_at_most_a_window_ahead() -> None:
     account.rate = RATE
     account.took(UNIT)
     assert account.offerable() == UNIT, "no more than is counted"
-    account = PayerAccount(6, 2 * UNIT, UNIT)
+    account = PayerAccount(7, 2 * UNIT, UNIT)
     account.rate = RATE
-    account.took(UNIT // 2)
+    account.took(UNIT * 3 // 2)
     assert account.offerable() == UNIT // 2, "the window"
     account.took(10 * UNIT)
     assert account.offerable() == WINDOW // 4, "one step"
