@@ -233,8 +233,6 @@ def test_what_never_left_is_not_taken_off_twice() -> None:
     assert account.counted == account.used == UNIT
     account.paid = 8
     account.states(UNIT, 8)
-    account.paid = 9
-    account.states(UNIT, 9)
     assert account.counted == UNIT
     account.take(UNIT)
     account.paid = 10
