@@ -296,6 +296,7 @@ asyncio.run(main(pathlib.Path(sys.argv[1])))
 """
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, for a small disk of its own")
 def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
     mounted = 'mount -t tmpfs -o size=256k tmpfs "$1" && exec "$2" -c "$3" "$1"'
     found = subprocess.run(
