@@ -17,6 +17,7 @@
 | `eclipse` | paths of a client whose guards tell of friends alone and call all others dead, by defence |
 | `egress` | what an exit's own work costs by flow and by datagram, and what a browser asks of it |
 | `names` | look-ups per second of each kind of resolver, against a DNS server on this machine |
+| `vouchers` | vouchers that one core checks and stores per second, by how many come at once |
 | `padding` | what the padding of each mode adds to what crosses a client's link |
 
 MB = 10^6 bytes, GB = 10^9 bytes. Shared machines are noisy: read ratios, and figures of one run beside each other.

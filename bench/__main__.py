@@ -31,6 +31,7 @@ COMMANDS: Final = (
     "egress",
     "names",
     "sharing",
+    "vouchers",
 )
 DEFAULT: Final = "speed"
 

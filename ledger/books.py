@@ -27,8 +27,9 @@ MAX_CHANNELS: Final = 4096
 
 
 def _check_bytes(size: int, *values: object) -> None:
-    if any(type(value) is not bytes or len(value) != size for value in values):
-        raise ValueError(f"not {size} bytes")
+    for value in values:
+        if type(value) is not bytes or len(value) != size:
+            raise ValueError(f"not {size} bytes")
 
 
 def _check_row(channel: bytes, separator: bytes, deposit: int, paid: int, used: int, state: object) -> None:

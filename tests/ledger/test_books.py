@@ -116,6 +116,13 @@ def test_paying_raises_what_is_signed() -> None:
     assert (tried.payer(PAYER).used, tried.signed) == (19 * UNIT, 60)
 
 
+def test_what_was_signed_on_forgotten_channels_counts() -> None:
+    books = Books([payer(1, paid=10)], [], Totals(cap=60, spent=20))
+    assert books.signed == 30
+    refused(Reason.SPENDING_CAP, Draft(books).raise_paid, PAYER, 41, 0)
+    Draft(books).raise_paid(PAYER, 40, 0)
+
+
 def test_a_lowered_cap_stops_what_comes() -> None:
     tried = draft()
     tried.cap(3)

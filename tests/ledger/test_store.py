@@ -296,6 +296,7 @@ asyncio.run(main(pathlib.Path(sys.argv[1])))
 """
 
 
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare, for a small disk of its own")
 def test_a_full_disk_is_told_and_got_over(tmp_path: Path) -> None:
     mounted = 'mount -t tmpfs -o size=256k tmpfs "$1" && exec "$2" -c "$3" "$1"'
     found = subprocess.run(
@@ -348,8 +349,7 @@ async def test_the_log_is_emptied_when_it_is_long(
     for paid in range(1, 30):
         await store.raise_paid(name(1), paid, 0)
         sizes.add(log_of(tmp_path / "books").stat().st_size)
-    assert max(sizes) <= 20_000 + 3 * 4096 + 100
-    assert 0 in sizes
+    assert max(sizes) <= 20_000 + 4096 + 56, "one commit beyond the limit"
 
 
 async def test_nothing_of_it_is_logged(

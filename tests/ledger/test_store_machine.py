@@ -151,5 +151,5 @@ class StoreMachine(RuleBasedStateMachine):
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=settings().max_examples if DEEP else 25, stateful_step_count=30, deadline=None
+    max_examples=settings().max_examples if DEEP else 15, stateful_step_count=25, deadline=None
 )
