@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -292,7 +292,7 @@ class Comparison(RuleBasedStateMachine):
         before, answer, after = self.run(self.answer(call))
         faults = [self.model.faults(call, now) for now in (before, after)]
         if isinstance(answer, Reason):
-            assert answer in faults[0] | faults[1], call
+            assert answer in faults[0] | faults[1], (call, answer, faults)
             return
         assert not all(faults), (call, faults)
         match call:
@@ -324,13 +324,14 @@ class Comparison(RuleBasedStateMachine):
         return before, answer, await settlement.now_s()
 
 
-def compare(start: Callable[[], Awaitable[Backend]], examples: int, steps: int) -> None:
+def compare(start: Callable[[], Awaitable[Backend]], examples: int, steps: int, *, shrink: bool = True) -> None:
     """Compare a settlement with the model.
 
     Args:
         start: starts one; all run on one event loop, one after the other.
         examples: how many.
         steps: how many calls each.
+        shrink: look for the shortest calls that show a difference, which takes a slow one longer than there is time.
 
     Raises:
         AssertionError: an answer, a balance or a channel differs.
@@ -343,10 +344,13 @@ def compare(start: Callable[[], Awaitable[Backend]], examples: int, steps: int) 
             async def begin(self) -> Backend:
                 return await start()
 
-        slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=slow
+                max_examples=examples,
+                stateful_step_count=steps,
+                deadline=None,
+                phases=[phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)],
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
             ),
         )
