@@ -19,7 +19,7 @@ from core.errors import PaymentError, Reason
 from ledger.amounts import MAX_AMOUNT
 from ledger.local import LocalSettlement, join
 from ledger.local_books import Coins
-from ledger.settlement import CLOSE_DELAY_S, Channel, ChannelState
+from ledger.settlement import CLOSE_DELAY_S, MAX_DEPOSIT, Channel, ChannelState
 from ledger.voucher import SigningKey
 from tests.ledger import local_kills, local_peer
 from tests.ledger.settlements import ACCOUNTS, compare
@@ -116,6 +116,17 @@ async def test_the_life_of_a_channel(backend: LocalBackend) -> None:
     await refused(Reason.NOT_OPEN, payer.finish_close(channel))
     assert (await payer.look(channel)).state is ChannelState.CLOSED
     assert [await settlement.balance() for settlement in backend.settlements] == [(1 << 127) - 1000, 1_001_005, 0]
+
+
+async def test_the_largest_deposit(backend: LocalBackend) -> None:
+    payer = backend.settlements[0]
+    await refused(Reason.NOT_ALLOWED, payer.open(PAYEE, KEY.address, MAX_DEPOSIT + 1))
+    channel = await payer.open(PAYEE, KEY.address, MAX_DEPOSIT - 1)
+    await refused(Reason.NOT_ALLOWED, payer.top_up(channel, 2))
+    await payer.top_up(channel, 1)
+    await refused(Reason.NOT_ALLOWED, payer.top_up(channel, 1))
+    assert (await payer.look(channel)).deposit == MAX_DEPOSIT
+    assert await payer.claim(channel, MAX_AMOUNT, KEY.sign(payer.domain.separator, channel, MAX_AMOUNT)) == MAX_DEPOSIT
 
 
 async def test_ids_are_never_used_again(tmp_path: Path) -> None:
