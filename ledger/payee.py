@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from core.errors import DecodeError, PaymentError, Reason
 from ledger import messages
 from ledger.account import PayeeAccount
-from ledger.messages import NO_SIGNATURE, Side
+from ledger.messages import NO_SIGNATURE, Side, Stopped
 from ledger.voucher import check, check_proof
 
 DUE_S: Final = 0.1
@@ -92,22 +92,15 @@ class Commit(NamedTuple):
     used: int
 
 
-class Stopped(NamedTuple):
-    """The session is over. `side` is whose decision it was."""
-
-    reason: Reason
-    side: Side
-
-
 type Event = Look | Commit | Stopped
 
 
 class Payee:
-    """The paid end of one link, for one session. When the link is gone, call `stop`. After the end, keep what `account`
-    says is used once nothing is being stored.
+    """The paid end of one link, for one session.
 
     Take what is to be sent from `outgoing` after every call, and call `tick` at `next_at`. All events are the owner's
-    to act on.
+    to act on. When the link is gone, call `stop`. After the end, keep what `account` says is used, once nothing is
+    being stored.
 
     Args:
         separator: of the domain in which this node is paid, 32 bytes.

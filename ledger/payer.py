@@ -16,7 +16,7 @@ from core.errors import DecodeError, PaymentError, Reason
 from ledger import messages
 from ledger.account import PayerAccount
 from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT
-from ledger.messages import Side
+from ledger.messages import Side, Stopped
 from ledger.voucher import check
 
 if TYPE_CHECKING:
@@ -101,21 +101,15 @@ class CapReached(NamedTuple):
     """The spending cap leaves less than the next voucher needs. Set `cap` if it leaves more, or `stop`."""
 
 
-class Stopped(NamedTuple):
-    """The session is over. `side` is whose decision it was."""
-
-    reason: Reason
-    side: Side
-
-
 type Event = NeedChannel | Commit | Acknowledged | NeedDeposit | CapReached | Stopped
 
 
 class Payer:
-    """The paying end of one link, for one session. When the link is gone, call `stop`. After the end, keep `own` once
-    nothing is being stored, and begin no other session on the same link within `payee.LOOK_S`.
+    """The paying end of one link, for one session.
 
-    Take what is to be sent from `outgoing` after every call. All events are the owner's to act on.
+    Take what is to be sent from `outgoing` after every call. All events are the owner's to act on. When the link is
+    gone, call `stop`. After the end, keep `own` once nothing is being stored, and begin no other session on the same
+    link within `payee.LOOK_S`.
 
     Args:
         separator: of the domain in which this node pays, 32 bytes.

@@ -22,6 +22,7 @@ from ledger.messages import (
     Side,
     State,
     Stop,
+    Stopped,
     Terms,
     Voucher,
     decode,
@@ -37,7 +38,6 @@ from ledger.payee import (
     Look,
     Payee,
     Stage,
-    Stopped,
 )
 from ledger.voucher import check
 from tests.harness.entropy import flipped

@@ -22,6 +22,7 @@ from ledger.messages import (
     Side,
     State,
     Stop,
+    Stopped,
     Terms,
     Voucher,
     decode,
@@ -38,7 +39,6 @@ from ledger.payer import (
     NeedDeposit,
     Payer,
     Stage,
-    Stopped,
 )
 from ledger.voucher import check, check_proof
 from tests.harness.entropy import flipped

@@ -21,7 +21,7 @@ from core.errors import Reason
 from ledger import payee, payer
 from ledger.account import LEAST_WINDOW, window_units
 from ledger.amounts import PARTS_PER_UNIT
-from ledger.messages import NO_SIGNATURE, Ask, Paid, Side, Voucher, decode, reader_of
+from ledger.messages import NO_SIGNATURE, Ask, Paid, Side, Stopped, Voucher, decode, reader_of
 from ledger.payee import LOOK_S, Payee, TheirChannel
 from ledger.payer import OwnChannel, Payer
 from ledger.voucher import check
@@ -51,7 +51,7 @@ class PayerNode:
     wire: Wire | None = None
     writing: payer.Commit | None = None
     written: bool = False
-    stops: list[payer.Stopped] = field(default_factory=list)
+    stops: list[Stopped] = field(default_factory=list)
 
     def act(self, events: list[payer.Event]) -> None:
         assert self.session is not None
@@ -62,7 +62,7 @@ class PayerNode:
                 case payer.Commit():
                     assert self.writing is None
                     self.writing, self.written = event, False
-                case payer.Stopped():
+                case Stopped():
                     self.stops.append(event)
         self.send()
 
@@ -119,7 +119,7 @@ class PayeeNode:
     written: bool = False
     credited: int = 0
     waiting: deque[tuple[Side, int]] = field(default_factory=deque)
-    stops: list[payee.Stopped] = field(default_factory=list)
+    stops: list[Stopped] = field(default_factory=list)
 
     def act(self, events: list[payee.Event], deposit: int, now: float) -> None:
         assert self.session is not None
@@ -135,7 +135,7 @@ class PayeeNode:
                 case payee.Commit():
                     assert self.writing is None
                     self.writing, self.written = event, False
-                case payee.Stopped():
+                case Stopped():
                     self.stops.append(event)
                     self.waiting.clear()
         self.send()
