@@ -168,6 +168,12 @@ class PayerAccount:
         if datagram:
             self.datagrams += parts
 
+    def give_back(self, parts: int) -> None:
+        """Something that was counted to be sent is known never to have left."""
+        self.counted -= parts
+        self._marked -= parts
+        self._settled -= parts
+
     def states(self, parts: int, acknowledged: int = 0) -> None:
         """Hear the payee's count for this link.
 
@@ -182,7 +188,7 @@ class PayerAccount:
             ValueError: no parts.
         """
         self.stated = check_parts(parts)
-        if acknowledged and acknowledged >= self._paid:
+        if acknowledged >= self._paid:
             lost = max(0, self._settled - parts)
             self.counted += self._lost - lost
             self._lost = lost

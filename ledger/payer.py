@@ -85,6 +85,13 @@ class Commit(NamedTuple):
     used: int
 
 
+class Adopt(NamedTuple):
+    """As `Commit`, for what this node has signed and forgot: no cap stops it. The deposit may be forgotten too."""
+
+    cumulative: int
+    used: int
+
+
 class Acknowledged(NamedTuple):
     """The payee has stored a voucher, and carries what it pays for."""
 
@@ -101,7 +108,7 @@ class CapReached(NamedTuple):
     """The spending cap leaves less than the next voucher needs. Set `cap` if it leaves more, or `stop`."""
 
 
-type Event = NeedChannel | Commit | Acknowledged | NeedDeposit | CapReached | Stopped
+type Event = NeedChannel | Commit | Adopt | Acknowledged | NeedDeposit | CapReached | Stopped
 
 
 class Payer:
@@ -157,7 +164,7 @@ class Payer:
         own = replace(self._channel, deposit=self.deposit, rate=self._highest_rate)
         if self._account is None:
             return own
-        return replace(own, paid=self._account.paid, used=self._used(self._account.paid), sure=True)
+        return replace(own, paid=self._account.paid, used=self._account.own, sure=True)
 
     def _enter(self, stage: Stage) -> None:
         if (self.stage, stage) not in _LEGAL:
@@ -198,7 +205,7 @@ class Payer:
         amount = account.next_amount(limit)
         if amount is not None:
             self._pending, self._due_at = amount, None
-            return [self._commit(amount)]
+            return [Commit(amount, account.own)]
         wanted = self._wanted
         if wanted is None or self._told == (self.deposit, self.cap):
             return []
@@ -206,7 +213,7 @@ class Payer:
         return [CapReached() if self.cap <= self.deposit else NeedDeposit(wanted - self.deposit)]
 
     def stored(self) -> list[Event]:
-        """What `Commit` named is durable: sign it."""
+        """What `Commit` or `Adopt` named is durable: sign it, if the payee has not got it."""
         assert self._pending is not None, "nothing was to be stored"
         amount, self._pending = self._pending, None
         self.account.paid = amount
@@ -215,7 +222,7 @@ class Payer:
         return self.due()
 
     def not_stored(self) -> None:
-        """What `Commit` named was refused: it is not signed. Lower the cap or `stop`, or it is asked for again."""
+        """It was refused, and is not signed. Change what stood against it or `stop`, or it is asked for again."""
         self._pending = None
 
     def stop(self, reason: Reason) -> list[Event]:
@@ -286,7 +293,7 @@ class Payer:
         events: list[Event] = [Acknowledged(state.cumulative)]
         if lost:
             self._pending = paid
-            return [*events, self._commit(paid)]
+            return [*events, Adopt(paid, self._account.own)]
         if state.cumulative < paid:
             self._sign()
         return events + self.due()
@@ -295,8 +302,7 @@ class Payer:
         if paid.cumulative > self.account.paid:
             return self.stop(Reason.PROTOCOL)
         if paid.cumulative <= self.acknowledged:
-            self.account.states(paid.counted)
-            return self.due()
+            return []
         self.account.states(paid.counted, paid.cumulative)
         self.acknowledged = paid.cumulative
         return [Acknowledged(paid.cumulative), *self.due()]
@@ -304,7 +310,7 @@ class Payer:
     def _due(self, due: messages.Due, now: float) -> list[Event]:
         self.account.states(due.counted)
         events = self.due()
-        if self._pending is not None or self.acknowledged < self.account.paid or self._wanted is not None:
+        if self.acknowledged < self.account.paid or self._wanted is not None:
             self._due_at = None
             return events
         if self._due_at is None or now - self._due_at > QUIET_S:
@@ -318,13 +324,6 @@ class Payer:
     def _wanted(self) -> int | None:
         """What would be signed next if there were no limit."""
         return self.account.next_amount(MAX_AMOUNT)
-
-    def _commit(self, amount: int) -> Commit:
-        return Commit(amount, self._used(amount))
-
-    def _used(self, paid: int) -> int:
-        """Parts that are used. A payee that carried more than was paid has itself to thank."""
-        return min(self.account.own, paid * PARTS_PER_UNIT)
 
     def _sign(self) -> None:
         own, amount = self._channel, self.account.paid

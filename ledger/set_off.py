@@ -39,7 +39,10 @@ class SetOff:
         return min(self._mine, self._theirs)
 
     def next_word(self) -> int | None:
-        """What to say next, in parts, ever, on this link; None while it would be hardly more than the last word."""
+        """What to say next, in parts, ever, on this link; None while it would be hardly more than the last word.
+
+        Do not ask between the payer's `next_amount` and setting its `paid`: each reckons with the other as it is.
+        """
         word = min(self._payer.offerable(), self._payee.counted)
         if (word - self._mine) * 16 < self._payer.window:
             return None

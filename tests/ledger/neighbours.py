@@ -39,7 +39,7 @@ class Neighbours:
         waiting: parts that came to the payee and are not paid.
         counted: parts that the payer ever counted, whatever became of its books.
         forgiven: parts that the payer took over from the payee when it had lost its books.
-        allowed: parts of the window at the last signature.
+        allowed: parts of the window at the last signature, and of what never left since.
     """
 
     def __init__(self, rate: int = 1) -> None:
@@ -87,6 +87,13 @@ class Neighbours:
             return False
         self.down.append(Piece(parts, datagram))
         return True
+
+    def unsend_up(self, place: int = 0) -> None:
+        """Something turns out never to have left the payer."""
+        parts = self.up.pop(place).parts
+        self.payer.give_back(parts)
+        self.counted -= parts
+        self.allowed += parts
 
     def arrive_up(self, place: int = 0) -> None:
         piece = self.up.pop(place)

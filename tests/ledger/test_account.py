@@ -64,6 +64,14 @@ def test_nothing_is_sent_that_is_not_paid() -> None:
     assert account.room == 0
 
 
+def test_what_came_is_counted_and_of_datagrams_the_payee_is_told() -> None:
+    account = payer(paid=6)
+    account.took(UNIT)
+    assert (account.counted, account.datagrams) == (UNIT, 0)
+    account.took(2, datagram=True)
+    assert (account.counted, account.datagrams) == (UNIT + 2, 2)
+
+
 def test_three_quarters_of_a_window_are_paid_ahead() -> None:
     assert payer().next_amount(MAX_AMOUNT) == 6
     assert payer(rate=0).next_amount(MAX_AMOUNT) == 3
@@ -221,6 +229,26 @@ def test_what_never_reached_the_payee_is_found_with_the_voucher_after_the_next()
     account.paid = 10
     account.states(3 * UNIT, 10)
     assert account.counted == 3 * UNIT, "it came late after all"
+
+
+def test_what_never_left_is_not_taken_off_twice() -> None:
+    account = payer(paid=6)
+    account.take(3 * UNIT)
+    account.paid = 7
+    account.states(UNIT, 7)
+    account.give_back(2 * UNIT)
+    assert account.counted == account.used == UNIT
+    account.paid = 8
+    account.states(UNIT, 8)
+    account.paid = 9
+    account.states(UNIT, 9)
+    assert account.counted == UNIT
+    account.take(UNIT)
+    account.paid = 10
+    account.give_back(UNIT)
+    account.states(UNIT, 10)
+    account.states(UNIT, 10)
+    assert account.counted == UNIT
 
 
 def test_a_payer_does_not_pay_for_datagrams_that_get_lost() -> None:

@@ -1,7 +1,7 @@
 """Accounts of neighbours under any order of traffic, loss, vouchers, crashes and lies.
 
-What must hold: the payee moves nothing that is not paid; the payer is never more than one window, and 1/64 of what it
-counted, ahead of its own count, over the whole life of a channel; what is signed never falls; honest ends never get
+What must hold: the payee moves nothing that is not paid; the payer never signs more than one window, and 1/64 of what
+it counted, ahead of its own count, over the whole life of a channel; what is signed never falls; honest ends never get
 stuck.
 """
 
@@ -72,7 +72,9 @@ class Honest(RuleBasedStateMachine):
 
     @rule(place=PLACES)
     def reset_before_it_left(self, place: int) -> None:
-        down = self.ends.down
+        up, down = self.ends.up, self.ends.down
+        if up:
+            self.ends.unsend_up(place % len(up))
         if down and not down[place % len(down)].datagram:
             self.ends.payee.give_back(down.pop(place % len(down)).parts)
 

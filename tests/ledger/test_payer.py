@@ -32,6 +32,7 @@ from ledger.payer import (
     COUNTS_S,
     QUIET_S,
     Acknowledged,
+    Adopt,
     CapReached,
     Commit,
     Event,
@@ -236,7 +237,7 @@ def test_who_waits_for_a_deposit_is_not_said_to_count_wrong() -> None:
 def test_who_lost_its_books_takes_what_it_signed() -> None:
     """And stores it before it signs more."""
     payer = payer_in(Stage.SHOWN, replace(OWN, paid=3, used=PARTS_PER_UNIT, sure=True))
-    assert payer.receive(state(50, 49 * PARTS_PER_UNIT), 0) == [Acknowledged(50), Commit(50, 49 * PARTS_PER_UNIT)]
+    assert payer.receive(state(50, 49 * PARTS_PER_UNIT), 0) == [Acknowledged(50), Adopt(50, 49 * PARTS_PER_UNIT)]
     assert payer.account.paid == 50
     assert commit_of(payer.stored()).cumulative == 49 + 12 * 3 // 4, "a quarter of 50 is the window"
     assert taken(payer) == [], "the payee has the voucher"
@@ -369,6 +370,39 @@ def test_a_payee_that_is_paid_meanwhile_is_not() -> None:
     assert payer.receive(Due(0), 10 + COUNTS_S) == [Stopped(Reason.COUNTS_DIFFER, Side.PAYER)]
 
 
+def test_the_time_begins_anew_where_money_was_due() -> None:
+    """Also if it could not be paid."""
+    payer = payer_in(Stage.UP, replace(OWN, deposit=FIRST))
+    payer.stored()
+    payer.receive(Paid(FIRST, 0), 0)
+    due_each(payer, COUNTS_S - DUE_S)
+    payer.account.take(WINDOW // 2)
+    assert len(payer.receive(Due(0), COUNTS_S)) == 1
+    payer.account.give_back(WINDOW // 2)
+    assert payer.receive(Due(0), COUNTS_S + DUE_S) == []
+
+
+def test_the_time_begins_anew_with_a_voucher() -> None:
+    payer = paid_up()
+    due_each(payer, COUNTS_S - DUE_S)
+    payer.account.took(WINDOW // 2)
+    amount = commit_of(payer.due()).cumulative
+    payer.stored()
+    payer.receive(Paid(amount, WINDOW // 2), COUNTS_S)
+    assert payer.receive(Due(WINDOW // 2), COUNTS_S + DUE_S) == []
+
+
+def test_what_never_reached_the_payee_is_not_paid_for() -> None:
+    """It is clear with the second voucher after."""
+    payer = paid_up()
+    assert payer.account.take(WINDOW // 2)
+    for turn, still_counted in ((1, WINDOW // 2), (2, 0)):
+        amount = commit_of(payer.rates(turn * RATE)).cumulative
+        payer.stored()
+        payer.receive(Paid(amount, 0), 0)
+        assert payer.account.counted == still_counted
+
+
 def test_the_payees_count_is_heard() -> None:
     payer = paid_up()
     assert commit_of(payer.receive(Due(WINDOW // 2), 0)).cumulative > FIRST
@@ -480,10 +514,10 @@ def test_a_payee_may_say_anything_at_any_time(stage: Stage, turns: list[Message 
                     break
         for event in events:
             match event:
-                case Commit(cumulative, used):
+                case Commit(cumulative, used) | Adopt(cumulative, used):
                     assert pending is None
                     assert cumulative >= books
-                    assert 0 <= used <= cumulative * PARTS_PER_UNIT
+                    assert used >= 0
                     pending = cumulative
                 case NeedChannel():
                     payer.show(own)

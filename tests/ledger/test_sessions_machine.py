@@ -49,7 +49,7 @@ class PayerNode:
     memory: OwnChannel | None = None
     session: Payer | None = None
     wire: Wire | None = None
-    writing: payer.Commit | None = None
+    writing: payer.Commit | payer.Adopt | None = None
     written: bool = False
     stops: list[Stopped] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class PayerNode:
             match event:
                 case payer.NeedChannel():
                     self.session.show(self.memory or self.books)
-                case payer.Commit():
+                case payer.Commit() | payer.Adopt():
                     assert self.writing is None
                     self.writing, self.written = event, False
                 case Stopped():
@@ -128,7 +128,7 @@ class PayeeNode:
                 case payee.Look():
                     self.books = replace(self.books, deposit=deposit)
                     if self.session.stage is payee.Stage.UP:
-                        self.act(self.session.raise_deposit(deposit, now), deposit, now)
+                        self.act(self.session.set_deposit(deposit, now), deposit, now)
                     else:
                         known = self.memory or self.books
                         self.act(self.session.accept(replace(known, deposit=deposit)), deposit, now)

@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from ledger.account import SLACK_SHARE, PayeeAccount, PayerAccount
 from ledger.amounts import MAX_AMOUNT, MAX_PARTS, PARTS_PER_UNIT
 from ledger.set_off import SetOff
-from tests.ledger.neighbours import MESSAGE_BYTES, Neighbours
+from tests.ledger.neighbours import Neighbours
 
+UNIT = PARTS_PER_UNIT
 RATE = 5
 WINDOW = RATE * PARTS_PER_UNIT
 EIGHTH = WINDOW // 8
@@ -115,6 +116,45 @@ def test_what_is_cancelled_is_never_more_than_is_counted() -> None:
     assert payee.used == payee.start
 
 
+def test_what_is_cancelled_is_not_used() -> None:
+    account = PayerAccount(6, UNIT)
+    account.rate = RATE
+    assert account.take(4 * UNIT)
+    account.cancel(3 * UNIT, 3 * UNIT)
+    assert account.own == account.used == 2 * UNIT
+    assert account.room == 4 * UNIT
+    assert not account.take(4 * UNIT + 1)
+    assert account.take(4 * UNIT)
+
+
+@pytest.mark.parametrize(("agreed", "offered"), [(0, 0), (0, 2), (2, 2), (1, 3)])
+def test_an_offer_counts_as_if_it_were_agreed(agreed: int, offered: int) -> None:
+    """A payee that states too much gets the payer no further than a window ahead of what is left then."""
+    account = PayerAccount(6, 0)
+    account.rate = RATE
+    account.took(6 * UNIT)
+    account.cancel(agreed * UNIT, offered * UNIT)
+    account.states(MAX_PARTS)
+    while (amount := account.next_amount(MAX_AMOUNT)) is not None:
+        account.paid = amount
+    assert account.paid == 6 - offered + RATE
+
+
+def test_an_offer_leaves_the_payer_at_most_a_window_ahead() -> None:
+    account = PayerAccount(0, 0)
+    account.rate = RATE
+    account.took(UNIT)
+    assert account.offerable() == UNIT, "no more than is counted"
+    account = PayerAccount(7, 2 * UNIT, UNIT)
+    account.rate = RATE
+    account.took(UNIT * 3 // 2)
+    assert account.offerable() == UNIT // 2, "the window"
+    account.took(10 * UNIT)
+    assert account.offerable() == WINDOW // 4, "one step"
+    account.cancel(UNIT, 2 * UNIT)
+    assert account.offerable() == UNIT + WINDOW // 4, "a step above what is agreed"
+
+
 class LyingNeighbour(RuleBasedStateMachine):
     """An honest node, and a neighbour that says whatever it likes and reconnects as it likes.
 
@@ -134,18 +174,27 @@ class LyingNeighbour(RuleBasedStateMachine):
         self.payer.rate = self.rate
         self.set_off = SetOff(payer, payee)
 
-    @rule(times=st.integers(1, 100), size=st.integers(1, MESSAGE_BYTES))
-    def uses(self, times: int, size: int) -> None:
+    @rule(times=st.integers(1, 8), sixteenths=st.integers(1, 8))
+    def uses(self, times: int, sixteenths: int) -> None:
         for _ in range(times):
-            if self.payer.take(size * self.rate):
-                self.got += size * self.rate
+            parts = self.payer.window * sixteenths // 16
+            if self.payer.take(parts):
+                self.got += parts
             self.signs()
 
-    @rule(times=st.integers(1, 100), size=st.integers(1, MESSAGE_BYTES))
-    def serves(self, times: int, size: int) -> None:
+    @rule(parts=st.integers(1, 10**9))
+    def serves(self, parts: int) -> None:
+        if self.payee.take(parts):
+            self.gave += parts
+
+    @rule(times=st.integers(1, 8))
+    def both_work(self, times: int) -> None:
+        self.is_paid(5 * self.rate)
         for _ in range(times):
-            if self.payee.take(size * self.rate):
-                self.gave += size * self.rate
+            self.uses(1, 2)
+            self.serves(self.payer.window // 8)
+            self.says_a_word()
+            self.set_off.hears(min(self.payer.counted, self.payee.counted))
 
     @rule(units=st.integers(1, 1000))
     def is_paid(self, units: int) -> None:
@@ -189,5 +238,5 @@ class LyingNeighbour(RuleBasedStateMachine):
         assert self.payee.start <= self.payee.used <= self.payee.paid * PARTS_PER_UNIT
 
 
-LyingNeighbour.TestCase.settings = settings(stateful_step_count=50, deadline=None)
+LyingNeighbour.TestCase.settings = settings(stateful_step_count=30, deadline=None)
 TestLyingNeighbour = LyingNeighbour.TestCase
