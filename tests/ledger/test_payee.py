@@ -355,8 +355,11 @@ def test_nothing_is_said_before_it_is_up() -> None:
 @pytest.mark.parametrize("stage", [Stage.TOLD, Stage.LOOKING, Stage.UP])
 def test_the_payer_may_stop(stage: Stage) -> None:
     payee = payee_in(stage)
+    payee.short(0)
+    payee.outgoing.clear()
     assert payee.receive(Stop(Side.PAYER, Reason.SPENDING_CAP), 0) == [Stopped(Reason.SPENDING_CAP, Side.PAYER)]
-    assert taken(payee) == []
+    assert payee.tick(2 * DUE_S) == []
+    assert taken(payee) == [], "though something waits"
 
 
 @pytest.mark.parametrize("stage", list(Stage))
