@@ -241,13 +241,13 @@ class PayeeAccount:
         ValueError: no amounts, or `start` is above what is paid.
     """
 
-    __slots__ = ("_datagrams", "_limit", "_lost", "_marked", "_reported", "counted", "paid", "set_off", "start")
+    __slots__ = ("_datagrams", "_limit", "_lost", "_marked", "counted", "paid", "set_off", "start")
 
     def __init__(self, paid: int, start: int) -> None:
         self.start = _start_of(paid, start)
         self.paid = paid
         self.counted = self.set_off = 0
-        self._datagrams = self._marked = self._reported = self._lost = 0
+        self._datagrams = self._marked = self._lost = 0
         self._reckon()
 
     def _reckon(self) -> None:
@@ -290,8 +290,8 @@ class PayeeAccount:
         Raises:
             ValueError: no parts.
         """
-        self._reported = max(self._reported, min(check_parts(parts), self._datagrams))
-        lost = max(self._lost, min(self._marked - self._reported, self._reported // LOST_SHARE))
+        arrived = min(check_parts(parts), self._datagrams)
+        lost = max(self._lost, min(self._marked - arrived, arrived // LOST_SHARE))
         self.give_back(lost - self._lost)
         self._lost = lost
         self._marked = self._datagrams

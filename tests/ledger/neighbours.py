@@ -13,6 +13,16 @@ MESSAGE_BYTES: Final = 33_000
 """The longest message with its layers, nearly (docs/protocol.md)."""
 
 
+def sign_all(account: PayerAccount) -> int:
+    """Sign as much as can be signed without more use; units."""
+    for _ in range(100):
+        amount = account.next_amount(MAX_AMOUNT)
+        if amount is None:
+            return account.paid
+        account.paid = amount
+    raise AssertionError("there is no end to the signing")
+
+
 class Piece(NamedTuple):
     """A message or a datagram under way, in parts."""
 
