@@ -19,7 +19,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.errors import DecodeError, Reason
 from ledger.amounts import (
@@ -105,6 +105,13 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class SetOff:
     parts: int
+
+
+class Stopped(NamedTuple):
+    """What either end tells its owner when the session is over. `side` is whose decision it was."""
+
+    reason: Reason
+    side: Side
 
 
 type Message = Ask | Terms | Channel | State | Voucher | Paid | Due | Stop | SetOff

@@ -16,7 +16,7 @@ from core.errors import DecodeError, PaymentError, Reason
 from ledger import messages
 from ledger.account import PayerAccount
 from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT
-from ledger.messages import Side
+from ledger.messages import Side, Stopped
 from ledger.voucher import check
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ COUNTS_S: Final = 2.0
 
 QUIET_S: Final = 0.5
 """A payee that waits says so each `payee.DUE_S`. After this long without a word it no longer waits, seconds."""
+
+
+ANSWER_S: Final = 10.0
+"""How long a payee may take for any answer, seconds. It may have to ask a chain, or to wait for its disk."""
 
 
 class Stage(Enum):
@@ -85,6 +89,13 @@ class Commit(NamedTuple):
     used: int
 
 
+class Adopt(NamedTuple):
+    """As `Commit`, for what this node has signed and forgot: no cap stops it. The deposit may be forgotten too."""
+
+    cumulative: int
+    used: int
+
+
 class Acknowledged(NamedTuple):
     """The payee has stored a voucher, and carries what it pays for."""
 
@@ -101,21 +112,15 @@ class CapReached(NamedTuple):
     """The spending cap leaves less than the next voucher needs. Set `cap` if it leaves more, or `stop`."""
 
 
-class Stopped(NamedTuple):
-    """The session is over. `side` is whose decision it was."""
-
-    reason: Reason
-    side: Side
-
-
-type Event = NeedChannel | Commit | Acknowledged | NeedDeposit | CapReached | Stopped
+type Event = NeedChannel | Commit | Adopt | Acknowledged | NeedDeposit | CapReached | Stopped
 
 
 class Payer:
-    """The paying end of one link, for one session. When the link is gone, call `stop`. After the end, keep `own` once
-    nothing is being stored, and begin no other session on the same link within `payee.LOOK_S`.
+    """The paying end of one link, for one session.
 
-    Take what is to be sent from `outgoing` after every call. All events are the owner's to act on.
+    Take what is to be sent from `outgoing` after every call, and call `tick` at `next_at`. All events are the owner's
+    to act on. When the link is gone, call `stop`. After the end, keep `own` once nothing is being stored, and begin no
+    other session on the same link within `payee.LOOK_S`. Every `now` is in monotonic seconds.
 
     Args:
         separator: of the domain in which this node pays, 32 bytes.
@@ -138,6 +143,7 @@ class Payer:
         self._told: tuple[int, int] | None = None
         self._differ_since = 0.0
         self._due_at: float | None = None
+        self._answer_by: float | None = None
         self._account: PayerAccount | None = None
         self.stage = Stage.START
         self.acknowledged = 0
@@ -163,7 +169,12 @@ class Payer:
         own = replace(self._channel, deposit=self.deposit, rate=self._highest_rate)
         if self._account is None:
             return own
-        return replace(own, paid=self._account.paid, used=self._used(self._account.paid), sure=True)
+        return replace(own, paid=self._account.paid, used=self._account.own, sure=True)
+
+    @property
+    def next_at(self) -> float | None:
+        """When to call `tick`, if nothing happens before."""
+        return self._answer_by
 
     def _enter(self, stage: Stage) -> None:
         if (self.stage, stage) not in _LEGAL:
@@ -172,16 +183,18 @@ class Payer:
 
     # -- what the owner does
 
-    def ask(self) -> None:
+    def ask(self, now: float) -> None:
         """Begin."""
         self._enter(Stage.ASKED)
+        self._answer_by = now + ANSWER_S
         self._say(messages.Ask())
 
-    def show(self, own: OwnChannel) -> None:
+    def show(self, own: OwnChannel, now: float) -> None:
         """Answer `NeedChannel`. Nothing happens if the session has stopped since."""
         if self.stage is Stage.STOPPED:
             return
         self._enter(Stage.SHOWN)
+        self._answer_by = now + ANSWER_S
         self._channel, self.deposit, self._highest_rate = own, own.deposit, max(own.rate, self._rate)
         self._say(messages.Channel(own.channel, own.key.prove(self._separator, own.channel, self._link)))
 
@@ -204,25 +217,32 @@ class Payer:
         amount = account.next_amount(limit)
         if amount is not None:
             self._pending, self._due_at = amount, None
-            return [self._commit(amount)]
+            return [Commit(amount, account.own)]
         wanted = self._wanted
         if wanted is None or self._told == (self.deposit, self.cap):
             return []
         self._told = (self.deposit, self.cap)
         return [CapReached() if self.cap <= self.deposit else NeedDeposit(wanted - self.deposit)]
 
-    def stored(self) -> list[Event]:
-        """What `Commit` named is durable: sign it."""
+    def stored(self, now: float) -> list[Event]:
+        """What `Commit` or `Adopt` named is durable: sign it, if the payee has not got it."""
         assert self._pending is not None, "nothing was to be stored"
         amount, self._pending = self._pending, None
         self.account.paid = amount
         if self.stage is Stage.UP and amount > self.acknowledged:
-            self._sign()
+            self._sign(now)
         return self.due()
 
     def not_stored(self) -> None:
-        """What `Commit` named was refused: it is not signed. Lower the cap or `stop`, or it is asked for again."""
+        """It was refused, and is not signed. Change what stood against it or `stop`, or it is asked for again."""
         self._pending = None
+
+    def tick(self, now: float) -> list[Event]:
+        """Do what is due by now."""
+        if self._answer_by is None or now < self._answer_by:
+            return []
+        # Who takes a voucher and says nothing is to blame, but not who only has no time for payments.
+        return self.stop(Reason.COUNTS_DIFFER if self.stage is Stage.UP else Reason.NO_CHANNEL)
 
     def stop(self, reason: Reason) -> list[Event]:
         """End the session, and say why. Nothing happens if it is over."""
@@ -254,7 +274,7 @@ class Payer:
             case stage, messages.Stop(Side.PAYEE, reason) if stage is not Stage.START:
                 return self._end(reason, Side.PAYEE)
             case Stage.SHOWN, messages.State():
-                return self._state(message)
+                return self._state(message, now)
             case Stage.UP, messages.Paid():
                 return self._paid(message)
             case Stage.UP, messages.Due():
@@ -266,9 +286,10 @@ class Payer:
         if terms.separator != self._separator:
             return self.stop(Reason.NO_CHANNEL)
         self._enter(Stage.OPENING)
+        self._answer_by = None
         return [NeedChannel(terms.account)]
 
-    def _state(self, state: messages.State) -> list[Event]:
+    def _state(self, state: messages.State, now: float) -> list[Event]:
         own = self._channel
         assert own is not None
         if state.reason is not Reason.DONE:
@@ -285,6 +306,7 @@ class Payer:
         # Who has lost count cannot blame the other for remembering more.
         surplus = max(0, state.used - own.used) if own.sure and not lost else 0
         self._enter(Stage.UP)
+        self._answer_by = None
         self.acknowledged = state.cumulative
         self._account = PayerAccount(paid, state.used, surplus)
         self._account.rate = self._highest_rate
@@ -292,25 +314,26 @@ class Payer:
         events: list[Event] = [Acknowledged(state.cumulative)]
         if lost:
             self._pending = paid
-            return [*events, self._commit(paid)]
+            return [*events, Adopt(paid, self._account.own)]
         if state.cumulative < paid:
-            self._sign()
+            self._sign(now)
         return events + self.due()
 
     def _paid(self, paid: messages.Paid) -> list[Event]:
         if paid.cumulative > self.account.paid:
             return self.stop(Reason.PROTOCOL)
         if paid.cumulative <= self.acknowledged:
-            self.account.states(paid.counted)
-            return self.due()
+            return []
         self.account.states(paid.counted, paid.cumulative)
         self.acknowledged = paid.cumulative
+        if paid.cumulative == self.account.paid:
+            self._answer_by = None
         return [Acknowledged(paid.cumulative), *self.due()]
 
     def _due(self, due: messages.Due, now: float) -> list[Event]:
         self.account.states(due.counted)
         events = self.due()
-        if self._pending is not None or self.acknowledged < self.account.paid or self._wanted is not None:
+        if self.acknowledged < self.account.paid or self._wanted is not None:
             self._due_at = None
             return events
         if self._due_at is None or now - self._due_at > QUIET_S:
@@ -325,22 +348,17 @@ class Payer:
         """What would be signed next if there were no limit."""
         return self.account.next_amount(MAX_AMOUNT)
 
-    def _commit(self, amount: int) -> Commit:
-        return Commit(amount, self._used(amount))
-
-    def _used(self, paid: int) -> int:
-        """Parts that are used. A payee that carried more than was paid has itself to thank."""
-        return min(self.account.own, paid * PARTS_PER_UNIT)
-
-    def _sign(self) -> None:
+    def _sign(self, now: float) -> None:
         own, amount = self._channel, self.account.paid
         assert own is not None
         signature = own.key.sign(self._separator, own.channel, amount)
         self._say(messages.Voucher(amount, signature, self.account.datagrams))
+        self._answer_by = now + ANSWER_S
 
     def _say(self, message: messages.Message) -> None:
         self.outgoing.append(messages.encode(message))
 
     def _end(self, reason: Reason, side: Side) -> list[Event]:
         self._enter(Stage.STOPPED)
+        self._answer_by = None
         return [Stopped(reason, side)]

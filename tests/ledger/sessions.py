@@ -60,11 +60,11 @@ def payer_in(stage: payer.Stage, own: OwnChannel = OWN, rate: int = RATE) -> Pay
             break
         match at:
             case payer.Stage.ASKED:
-                machine.ask()
+                machine.ask(0)
             case payer.Stage.OPENING:
                 machine.receive(Terms(SEPARATOR, ACCOUNT), 0)
             case payer.Stage.SHOWN:
-                machine.show(own)
+                machine.show(own, 0)
             case payer.Stage.UP:
                 machine.receive(State(0, NO_SIGNATURE, 0), 0)
     assert machine.stage is stage

@@ -22,6 +22,7 @@ from ledger.messages import (
     Side,
     State,
     Stop,
+    Stopped,
     Terms,
     Voucher,
     decode,
@@ -37,7 +38,6 @@ from ledger.payee import (
     Look,
     Payee,
     Stage,
-    Stopped,
 )
 from ledger.voucher import check
 from tests.harness.entropy import flipped
@@ -162,6 +162,7 @@ def test_the_highest_of_those_that_come_meanwhile_is_next(checks: list[int]) -> 
     committed(payee, 1)
     for cumulative in (5, 3, 8, 7, 2):
         assert payee.receive(voucher(cumulative), 0) == []
+    assert payee.next_at is None, "the store will say when"
     assert payee.stored(0) == [Commit(8, signature(8), 0)]
     assert taken(payee) == [Paid(1, 0)]
     assert payee.stored(0) == []
@@ -185,23 +186,23 @@ def test_datagrams_count_once_the_voucher_is_stored() -> None:
 def test_what_the_deposit_does_not_cover_waits_for_it(checks: list[int]) -> None:
     payee = payee_in(Stage.UP)
     assert payee.receive(voucher(DEPOSIT + 5), 10) == [Look(CHANNEL)]
-    assert payee.raise_deposit(DEPOSIT + 4, 10) == []
+    assert payee.set_deposit(DEPOSIT + 4, 10) == []
     assert payee.receive(voucher(DEPOSIT + 6), 10) == []
     assert payee.next_at == 10 + LOOK_S
     assert payee.tick(10.5) == []
     assert payee.tick(10 + LOOK_S) == [Look(CHANNEL)]
     assert checks == []
-    assert payee.raise_deposit(3, 11.5) == []
-    assert payee.raise_deposit(DEPOSIT + 6, 11.5) == [Commit(DEPOSIT + 6, signature(DEPOSIT + 6), 0)]
+    assert payee.set_deposit(3, 11.5) == []
+    assert payee.set_deposit(DEPOSIT + 6, 11.5) == [Commit(DEPOSIT + 6, signature(DEPOSIT + 6), 0)]
     assert payee.next_at is None
 
 
 def test_a_deposit_may_grow_without_a_question() -> None:
     payee = payee_in(Stage.UP)
-    assert payee.raise_deposit(DEPOSIT + 5, 0) == []
+    assert payee.set_deposit(DEPOSIT + 5, 0) == []
     committed(payee, DEPOSIT + 5)
     stopped = payee_in(Stage.STOPPED)
-    assert stopped.raise_deposit(DEPOSIT, 0) == []
+    assert stopped.set_deposit(DEPOSIT, 0) == []
 
 
 def test_one_link_asks_the_settlement_no_more_than_once_a_second() -> None:
@@ -299,7 +300,15 @@ def test_a_payer_that_sends_nothing_is_left() -> None:
     assert payee.tick(1 + UNPAID_S) == [Stopped(Reason.UNPAID, Side.PAYEE)]
     assert taken(payee) == [Stop(Side.PAYEE, Reason.UNPAID)]
     assert payee.tick(100) == []
+    assert taken(payee) == []
     assert payee.next_at is None
+
+
+def test_who_waits_longer_does_not_begin_anew() -> None:
+    payee = payee_in(Stage.UP, theirs(7))
+    for turn in range(5):
+        payee.short(turn)
+    assert payee.tick(UNPAID_S) == [Stopped(Reason.UNPAID, Side.PAYEE)]
 
 
 def test_the_last_moment_is_not_missed() -> None:
@@ -346,8 +355,11 @@ def test_nothing_is_said_before_it_is_up() -> None:
 @pytest.mark.parametrize("stage", [Stage.TOLD, Stage.LOOKING, Stage.UP])
 def test_the_payer_may_stop(stage: Stage) -> None:
     payee = payee_in(stage)
+    payee.short(0)
+    payee.outgoing.clear()
     assert payee.receive(Stop(Side.PAYER, Reason.SPENDING_CAP), 0) == [Stopped(Reason.SPENDING_CAP, Side.PAYER)]
-    assert taken(payee) == []
+    assert payee.tick(2 * DUE_S) == []
+    assert taken(payee) == [], "though something waits"
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -439,7 +451,7 @@ def test_a_payer_may_say_anything_at_any_time(stage: Stage, turns: list[Message 
                 payee.short(now)
             case "deposit":
                 deposit += 1
-                events = payee.raise_deposit(deposit, now)
+                events = payee.set_deposit(deposit, now)
             case int() if payee.stage is Stage.UP:
                 payee.account.take_datagram(turn)
             case int() | str():

@@ -5,32 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from core.errors import DecodeError, Reason
-from ledger.account import LEAST_WINDOW, SLACK_SHARE
-from ledger.amounts import MAX_AMOUNT, MAX_PARTS, PARTS_PER_UNIT
+from core.errors import Reason
+from ledger.account import SLACK_SHARE
+from ledger.amounts import MAX_PARTS, PARTS_PER_UNIT
 from ledger.messages import (
     NO_SIGNATURE,
     Ask,
     Channel,
     Due,
-    Message,
     Paid,
-    SetOff,
     Side,
     State,
     Stop,
+    Stopped,
     Terms,
-    Voucher,
-    decode,
 )
 from ledger.payee import DUE_S
 from ledger.payer import (
+    ANSWER_S,
     COUNTS_S,
     QUIET_S,
     Acknowledged,
+    Adopt,
     CapReached,
     Commit,
     Event,
@@ -38,9 +35,8 @@ from ledger.payer import (
     NeedDeposit,
     Payer,
     Stage,
-    Stopped,
 )
-from ledger.voucher import check, check_proof
+from ledger.voucher import check_proof
 from tests.harness.entropy import flipped
 from tests.ledger.sessions import (
     ACCOUNT,
@@ -53,7 +49,6 @@ from tests.ledger.sessions import (
     RATE,
     SEPARATOR,
     WINDOW,
-    heard,
     payer_in,
     state,
     taken,
@@ -68,7 +63,7 @@ def paid_up(amount: int = FIRST) -> Payer:
     """A payer whose first voucher is acknowledged."""
     payer = payer_in(Stage.UP)
     payer.receive(Due(0), 0)
-    payer.stored()
+    payer.stored(0)
     payer.receive(Paid(amount, 0), 0)
     payer.outgoing.clear()
     return payer
@@ -83,17 +78,17 @@ def commit_of(events: list[Event]) -> Commit:
 def pay(payer: Payer, events: list[Event]) -> None:
     """Pay what is due to a payee that says each time that it counted no end of parts."""
     while any(isinstance(event, Commit) for event in events):
-        payer.stored()
+        payer.stored(0)
         events = payer.receive(Paid(payer.account.paid, MAX_PARTS), 0)
 
 
 def test_from_the_question_to_the_first_acknowledgement() -> None:
     payer = Payer(SEPARATOR, LINK, RATE)
-    payer.ask()
+    payer.ask(0)
     assert taken(payer) == [Ask()]
     assert payer.receive(Terms(SEPARATOR, ACCOUNT), 0) == [NeedChannel(ACCOUNT)]
     assert payer.own is None
-    payer.show(OWN)
+    payer.show(OWN, 0)
     (shown,) = taken(payer)
     assert isinstance(shown, Channel)
     assert shown.channel == CHANNEL
@@ -102,7 +97,7 @@ def test_from_the_question_to_the_first_acknowledgement() -> None:
     assert payer.receive(State(0, NO_SIGNATURE, 0), 0) == [Acknowledged(0), Commit(FIRST, 0)]
     assert taken(payer) == [], "nothing is signed before it is stored"
     assert payer.account.paid == 0
-    assert payer.stored() == []
+    assert payer.stored(0) == []
     assert taken(payer) == [voucher(FIRST)]
     assert payer.ahead == 0
     assert payer.receive(Paid(FIRST, 0), 0) == [Acknowledged(FIRST)]
@@ -131,7 +126,7 @@ def test_the_next_voucher_waits_for_the_last_one() -> None:
     payer.account.took(WINDOW // 2)
     assert commit_of(payer.due()) == Commit(FIRST + RATE // 2, WINDOW // 2)
     assert payer.due() == [], "while it is being stored"
-    payer.stored()
+    payer.stored(0)
     payer.account.took(WINDOW // 2)
     assert payer.due() == [], "before it is acknowledged"
     acknowledged, commit = payer.receive(Paid(FIRST + RATE // 2, WINDOW), 0)
@@ -150,7 +145,7 @@ def test_a_voucher_says_how_many_datagrams_came() -> None:
     payer = paid_up()
     payer.account.took(WINDOW // 2, datagram=True)
     payer.due()
-    payer.stored()
+    payer.stored(0)
     assert taken(payer) == [voucher(FIRST + RATE // 2, datagrams=WINDOW // 2)]
 
 
@@ -185,7 +180,7 @@ def test_an_old_acknowledgement_changes_nothing() -> None:
 
 def test_the_deposit_is_asked_for_once() -> None:
     payer = payer_in(Stage.UP, replace(OWN, deposit=FIRST - 2))
-    assert payer.stored() == []
+    assert payer.stored(0) == []
     assert payer.receive(Paid(FIRST - 2, 0), 0) == [Acknowledged(FIRST - 2)], "half a window is left"
     payer.account.took(WINDOW // 2)
     assert payer.due() == [NeedDeposit(FIRST + RATE // 2 - (FIRST - 2))]
@@ -194,7 +189,7 @@ def test_the_deposit_is_asked_for_once() -> None:
     assert commit_of(payer.due()) == Commit(FIRST - 1, WINDOW // 2)
     payer.deposit = DEPOSIT
     assert payer.due() == [], "one is being stored"
-    payer.stored()
+    payer.stored(0)
     assert commit_of(payer.receive(Paid(FIRST - 1, 0), 0)[1:]).cumulative == FIRST + RATE // 2
 
 
@@ -205,7 +200,7 @@ def test_the_cap_is_told_of_once() -> None:
     assert payer.due() == []
     payer.cap = 2
     assert commit_of(payer.due()) == Commit(2, 0)
-    payer.stored()
+    payer.stored(0)
     assert payer.receive(Paid(2, 0), 0) == [Acknowledged(2), CapReached()]
     assert payer.stop(Reason.SPENDING_CAP) == [Stopped(Reason.SPENDING_CAP, Side.PAYER)]
     assert taken(payer)[-1] == Stop(Side.PAYER, Reason.SPENDING_CAP)
@@ -236,9 +231,11 @@ def test_who_waits_for_a_deposit_is_not_said_to_count_wrong() -> None:
 def test_who_lost_its_books_takes_what_it_signed() -> None:
     """And stores it before it signs more."""
     payer = payer_in(Stage.SHOWN, replace(OWN, paid=3, used=PARTS_PER_UNIT, sure=True))
-    assert payer.receive(state(50, 49 * PARTS_PER_UNIT), 0) == [Acknowledged(50), Commit(50, 49 * PARTS_PER_UNIT)]
+    acknowledged, adopt = payer.receive(state(50, 49 * PARTS_PER_UNIT), 0)
+    assert (acknowledged, adopt) == (Acknowledged(50), Adopt(50, 49 * PARTS_PER_UNIT))
+    assert isinstance(adopt, Adopt), "which is no cap's business"
     assert payer.account.paid == 50
-    assert commit_of(payer.stored()).cumulative == 49 + 12 * 3 // 4, "a quarter of 50 is the window"
+    assert commit_of(payer.stored(0)).cumulative == 49 + 12 * 3 // 4, "a quarter of 50 is the window"
     assert taken(payer) == [], "the payee has the voucher"
 
 
@@ -286,7 +283,7 @@ def test_both_ends_begin_at_the_payees_count() -> None:
 def test_what_a_higher_rate_had_under_way_is_not_held_against_the_payee() -> None:
     """A window for it was paid, and got lost with the link; now there is a lower rate, with a smaller window."""
     before = payer_in(Stage.UP, rate=4 * RATE)
-    before.stored()
+    before.stored(0)
     assert before.own is not None
     assert before.own.paid == 3 * RATE
     lost = before.own.paid * PARTS_PER_UNIT
@@ -362,16 +359,77 @@ def test_a_payee_that_is_paid_meanwhile_is_not() -> None:
     payer.account.took(WINDOW // 2)
     amount = commit_of(payer.receive(Due(WINDOW // 2), COUNTS_S)).cumulative
     assert due_each(payer, 1, start=COUNTS_S) == [], "it is being stored"
-    payer.stored()
+    payer.stored(0)
     assert due_each(payer, 5, start=COUNTS_S + 1) == [], "it is on its way"
     payer.receive(Paid(amount, WINDOW // 2), 10)
     assert due_each(payer, COUNTS_S - DUE_S, start=10) == []
     assert payer.receive(Due(0), 10 + COUNTS_S) == [Stopped(Reason.COUNTS_DIFFER, Side.PAYER)]
 
 
+def test_the_time_begins_anew_where_money_was_due() -> None:
+    """Also if it could not be paid."""
+    payer = payer_in(Stage.UP, replace(OWN, deposit=FIRST))
+    payer.stored(0)
+    payer.receive(Paid(FIRST, 0), 0)
+    due_each(payer, COUNTS_S - DUE_S)
+    payer.account.take(WINDOW // 2)
+    assert len(payer.receive(Due(0), COUNTS_S)) == 1
+    payer.account.give_back(WINDOW // 2)
+    assert payer.receive(Due(0), COUNTS_S + DUE_S) == []
+
+
+def test_the_time_begins_anew_with_a_voucher() -> None:
+    payer = paid_up()
+    due_each(payer, COUNTS_S - DUE_S)
+    payer.account.took(WINDOW // 2)
+    amount = commit_of(payer.due()).cumulative
+    payer.stored(0)
+    payer.receive(Paid(amount, WINDOW // 2), COUNTS_S)
+    assert payer.receive(Due(WINDOW // 2), COUNTS_S + DUE_S) == []
+
+
+def test_what_never_reached_the_payee_is_not_paid_for() -> None:
+    """It is clear with the second voucher after."""
+    payer = paid_up()
+    assert payer.account.take(WINDOW // 2)
+    for turn, still_counted in ((1, WINDOW // 2), (2, 0)):
+        amount = commit_of(payer.rates(turn * RATE)).cumulative
+        payer.stored(0)
+        payer.receive(Paid(amount, 0), 0)
+        assert payer.account.counted == still_counted
+
+
 def test_the_payees_count_is_heard() -> None:
     payer = paid_up()
     assert commit_of(payer.receive(Due(WINDOW // 2), 0)).cumulative > FIRST
+
+
+def test_a_payee_that_does_not_answer_is_left() -> None:
+    """Not for its fault before it is paid."""
+    for stage in (Stage.ASKED, Stage.SHOWN):
+        payer = payer_in(stage)
+        assert payer.next_at == ANSWER_S
+        assert payer.tick(ANSWER_S - 0.1) == []
+        assert payer.tick(ANSWER_S) == [Stopped(Reason.NO_CHANNEL, Side.PAYER)]
+        assert payer.next_at is None
+    payer = payer_in(Stage.UP)
+    assert payer.next_at is None, "the store takes what time it needs"
+    payer.stored(5)
+    payer.receive(Paid(FIRST - 1, 0), 6)
+    assert payer.next_at == 5 + ANSWER_S, "it has not acknowledged all"
+    assert payer.tick(5 + ANSWER_S) == [Stopped(Reason.COUNTS_DIFFER, Side.PAYER)]
+    again = payer_in(Stage.SHOWN, replace(OWN, paid=9))
+    again.receive(State(0, NO_SIGNATURE, 0), 7)
+    assert again.next_at == 7 + ANSWER_S
+
+
+def test_a_payee_that_has_answered_owes_nothing() -> None:
+    for payer in (payer_in(Stage.OPENING), payer_in(Stage.UP), paid_up(), payer_in(Stage.STOPPED)):
+        assert payer.next_at is None
+        assert payer.tick(10**6) == []
+    payer = payer_in(Stage.SHOWN)
+    payer.receive(Stop(Side.PAYEE, Reason.LEAVING), 0)
+    assert payer.next_at is None
 
 
 # -- the end
@@ -396,104 +454,10 @@ def test_the_owner_may_stop(stage: Stage) -> None:
 def test_a_late_answer_of_the_owner_does_nothing() -> None:
     payer = payer_in(Stage.OPENING)
     payer.receive(Stop(Side.PAYEE, Reason.LEAVING), 0)
-    payer.show(OWN)
+    payer.show(OWN, 0)
     assert taken(payer) == []
     late = payer_in(Stage.UP)
     late.receive(Stop(Side.PAYEE, Reason.LEAVING), 0)
-    assert late.stored() == late.due() == late.rates(1) == []
+    assert late.stored(0) == late.due() == late.rates(1) == []
     assert taken(late) == [], "what is stored is not signed"
     assert late.own == replace(OWN, paid=FIRST, sure=True, rate=RATE), "but it is stored"
-
-
-# -- whatever the payee says
-
-SAID: dict[str, Message] = {
-    "ask": Ask(),
-    "terms": Terms(SEPARATOR, ACCOUNT),
-    "channel": Channel(CHANNEL, KEY.prove(SEPARATOR, CHANNEL, LINK)),
-    "state": State(0, NO_SIGNATURE, 0),
-    "voucher": voucher(1),
-    "paid": Paid(0, 0),
-    "due": Due(0),
-    "stop": Stop(Side.PAYEE, Reason.UNPAID),
-    "own stop": Stop(Side.PAYER, Reason.UNPAID),
-    "set off": SetOff(1),
-}
-LEGAL = {
-    (Stage.ASKED, "terms"): "opening",
-    (Stage.OPENING, "stop"): "stopped",
-    (Stage.SHOWN, "state"): "up",
-    (Stage.SHOWN, "stop"): "stopped",
-    (Stage.UP, "paid"): "nothing",
-    (Stage.UP, "due"): "nothing",
-    (Stage.UP, "stop"): "stopped",
-}
-
-
-@pytest.mark.parametrize("stage", list(Stage))
-@pytest.mark.parametrize("said", SAID)
-def test_every_message_in_every_stage(stage: Stage, said: str) -> None:
-    quiet = "nothing" if stage in (Stage.ASKED, Stage.STOPPED) else "refused"
-    assert heard(payer_in(stage), SAID[said]) == LEGAL.get((stage, said), quiet)
-
-
-AMOUNTS = st.one_of(st.integers(0, 40), st.sampled_from([DEPOSIT, DEPOSIT + 1, MAX_AMOUNT]))
-PARTS = st.one_of(st.integers(0, 40 * PARTS_PER_UNIT), st.just(MAX_PARTS))
-HOSTILE: st.SearchStrategy[Message] = st.one_of(
-    st.sampled_from(list(SAID.values())),
-    st.builds(Paid, AMOUNTS, PARTS),
-    st.builds(Due, PARTS),
-    st.builds(lambda paid, used: state(paid, used), AMOUNTS, PARTS),
-    st.builds(lambda paid, used: state(paid, used, OTHER_KEY), AMOUNTS.filter(bool), PARTS),
-    st.builds(Stop, st.sampled_from(Side), st.sampled_from(Reason)),
-)
-WORK = st.one_of(st.sampled_from(["stored", "not stored"]), st.integers(0, 3 * PARTS_PER_UNIT))
-
-
-@given(st.sampled_from(list(Stage)), st.lists(st.one_of(HOSTILE, WORK), max_size=40), st.booleans())
-@settings(deadline=None)
-def test_a_payee_may_say_anything_at_any_time(stage: Stage, turns: list[Message | str | int], sure: bool) -> None:
-    """It gets vouchers that were stored, for no more than the deposit, and a window beyond what was counted here."""
-    own = replace(OWN, paid=4, used=2 * PARTS_PER_UNIT, sure=sure)
-    payer, counted = payer_in(stage, own), 0
-    books, pending, least = 4, None, 0
-    for turn in turns:
-        events: list[Event] = []
-        match turn:
-            case "stored" if pending is not None:
-                books, pending = pending, None
-                events = payer.stored()
-            case "not stored" if pending is not None:
-                pending = None
-                payer.not_stored()
-            case int():
-                if payer.stage is Stage.UP:
-                    payer.account.took(turn)
-                    counted += turn
-                    events = payer.due()
-            case str():
-                pass
-            case message:
-                try:
-                    events = payer.receive(message, 0)
-                except DecodeError:
-                    break
-        for event in events:
-            match event:
-                case Commit(cumulative, used):
-                    assert pending is None
-                    assert cumulative >= books
-                    assert 0 <= used <= cumulative * PARTS_PER_UNIT
-                    pending = cumulative
-                case NeedChannel():
-                    payer.show(own)
-        for said in map(decode, payer.outgoing):
-            if isinstance(said, Voucher):
-                assert least < said.cumulative <= books, "one more, and stored"
-                check(KEY.address, SEPARATOR, CHANNEL, said.cumulative, said.signature)
-                least = said.cumulative
-        payer.outgoing.clear()
-    shown = max([0, *(turn.cumulative for turn in turns if isinstance(turn, State))])
-    window = max(LEAST_WINDOW, RATE)
-    assert least <= max(4, shown, (4 * PARTS_PER_UNIT + counted * 65 // 64) // PARTS_PER_UNIT + window)
-    assert least <= max(DEPOSIT, shown)

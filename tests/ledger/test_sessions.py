@@ -48,7 +48,7 @@ class Download:
         self.said: list[bytes] = []
         self._turns: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
-        self.near.ask()
+        self.near.ask(0)
         self._near([])
         self._pump()
 
@@ -66,9 +66,9 @@ class Download:
         for event in events:
             match event:
                 case payer.NeedChannel():
-                    self.near.show(OwnChannel(self.channel, self.key, MAX_AMOUNT))
+                    self.near.show(OwnChannel(self.channel, self.key, MAX_AMOUNT), self.now)
                 case payer.Commit():
-                    self._after(COMMIT_S, lambda: self._near(self.near.stored()))
+                    self._after(COMMIT_S, lambda: self._near(self.near.stored(self.now)))
                 case payer.Acknowledged():
                     pass
                 case _:

@@ -9,8 +9,7 @@ things matters, never a clock.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from hypothesis import HealthCheck, settings
@@ -21,171 +20,15 @@ from core.errors import Reason
 from ledger import payee, payer
 from ledger.account import LEAST_WINDOW, window_units
 from ledger.amounts import PARTS_PER_UNIT
-from ledger.messages import NO_SIGNATURE, Ask, Paid, Side, Voucher, decode, reader_of
+from ledger.messages import NO_SIGNATURE, Ask, Side, Voucher, decode, reader_of
 from ledger.payee import LOOK_S, Payee, TheirChannel
 from ledger.payer import OwnChannel, Payer
-from ledger.voucher import check
+from tests.ledger.nodes import PayeeNode, PayerNode, Wire
 from tests.ledger.sessions import ACCOUNT, CHANNEL, KEY, OTHER_KEY, SEPARATOR, voucher
 
 RATES: Final = (2, 8, 40)
 SIDES: Final = st.sampled_from(Side)
 MAX_ITEM: Final = 2 * PARTS_PER_UNIT
-
-
-class Wire:
-    """A link: control messages and bytes, both ways, each in order. Bytes are a number of parts."""
-
-    def __init__(self, number: int) -> None:
-        self.name = bytes([number % 256]) * 32
-        self.control: dict[Side, deque[bytes]] = {side: deque() for side in Side}
-        self.data: dict[Side, deque[int]] = {side: deque() for side in Side}
-
-
-@dataclass
-class PayerNode:
-    """Who pays."""
-
-    books: OwnChannel
-    memory: OwnChannel | None = None
-    session: Payer | None = None
-    wire: Wire | None = None
-    writing: payer.Commit | None = None
-    written: bool = False
-    stops: list[payer.Stopped] = field(default_factory=list)
-
-    def act(self, events: list[payer.Event]) -> None:
-        assert self.session is not None
-        for event in events:
-            match event:
-                case payer.NeedChannel():
-                    self.session.show(self.memory or self.books)
-                case payer.Commit():
-                    assert self.writing is None
-                    self.writing, self.written = event, False
-                case payer.Stopped():
-                    self.stops.append(event)
-        self.send()
-
-    def send(self) -> None:
-        assert self.session is not None
-        for body in self.session.outgoing:
-            said = decode(body)
-            if isinstance(said, Voucher):
-                assert said.cumulative <= self.books.paid, "stored before it is signed"
-                check(KEY.address, SEPARATOR, CHANNEL, said.cumulative, said.signature)
-            if self.wire is not None:
-                self.wire.control[Side.PAYEE].append(body)
-        self.session.outgoing.clear()
-
-    def write(self) -> None:
-        """The commit becomes durable."""
-        assert self.writing is not None
-        assert self.books.paid <= self.writing.cumulative <= max(self.books.paid, self.books.deposit)
-        self.books = replace(self.books, paid=self.writing.cumulative, used=self.writing.used)
-        self.written = True
-
-    def wrote(self) -> None:
-        """The session hears of it."""
-        assert self.session is not None
-        self.writing = None
-        self.act(self.session.stored())
-
-    def down(self) -> None:
-        """The link ends. What is being stored gets there."""
-        if self.session is not None:
-            self.session.stop(Reason.CLOSED)
-        if self.writing is not None:
-            if not self.written:
-                self.write()
-            self.wire = None
-            self.wrote()
-        if self.session is not None:
-            self.memory = self.session.own or self.memory
-        self.session = self.wire = None
-
-    def crash(self) -> None:
-        self.session = self.wire = self.memory = self.writing = None
-
-
-@dataclass
-class PayeeNode:
-    """Who is paid."""
-
-    books: TheirChannel
-    memory: TheirChannel | None = None
-    session: Payee | None = None
-    wire: Wire | None = None
-    writing: payee.Commit | None = None
-    written: bool = False
-    credited: int = 0
-    waiting: deque[tuple[Side, int]] = field(default_factory=deque)
-    stops: list[payee.Stopped] = field(default_factory=list)
-
-    def act(self, events: list[payee.Event], deposit: int, now: float) -> None:
-        assert self.session is not None
-        for event in events:
-            match event:
-                case payee.Look():
-                    self.books = replace(self.books, deposit=deposit)
-                    if self.session.stage is payee.Stage.UP:
-                        self.act(self.session.raise_deposit(deposit, now), deposit, now)
-                    else:
-                        known = self.memory or self.books
-                        self.act(self.session.accept(replace(known, deposit=deposit)), deposit, now)
-                case payee.Commit():
-                    assert self.writing is None
-                    self.writing, self.written = event, False
-                case payee.Stopped():
-                    self.stops.append(event)
-                    self.waiting.clear()
-        self.send()
-
-    def send(self) -> None:
-        assert self.session is not None
-        for body in self.session.outgoing:
-            said = decode(body)
-            if isinstance(said, Paid):
-                assert said.cumulative <= self.books.paid, "stored before it is acknowledged"
-            if self.wire is not None:
-                self.wire.control[Side.PAYER].append(body)
-        self.session.outgoing.clear()
-
-    def write(self) -> None:
-        assert self.writing is not None
-        assert self.books.paid < self.writing.cumulative <= self.books.deposit
-        check(KEY.address, SEPARATOR, CHANNEL, self.writing.cumulative, self.writing.signature)
-        self.credited += self.writing.cumulative - self.books.paid
-        self.books = replace(
-            self.books, paid=self.writing.cumulative, signature=self.writing.signature, used=self.writing.used
-        )
-        self.written = True
-
-    def wrote(self, deposit: int, now: float) -> None:
-        assert self.session is not None
-        self.writing = None
-        self.act(self.session.stored(now), deposit, now)
-
-    def down(self, deposit: int, now: float) -> None:
-        if self.session is not None:
-            self.session.stop(Reason.CLOSED)
-        if self.writing is not None:
-            if not self.written:
-                self.write()
-            self.wire = None
-            self.wrote(deposit, now)
-        if self.session is not None and self.up:
-            self.memory = replace(self.books, used=self.session.account.used)
-        self.session = self.wire = None
-        self.waiting.clear()
-
-    @property
-    def up(self) -> bool:
-        """Whether there is an account, though the session may have stopped."""
-        return self.session is not None and self.session._account is not None
-
-    def crash(self) -> None:
-        self.session = self.wire = self.memory = self.writing = None
-        self.waiting.clear()
 
 
 class SessionsMachine(RuleBasedStateMachine):
@@ -218,7 +61,7 @@ class SessionsMachine(RuleBasedStateMachine):
         self.links += 1
         self.near.wire = Wire(self.links)
         self.near.session = Payer(SEPARATOR, self.near.wire.name, self.rate)
-        self.near.session.ask()
+        self.near.session.ask(self.now)
         self.near.send()
         for turn in range(turns):
             self.deliver(Side.PAYER if turn % 2 else Side.PAYEE, 1)
@@ -229,7 +72,7 @@ class SessionsMachine(RuleBasedStateMachine):
             self.far.down(self.deposit, self.now)
         else:
             self.lose_what_is_under_way()
-            self.near.down()
+            self.near.down(self.now)
 
     @precondition(lambda self: self.near.session or self.far.session)
     @rule(side=SIDES, turns=st.integers(0, 6), steps=st.integers(0, 2), rare=st.integers(0, 3))
@@ -275,7 +118,7 @@ class SessionsMachine(RuleBasedStateMachine):
             self.now += LOOK_S
             near.memory = near.session.own or near.memory
             near.session = Payer(SEPARATOR, near.wire.name, self.rate)
-            near.session.ask()
+            near.session.ask(self.now)
             near.send()
 
     # -- stores
@@ -288,7 +131,7 @@ class SessionsMachine(RuleBasedStateMachine):
                 self.near.write()
                 self.amounts.append(self.near.books.paid)
             elif self.near.writing is not None:
-                self.near.wrote()
+                self.near.wrote(self.now)
 
     @precondition(lambda self: self.far.writing)
     @rule(steps=st.integers(1, 2))
@@ -325,7 +168,7 @@ class SessionsMachine(RuleBasedStateMachine):
         message = decode(body)
         assert reader_of(message) is Side.PAYER
         assert self.near.session is not None
-        self.near.act(self.near.session.receive(message, self.now))
+        self.near.act(self.near.session.receive(message, self.now), self.now)
         if self.near.session.stage is payer.Stage.UP:
             self.readopted = True
             assert self.near.session.acknowledged <= self.far.books.paid
@@ -352,7 +195,7 @@ class SessionsMachine(RuleBasedStateMachine):
             if session.account.take(parts):
                 self.own += parts
                 self.near.wire.data[Side.PAYEE].append(parts)
-            self.near.act(session.due())
+            self.near.act(session.due(), self.now)
         if at_once:
             self.deliver_data(Side.PAYEE, count)
 
@@ -377,7 +220,7 @@ class SessionsMachine(RuleBasedStateMachine):
                 assert self.near.session is not None
                 if self.near.session.stage is payer.Stage.UP:
                     self.near.session.account.took(parts)
-                    self.near.act(self.near.session.due())
+                    self.near.act(self.near.session.due(), self.now)
             elif self.far.wire is wire and self.far_serves():
                 self.far.waiting.append((Side.PAYEE, parts))
                 self.move_on()
@@ -405,9 +248,12 @@ class SessionsMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.02, 0.1, 0.4, 1.0, 6.0]))
     def time_passes(self, seconds: float) -> None:
-        if seconds >= 1 and not self.quiet():
+        """A little while something is under way: whatever is sent arrives, in the end."""
+        if seconds > 0.1 and not self.quiet():
             return
         self.now += seconds
+        if self.near.session is not None:
+            self.near.act(self.near.session.tick(self.now), self.now)
         if self.far.session is not None:
             self.far.act(self.far.session.tick(self.now), self.deposit, self.now)
             self.move_on()
@@ -416,7 +262,7 @@ class SessionsMachine(RuleBasedStateMachine):
     def another_rate(self, rate: int) -> None:
         self.rate, self.highest_rate = rate, max(rate, self.highest_rate)
         if self.near.session is not None and self.near.session.stage is not payer.Stage.STOPPED:
-            self.near.act(self.near.session.rates(rate))
+            self.near.act(self.near.session.rates(rate), self.now)
 
     @rule(units=st.integers(1, 50))
     def top_up(self, units: int) -> None:
@@ -426,7 +272,7 @@ class SessionsMachine(RuleBasedStateMachine):
             self.near.memory = replace(self.near.memory, deposit=self.deposit)
         if self.near.session is not None:
             self.near.session.deposit = self.deposit
-            self.near.act(self.near.session.due())
+            self.near.act(self.near.session.due(), self.now)
 
     @rule(cumulative=st.integers(0, 60), forged=st.booleans())
     def replay(self, cumulative: int, forged: bool) -> None:

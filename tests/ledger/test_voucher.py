@@ -148,16 +148,31 @@ def test_r_out_of_range_is_refused(r: int) -> None:
         refused(signature(r, S, v))
 
 
-def test_an_r_of_no_point_is_refused() -> None:
-    """No point of the curve has 5 as its x: 5³ + 7 is no square."""
+def is_x(x: int) -> bool:
+    """Whether a point of the curve y² = x³ + 7 has this x."""
     prime = 2**256 - 2**32 - 977
-    assert pow(5**3 + 7, (prime - 1) // 2, prime) == prime - 1
+    return pow(x**3 + 7, (prime - 1) // 2, prime) == 1
+
+
+def test_an_r_of_no_point_is_refused() -> None:
+    assert not is_x(5)
     refused(signature(5, S, V))
 
 
 def test_bad_v_is_refused() -> None:
     for v in set(range(256)) - {V}:
         refused(SIGNATURE[:64] + bytes([v]))
+
+
+@pytest.mark.parametrize("v", [29, 30])
+def test_an_r_that_was_reduced_is_refused_as_ethereum_does(v: int) -> None:
+    """Whose R has an x above the order can be recovered from too, and has a key, but no contract would take it."""
+    r = next(r for r in range(1, 100) if is_x(ORDER + r))
+    reduced = signature(r, S, v)
+    digest = digest_of(HERE, CHANNEL, CUMULATIVE)
+    public = coincurve.PublicKey.from_signature_and_message(reduced[:64] + bytes([v - 27]), digest, hasher=None)
+    with pytest.raises(PaymentError):
+        check(address_of(public), HERE, CHANNEL, CUMULATIVE, reduced)
 
 
 @pytest.mark.parametrize("size", [0, 1, 64, 66, 130])
