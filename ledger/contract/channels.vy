@@ -133,7 +133,7 @@ def _deposit(units: uint128) -> uint256:
 @internal
 def _take(units: uint128):
     """
-    @dev A token that takes a fee, or moves less than it says, is refused.
+    @dev What came counts, not what a token says: one that takes a fee is refused, one that returns nothing is taken.
     """
     amount: uint256 = convert(units, uint256) * unit
     if token == empty(address):
@@ -141,7 +141,7 @@ def _take(units: uint128):
         return
     assert msg.value == 0, "value"
     before: uint256 = staticcall IERC20(token).balanceOf(self)
-    assert extcall IERC20(token).transferFrom(msg.sender, self, amount, default_return_value=True), "token"
+    extcall IERC20(token).transferFrom(msg.sender, self, amount, default_return_value=True)
     assert staticcall IERC20(token).balanceOf(self) == before + amount, "token"
 
 

@@ -15,28 +15,16 @@ from ledger.amounts import MAX_AMOUNT
 from ledger.evm import CLAIM_GAS, EvmSettings, connect
 from ledger.settlement import CLOSE_DELAY_S, Channel, ChannelState
 from ledger.voucher import Domain, SigningKey
-from tests.harness.chain import FAST, NOBODY, RICH, UNIT, Anvil, PyEvm, Testnet
+from tests.harness.chain import FAST, NOBODY, RICH, UNIT, Anvil, Testnet
 from tests.harness.raw_channel import high
 from tests.harness.settled import pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
 
 
 STRANGER: Final = SigningKey(bytes(31) + b"\x09")
 CONFIRMED: Final = EvmSettings(0, b"", confirmations=3, gas_share=None, fees=FAST)
-
-
-@pytest.fixture(params=[PyEvm, Anvil])
-async def net(request: pytest.FixtureRequest) -> AsyncIterator[Testnet]:
-    async with request.param() as started:
-        yield started
-
-
-@pytest.fixture
-async def anvil() -> AsyncIterator[Anvil]:
-    async with Anvil() as started:
-        yield started
 
 
 async def refused(reason: Reason, call: Awaitable[object]) -> None:

@@ -16,18 +16,10 @@ from tests.harness.chain import FAST, UNIT, Anvil
 from tests.harness.settled import Pair, pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from web3.types import RPCEndpoint, RPCResponse
 
 LIMIT_S: Final = 10.0
 GWEI: Final = 10**9
-
-
-@pytest.fixture
-async def anvil() -> AsyncIterator[Anvil]:
-    async with Anvil() as started:
-        yield started
 
 
 async def waiting(anvil: Anvil, besides: str = "") -> dict[str, Any]:
