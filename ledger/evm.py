@@ -153,13 +153,13 @@ class EvmSettlement:
             if units <= 0:
                 return 0
             call = self._call("claim", [channel, cumulative, signature])
-            most = None
+            worth = None
             if self._settings.gas_share is not None and self._terms.unit_wei is not None:
                 share = self._settings.gas_share if found.state is ChannelState.OPEN else 1
-                most = units * self._terms.unit_wei // share // await self._wallet.gas(call)
-                if await self._wallet.present_price() > most:
+                worth = units * self._terms.unit_wei // share
+                if await self._wallet.gas(call) * await self._wallet.present_price() > worth:
                     return 0
-            mined = await self._wallet.transact(call, most)
+            mined = await self._wallet.transact(call, worth)
         return self._paid_out(mined, channel)
 
     async def claim_cost(self) -> int:

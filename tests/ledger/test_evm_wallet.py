@@ -113,7 +113,8 @@ async def test_one_that_was_given_up_is_replaced_by_the_next(anvil: Anvil) -> No
 
 async def test_another_that_got_the_number_changes_nothing(anvil: Anvil) -> None:
     """As when two programs use one key: the call says so, and the next one works."""
-    async with pair(anvil) as both:
+    settings = EvmSettings(0, b"", confirmations=0, gas_share=None, fees=replace(FAST, give_up_s=600.0))
+    async with asyncio.timeout(LIMIT_S), pair(anvil, settings=settings) as both:
         await anvil.hold()
         task = opening(both)
         ours = await waiting(anvil)
