@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ledger.evm_chain import Mined
     from ledger.wallet_key import WalletKey
 
-CLAIM_GAS: Final = 70_000
-"""At most, of a claim of native coin to an account that exists (`python -m bench gas`)."""
+CLAIM_GAS: Final = 80_000
+"""Of a claim, rounded up (`python -m tests.ledger.gas`). Tokens that do more than they must need more."""
 
 _NOBODY: Final = bytes(ADDRESS_BYTES)
 _CLAIMED: Final = keccak256(b"Claimed(bytes32,uint128,uint128)")

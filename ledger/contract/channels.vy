@@ -230,10 +230,10 @@ def claim(id: bytes32, cumulative: uint128, signature: Bytes[65]) -> uint128:
     r: uint256 = convert(slice(signature, 0, 32), uint256)
     s: uint256 = convert(slice(signature, 32, 32), uint256)
     v: uint256 = convert(slice(signature, 64, 1), uint256)
-    assert s <= HALF_ORDER and (v == 27 or v == 28), "bad_voucher"
+    assert s <= HALF_ORDER, "bad_voucher"
     voucher: bytes32 = keccak256(abi_encode(VOUCHER_TYPE, id, cumulative))
     digest: bytes32 = keccak256(concat(b"\x19\x01", self._domain(), voucher))
-    # The signer is never the zero address, which is what a signature without a key gives.
+    # Of a signature without a key, and of one whose v is not 27 or 28, this is the zero address, which signs nothing.
     assert ecrecover(digest, v, r, s) == channel.signer, "bad_voucher"
 
     claimed: uint128 = min(cumulative, channel.deposit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from web3.exceptions import Web3Exception
@@ -11,12 +11,15 @@ from web3.exceptions import Web3Exception
 from core.errors import PaymentError, Reason
 from ledger.contract import channels
 from ledger.settlement import CLOSE_DELAY_S, ChannelState
-from ledger.voucher import Domain, SigningKey
+from ledger.voucher import Domain, SigningKey, keccak256
 from scripts.compile_contract import MADE, compiled
 from tests.harness.chain import NOBODY, UNIT, Anvil, Testnet
 from tests.harness.chain import compiled as other
 from tests.harness.raw_channel import CLOSED, RawChannel, high, parties
 from tests.ledger.gas import COINS, LIFE, LIFE_LIMIT, measured
+
+if TYPE_CHECKING:
+    from ledger.evm_chain import Mined
 
 OPEN, CLOSING = int(ChannelState.OPEN), int(ChannelState.CLOSING)
 STRANGER: Final = SigningKey(bytes(31) + b"\x09")
@@ -28,25 +31,43 @@ def test_what_is_shipped_is_what_the_source_says() -> None:
     assert json.loads(made)["runtime"] == channels().runtime.hex()
 
 
+def events(mined: Mined, channel: RawChannel) -> list[str]:
+    """What the contract told of a channel, in order."""
+    names = {}
+    for entry in channels().abi:
+        if entry["type"] == "event":
+            name = f"{entry['name']}({','.join(part['type'] for part in entry['inputs'])})"
+            names[keccak256(name.encode())] = name
+    assert all(topics[1] == channel.id for where, topics, _ in mined.logs if where == channel.where)
+    return [names[topics[0]] for where, topics, _ in mined.logs if where == channel.where]
+
+
 @pytest.mark.parametrize("kind", ["native", "coin"])
 async def test_life(net: Testnet, kind: str) -> None:
     channel = await (await parties(net, kind)).opened(1000)
     payee = await net.holds(channel.payee.account, channel.token)
     assert await channel.sums() == (1000, 0, OPEN)
 
-    await channel.claim(400, by=channel.payer)  # anyone may
+    told = events(await channel.claim(400, by=channel.payer), channel)  # anyone may
     assert await net.holds(channel.payee.account, channel.token) == payee + 400 * UNIT
     if kind != "native":
         await channel.approve(channel.payer, 50)
-    await channel.do("topUp", channel.id, 50, units=50)
-    await channel.do("startClose", channel.id)
-    await channel.claim(500, by=channel.payer)
+    told += events(await channel.do("topUp", channel.id, 50, units=50), channel)
+    told += events(await channel.do("startClose", channel.id), channel)
+    told += events(await channel.claim(500, by=channel.payer), channel)
     assert await channel.sums() == (1050, 500, CLOSING)
 
     await net.advance(CLOSE_DELAY_S)
     payer = await net.holds(channel.payer.account, channel.token)
-    await channel.do("finishClose", channel.id, by=channel.payee)
+    told += events(await channel.do("finishClose", channel.id, by=channel.payee), channel)
     assert await net.holds(channel.payer.account, channel.token) == payer + 550 * UNIT
+    assert told == [
+        "Claimed(bytes32,uint128,uint128)",
+        "ToppedUp(bytes32,uint128)",
+        "Closing(bytes32,address,uint64)",
+        "Claimed(bytes32,uint128,uint128)",
+        "Closed(bytes32,uint128)",
+    ]
     assert await net.holds(channel.where, channel.token) == 0
     assert tuple(await net.read(channel.where, "channel", channel.id)) == CLOSED
 
@@ -174,7 +195,9 @@ async def test_an_id_is_never_used_again(anvil: Anvil) -> None:
     changed = [(*whole[:place], others[place], *whole[place + 1 :]) for place in range(4)]
     names = [await name(channel.where, *parts) for parts in (whole, *changed)]
     names.append(await name(await anvil.channels(), *whole))
-    assert names[0] == channel.id
+    accounts = (channel.where, channel.payer.account, channel.payee.account, channel.signer.address)
+    words = [anvil.chain_id.to_bytes(32), *(account.rjust(32, b"\0") for account in accounts), bytes(32)]
+    assert names[0] == channel.id == keccak256(b"".join(words))
     assert len(set(names)) == len(names)
 
 
