@@ -104,27 +104,29 @@ class Wallet:
             raise PaymentError(Reason.SETTLEMENT)
         return gas
 
-    async def transact(self, call: Call, most: int | None = None) -> Mined:
+    async def transact(self, call: Call, worth: int | None = None) -> Mined:
         """Have a call carried out; returns once that is final.
 
         Args:
             call: what to do.
-            most: wei per gas, if that is less than what may be paid for others.
+            worth: wei that its gas may cost in all; None: what `fees` says.
 
         Raises:
             PaymentError: what the contract refuses it with; `NO_FUNDS`, for value and gas; `SETTLEMENT`.
         """
-        limit = min(self._fees.most, self._fees.most if most is None else most)
         more = 1
         for _ in range(TRIES):
             if await self._chain.balance(self.account) < call.value:
                 raise PaymentError(Reason.NO_FUNDS)
             gas = min(await self.gas(call) * more, MAX_GAS)
+            limit = self._fees.most if worth is None else min(self._fees.most, worth // gas)
             mined = await self._carry_out(call, gas, limit)
             if mined.good:
                 return mined
-            if mined.gas >= gas:
+            if mined.gas >= gas * 63 // 64:  # an inner call leaves the rest (EIP-150)
                 more *= 2
+            if worth is not None:
+                worth = max(0, worth - mined.gas * limit)
         raise PaymentError(Reason.SETTLEMENT)
 
     async def _carry_out(self, call: Call, gas: int, limit: int) -> Mined:

@@ -133,7 +133,7 @@ def _deposit(units: uint128) -> uint256:
 @internal
 def _take(units: uint128):
     """
-    @dev A token that takes a fee, or moves less than it says, is refused.
+    @dev What came counts, not what a token says: one that takes a fee is refused, one that returns nothing is taken.
     """
     amount: uint256 = convert(units, uint256) * unit
     if token == empty(address):
@@ -141,7 +141,7 @@ def _take(units: uint128):
         return
     assert msg.value == 0, "value"
     before: uint256 = staticcall IERC20(token).balanceOf(self)
-    assert extcall IERC20(token).transferFrom(msg.sender, self, amount, default_return_value=True), "token"
+    extcall IERC20(token).transferFrom(msg.sender, self, amount, default_return_value=True)
     assert staticcall IERC20(token).balanceOf(self) == before + amount, "token"
 
 
@@ -230,10 +230,10 @@ def claim(id: bytes32, cumulative: uint128, signature: Bytes[65]) -> uint128:
     r: uint256 = convert(slice(signature, 0, 32), uint256)
     s: uint256 = convert(slice(signature, 32, 32), uint256)
     v: uint256 = convert(slice(signature, 64, 1), uint256)
-    assert s <= HALF_ORDER and (v == 27 or v == 28), "bad_voucher"
+    assert s <= HALF_ORDER, "bad_voucher"
     voucher: bytes32 = keccak256(abi_encode(VOUCHER_TYPE, id, cumulative))
     digest: bytes32 = keccak256(concat(b"\x19\x01", self._domain(), voucher))
-    # The signer is never the zero address, which is what a signature without a key gives.
+    # Of a signature without a key, and of one whose v is not 27 or 28, this is the zero address, which signs nothing.
     assert ecrecover(digest, v, r, s) == channel.signer, "bad_voucher"
 
     claimed: uint128 = min(cumulative, channel.deposit)

@@ -22,7 +22,6 @@ from ledger.evm_chain import Call, Chain, Endpoint, Mined
 from ledger.evm_wallet import Fees, Wallet
 from ledger.settlement import CLOSE_DELAY_S
 from ledger.wallet_key import WalletKey
-from scripts.get_anvil import anvil
 from tests.harness.entropy import seeded
 
 if TYPE_CHECKING:
@@ -227,10 +226,15 @@ class PyEvm(Testnet):
 
 
 class Anvil(Testnet):
-    """Foundry's chain, a process of its own. It takes back blocks, drops transactions and holds mining back."""
+    """Foundry's chain, a process of its own. It takes back blocks, drops transactions and holds mining back.
 
-    def __init__(self) -> None:
+    Args:
+        program: where it is; `scripts.get_anvil` fetches it.
+    """
+
+    def __init__(self, program: Path) -> None:
         super().__init__()
+        self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
 
@@ -239,7 +243,7 @@ class Anvil(Testnet):
 
     async def __aenter__(self) -> Self:
         options = ("--host", "127.0.0.1", "--port", "0", "--hardfork", "cancun")
-        self._process = await asyncio.create_subprocess_exec(anvil(), *options, stdout=asyncio.subprocess.PIPE)
+        self._process = await asyncio.create_subprocess_exec(self._program, *options, stdout=asyncio.subprocess.PIPE)
         async with asyncio.timeout(START_S):
             assert self._process.stdout is not None
             async for line in self._process.stdout:

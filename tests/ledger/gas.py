@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ledger.contract import channels
 from ledger.settlement import CLOSE_DELAY_S
+from scripts.get_anvil import anvil
 from tests.harness.chain import NOBODY, UNIT, Anvil
 from tests.harness.raw_channel import RawChannel, parties
 
@@ -48,7 +49,7 @@ async def _of(base: RawChannel) -> dict[str, int]:
 
 
 async def _main() -> None:
-    async with Anvil() as net:
+    async with Anvil(anvil()) as net:
         table = await measured(net)
     print("| gas |", *(f"{title} |" for title in table))
     print("|---|" + "---|" * len(table))

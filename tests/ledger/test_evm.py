@@ -15,28 +15,18 @@ from ledger.amounts import MAX_AMOUNT
 from ledger.evm import CLAIM_GAS, EvmSettings, connect
 from ledger.settlement import CLOSE_DELAY_S, Channel, ChannelState
 from ledger.voucher import Domain, SigningKey
-from tests.harness.chain import FAST, NOBODY, RICH, UNIT, Anvil, PyEvm, Testnet
+from tests.harness.chain import FAST, NOBODY, RICH, UNIT, Anvil, Testnet
 from tests.harness.raw_channel import high
 from tests.harness.settled import pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import Awaitable
+
+    from ledger.settlement import Settlement
 
 
 STRANGER: Final = SigningKey(bytes(31) + b"\x09")
 CONFIRMED: Final = EvmSettings(0, b"", confirmations=3, gas_share=None, fees=FAST)
-
-
-@pytest.fixture(params=[PyEvm, Anvil])
-async def net(request: pytest.FixtureRequest) -> AsyncIterator[Testnet]:
-    async with request.param() as started:
-        yield started
-
-
-@pytest.fixture
-async def anvil() -> AsyncIterator[Anvil]:
-    async with Anvil() as started:
-        yield started
 
 
 async def refused(reason: Reason, call: Awaitable[object]) -> None:
@@ -48,7 +38,8 @@ async def refused(reason: Reason, call: Awaitable[object]) -> None:
 @pytest.mark.parametrize("kind", ["native", "coin"])
 async def test_life(net: Testnet, kind: str) -> None:
     async with pair(net, kind) as both:
-        payer, payee = both.payer, both.payee
+        payer: Settlement = both.payer
+        payee: Settlement = both.payee
         before = await net.holds(payee.account, both.token)
         channel = await payer.open(payee.account, both.signer.address, 1000)
         whole = Channel(payer.account, payee.account, both.signer.address, 1000, 0, ChannelState.OPEN)
@@ -63,7 +54,7 @@ async def test_life(net: Testnet, kind: str) -> None:
         assert await payee.look(channel) == replace(
             whole, deposit=1050, claimed=400, state=ChannelState.CLOSING, closes_at=closes_at
         )
-        assert await payee.closing([channel, bytes(32)]) == [channel]
+        assert await both.payee.closing([channel, bytes(32)]) == [channel]
         assert await payer.claim(channel, 2000, both.sign(channel, 2000)) == 650
         await net.advance(CLOSE_DELAY_S)
         await payer.finish_close(channel)

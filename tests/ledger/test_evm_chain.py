@@ -81,12 +81,6 @@ class Lying(Endpoint):
         return self.decode_rpc_response(json.dumps({"jsonrpc": "2.0", "id": 1, **self.lie}).encode())
 
 
-@pytest.fixture
-async def anvil() -> AsyncIterator[Anvil]:
-    async with Anvil() as started:
-        yield started
-
-
 def is_whole(value: object) -> bool:
     return type(value) is int and 0 <= value < 1 << 256
 

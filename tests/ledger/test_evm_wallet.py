@@ -16,18 +16,10 @@ from tests.harness.chain import FAST, UNIT, Anvil
 from tests.harness.settled import Pair, pair
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from web3.types import RPCEndpoint, RPCResponse
 
 LIMIT_S: Final = 10.0
 GWEI: Final = 10**9
-
-
-@pytest.fixture
-async def anvil() -> AsyncIterator[Anvil]:
-    async with Anvil() as started:
-        yield started
 
 
 async def waiting(anvil: Anvil, besides: str = "") -> dict[str, Any]:
@@ -121,7 +113,8 @@ async def test_one_that_was_given_up_is_replaced_by_the_next(anvil: Anvil) -> No
 
 async def test_another_that_got_the_number_changes_nothing(anvil: Anvil) -> None:
     """As when two programs use one key: the call says so, and the next one works."""
-    async with pair(anvil) as both:
+    settings = EvmSettings(0, b"", confirmations=0, gas_share=None, fees=replace(FAST, give_up_s=600.0))
+    async with asyncio.timeout(LIMIT_S), pair(anvil, settings=settings) as both:
         await anvil.hold()
         task = opening(both)
         ours = await waiting(anvil)

@@ -5,6 +5,8 @@ balanceOf: public(HashMap[address, uint256])
 allowance: public(HashMap[address, HashMap[address, uint256]])
 fee: public(uint256)
 lies: public(bool)
+to: address
+data: Bytes[512]
 
 
 @external
@@ -19,6 +21,12 @@ def misbehave(fee: uint256, lies: bool):
 
 
 @external
+def call_when_moved(to: address, data: Bytes[512]):
+    self.to = to
+    self.data = data
+
+
+@external
 def approve(spender: address, amount: uint256) -> bool:
     assert amount == 0 or self.allowance[msg.sender][spender] == 0, "first 0"
     self.allowance[msg.sender][spender] = amount
@@ -29,6 +37,10 @@ def approve(spender: address, amount: uint256) -> bool:
 def _move(source: address, target: address, amount: uint256) -> bool:
     if self.lies:
         return False
+    if self.to != empty(address):
+        to: address = self.to
+        self.to = empty(address)
+        raw_call(to, self.data)
     self.balanceOf[source] -= amount
     self.balanceOf[target] += amount - self.fee
     return True
