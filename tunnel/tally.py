@@ -66,6 +66,8 @@ class _Finish:
 
     def move(self) -> None:
         self.stream.finish()
+        if not self.stream.queued:
+            self.stream.link.stream_drained(self.stream.id)
 
 
 class _In:
