@@ -240,7 +240,8 @@ class Circuit:
         if self._tally is not None and not self.over:
             if reason in PAYEES_FAULT:
                 self.culprit = self.path[0].peer
-            self.close(reason)
+            self.link.destroy(self.number, Reason.CLOSED)  # why, is this node's own affair
+            self.destroyed(reason)
 
     # -- pings
 
