@@ -169,7 +169,7 @@ class Tally:
             return True
         if self._account.pays:
             self._took(len(body), datagram=False)
-            return True
+            return not stream.cut
         if self._may_take(len(body)):
             return True
         self._wait(_In(stream, body))

@@ -230,6 +230,24 @@ async def test_what_waits_for_money_at_a_hop_is_bounded(monkeypatch: pytest.Monk
         await until(lambda: relay.counters["over budget"] == 1)
         await until(lambda: paid.client.pool.counters["circuit unpaid"] == 1)
         assert relay.queues.held_bytes < 1_000, "the pings of the other circuit"
+        assert all(held in relay._held() for held in relay.queues._held_up)
+
+
+async def test_who_cannot_pay_the_next_hop_keeps_no_more_than_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with paid_chain(2) as paid:
+        listeners = [await paid.open(SINK) for _ in range(20)]
+        await until(lambda: paid.agreed)
+        monkeypatch.setattr(queues, "CIRCUIT_QUEUE", 400_000)
+        monkeypatch.setattr(queues, "QUEUE_STEP", 20_000)
+        relay = paid.network.nodes[0].relay
+        paid.network.early = True
+        paid.payer(1).stop()
+        for listener in listeners:
+            assert listener.flow is not None
+            listener.flow.write(bytes(60_000))
+        await until(lambda: relay.counters["over budget"] == 1)
+        await turns()
+        assert all(held in relay._held() for held in relay.queues._held_up)
 
 
 async def test_what_waits_for_money_at_the_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
