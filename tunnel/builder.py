@@ -241,7 +241,7 @@ class Builder:
         if circuit.culprit is not None:
             self.blame.accuse(Shares({}, {circuit.culprit: 1.0}), now)
             return
-        if reason in CANNOT_PAY or (reason is Reason.UNPAID and circuit.held_up()):
+        if circuit.blameless:
             return
         since = circuit.pulse.silence.since
         guard_lost = circuit.link.closed or circuit.link.watch.silent

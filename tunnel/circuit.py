@@ -85,6 +85,7 @@ class Circuit:
         used_at: loop time at which it was last seen to carry flows, or given to one; looked at only with options.
         leaver: the hop that is about to stop; None while no word of one was heeded.
         culprit: the hop that is to blame for its end; None while that is not known.
+        blameless: whether it ended because this node paid no more.
         use: what came and what it was of use for; None if it costs nothing.
     """
 
@@ -110,6 +111,7 @@ class Circuit:
         self.moving = False
         self.leaver: PeerKey | None = None
         self.culprit: PeerKey | None = None
+        self.blameless = False
         self.resume_key = ResumeKey(keys[-1])
         self._events = events
         self._shape = shape
@@ -245,7 +247,10 @@ class Circuit:
         if self._tally is not None and not self.over:
             if reason in PAYEES_FAULT:
                 self.culprit = self.path[0].peer
-            self.close(reason)
+            else:
+                self.blameless = True
+            self.link.destroy(self.number, Reason.CLOSED)  # why, is this node's own affair
+            self.destroyed(reason)
 
     # -- pings
 
@@ -325,6 +330,7 @@ class Circuit:
         self.over = True
         self.pulse.stop()
         if self._tally is not None:
+            self.blameless |= reason is Reason.UNPAID and self._tally.waits
             self._tally.clear()
         lost = [flow for flow in list(self.flows) if flow.lose_path()]
         self._lanes.close()

@@ -97,7 +97,7 @@ class LinkStream:
             return True
         if self.tally is not None:
             if not self.tally.may_send(self, record, last=last):
-                return False
+                return self.cut  # what was too much may have ended the circuit
             self._sent_bytes += len(record)
         _LENGTH.pack_into(record, 0, len(record) - PREFIX_BYTES)
         view = memoryview(record)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
+from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
 from tunnel.layers import flow_number
@@ -298,7 +299,7 @@ class Relay:
             account = await account_for(self._toll, link, peer, pays)
         except CircuitError as error:
             # Why it cannot is nobody else's affair, unless the next hop is to blame.
-            told = error.reason if error.reason in (Reason.COUNTS_DIFFER, Reason.UNPAID) else Reason.NO_CHANNEL
+            told = error.reason if error.reason in PAYEES_FAULT else Reason.NO_CHANNEL
             raise CircuitError(told) from error
         number, answer = await link.create(message, owner, CREATION_S)
         return _Onward(link, number, answer, account)
@@ -378,7 +379,7 @@ class Relay:
         """End the circuits for which this node pays on a link, or is paid there."""
         for circuit in self._held():
             if circuit.is_paid_on(link, pays=pays):
-                circuit.close(reason)
+                circuit.close(reason if reason in PAYEES_FAULT else Reason.UNPAID)
 
     async def close(self) -> None:
         """Stop creating, and end every circuit."""

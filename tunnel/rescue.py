@@ -69,7 +69,7 @@ class Rescue:
         else:
             self._cases[case] = flows
             self._tasks.spawn(self._rescue(circuit, case, flows), "rescue")
-        if circuit not in self._explained and circuit.leaver is None:
+        if circuit not in self._explained and circuit.leaver is None and not circuit.blameless:
             self._explained.add(circuit)
             self._tasks.spawn(self._explain(circuit), "explain")
 

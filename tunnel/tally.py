@@ -66,6 +66,8 @@ class _Finish:
 
     def move(self) -> None:
         self.stream.finish()
+        if not self.stream.queued:
+            self.stream.link.stream_drained(self.stream.id)
 
 
 class _In:
@@ -167,7 +169,7 @@ class Tally:
             return True
         if self.account.pays:
             self._took(len(body), datagram=False)
-            return True
+            return not stream.cut
         if self._may_take(len(body)):
             return True
         self._wait(_In(stream, body))

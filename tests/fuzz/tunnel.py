@@ -486,7 +486,7 @@ TARGETS = (
             ),
         ),
     ),
-    Target("slot", read_slot, (Slot(None, 1, 2).encode(), b"\1" + bytes(range(32)) + bytes(15))),
+    Target("slot", read_slot, (Slot(None, 1).encode(), b"\1" + bytes(range(32)) + bytes(15))),
     Target("creation", read_creation, (_creation().message,), longest=CREATION_BYTES),
     Target("answer", read_answer, (_answer(),), (CircuitError,), longest=ANSWER_BYTES),
     Target("wireguard-device", read_datagrams, _datagram_seeds()),

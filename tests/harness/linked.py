@@ -15,14 +15,17 @@ from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tunnel.control import Kind
     from tunnel.link_stream import LinkStream
+    from tunnel.tally import Tally
 
 NOW = tai64n(1_700_000_000)
 
 
 class Receiver:
-    """Keeps the messages of one stream. With `refusing` it finds them wrong."""
+    """Keeps the messages of one stream, and does something after each. With `refusing` it finds them wrong."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -31,9 +34,11 @@ class Receiver:
         self.writables = 0
         self.refusing = False
         self.stream: LinkStream | None = None
+        self.then: Callable[[], object] = lambda: None
 
     def message(self, body: memoryview) -> None:
         self.messages.append(bytes(body))
+        self.then()
         if self.refusing:
             raise DecodeError("message", "wrong inside")
 
@@ -55,7 +60,7 @@ def told(proof: bytes) -> bytes | None:
 
 
 class Events:
-    """What a link told its node."""
+    """What a link told its node. Streams that come belong to a circuit with this `tally`."""
 
     def __init__(self) -> None:
         self.ups: list[Link] = []
@@ -67,6 +72,7 @@ class Events:
         self.opened: list[Receiver] = []
         self.closed: list[Link] = []
         self.refusing = False
+        self.tally: Tally | None = None
 
     def link_up(self, link: Link) -> None:
         self.ups.append(link)
@@ -78,6 +84,7 @@ class Events:
         self.creations.append((circuit, message))
 
     def stream_opened(self, stream: LinkStream, body: memoryview) -> Receiver:
+        stream.tally = self.tally
         receiver = Receiver()
         receiver.refusing = self.refusing
         receiver.stream = stream

@@ -223,6 +223,12 @@ def blamed(network: Network, client: Tunnel) -> list[int]:
     return sorted(network.keys.index(peer) for peer in avoided)
 
 
+def held_against(network: Network, client: Tunnel) -> list[int]:
+    """Places in the network of the peers against which the client holds anything, however little."""
+    now, blame = asyncio.get_running_loop().time(), client.pool.builder.blame
+    return [place for place, peer in enumerate(network.keys) if blame.weight(peer, now)]
+
+
 @asynccontextmanager
 async def chain(
     count: int,

@@ -132,10 +132,10 @@ def test_a_peer_without_an_address_is_no_hop() -> None:
 
 
 def test_the_hops_of_a_path() -> None:
-    relay, exit_only = plain(1, RELAY, (host(1),)), plain(2, EXIT, (host(2), host(3)))
+    relay, exit_only = plain(1, RELAY, (host(1),)), replace(plain(2, EXIT, (host(2), host(3))), tariff_step=5)
     assert path_of((relay, exit_only)) == (
         Hop(relay.peer, relay.link_key, relay.onion_keys[0], relay.addresses),
-        Hop(exit_only.peer, exit_only.link_key, exit_only.onion_keys[0], exit_only.addresses),
+        Hop(exit_only.peer, exit_only.link_key, exit_only.onion_keys[0], exit_only.addresses, 5),
     )
 
 

@@ -36,6 +36,15 @@ def silent(*peers: PeerKey) -> Shares:
         (2, Reason.NOT_ALLOWED, [EXIT], []),
         (0, Reason.PROTOCOL, [GUARD], []),
         (2, Reason.NEXT_HOP, [EXIT], []),
+        (1, Reason.PRICE, [RELAY], []),
+        (0, Reason.UNPAID, [RELAY], [GUARD]),
+        (1, Reason.COUNTS_DIFFER, [EXIT], [RELAY]),
+        (-1, Reason.COUNTS_DIFFER, [GUARD], []),
+        (2, Reason.UNPAID, [EXIT], []),
+        (0, Reason.NO_CHANNEL, [], [GUARD, RELAY]),
+        (2, Reason.NO_CHANNEL, [], [EXIT]),
+        (-1, Reason.NO_CHANNEL, [], []),
+        (-1, Reason.SPENDING_CAP, [], []),
     ],
 )
 def test_who_is_blamed_for_a_build(reporter: int, reason: Reason, heavy: list[PeerKey], light: list[PeerKey]) -> None:
@@ -44,6 +53,13 @@ def test_who_is_blamed_for_a_build(reporter: int, reason: Reason, heavy: list[Pe
     weights = {peer: blame.weight(peer, 0.0) for peer in PATH}
     assert [peer for peer in PATH if weights[peer] >= AVOID_FROM] == heavy
     assert [peer for peer in PATH if 0 < weights[peer] < AVOID_FROM] == light
+
+
+def test_who_never_has_a_channel_is_left_out_in_the_end() -> None:
+    blame = Blame()
+    for _ in range(6):
+        blame.accuse(shares_of_build(PATH, 1, Reason.NO_CHANNEL), 0.0)
+    assert blame.avoided(0.0) == [RELAY, EXIT]
 
 
 def test_an_answer_that_was_changed_may_have_been_changed_on_its_way() -> None:

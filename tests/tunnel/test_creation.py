@@ -269,7 +269,7 @@ def test_an_unusable_onion_key_is_blamed_on_its_hop(point: str, place: int) -> N
 
 
 @pytest.mark.parametrize(
-    "slot", [Slot(None), Slot(PeerKey(bytes(range(32)))), Slot(PeerKey(bytes(32)), 1, (1 << 32) - 1)]
+    "slot", [Slot(None), Slot(None, 7), Slot(PeerKey(bytes(range(32)))), Slot(PeerKey(bytes(32)), 1, (1 << 32) - 1)]
 )
 def test_slot_round_trip(slot: Slot) -> None:
     assert Slot.decode(slot.encode()) == slot
@@ -288,6 +288,7 @@ def test_slot_literal() -> None:
         bytes(1) + b"\1" + bytes(46),
         bytes(47) + b"\1",
         b"\1" + bytes(40) + b"\1" * 7,
+        bytes(40) + b"\1" + bytes(7),
     ],
 )
 def test_a_wrong_slot_is_refused(encoded: bytes) -> None:

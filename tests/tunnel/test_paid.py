@@ -12,7 +12,7 @@ import pytest
 from core.errors import Reason
 from core.flow import FlowRequest
 from tests.harness.barrier import Barrier
-from tests.harness.network import blamed
+from tests.harness.network import blamed, held_against
 from tests.harness.paid import Paid, heard, paid_chain
 from tests.harness.tolls import PLENTY
 from tests.harness.waiting import turns, until
@@ -230,6 +230,24 @@ async def test_what_waits_for_money_at_a_hop_is_bounded(monkeypatch: pytest.Monk
         await until(lambda: relay.counters["over budget"] == 1)
         await until(lambda: paid.client.pool.counters["circuit unpaid"] == 1)
         assert relay.queues.held_bytes < 1_000, "the pings of the other circuit"
+        assert all(held in relay._held() for held in relay.queues._held_up)
+
+
+async def test_who_cannot_pay_the_next_hop_keeps_no_more_than_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with paid_chain(2) as paid:
+        listeners = [await paid.open(SINK) for _ in range(20)]
+        await until(lambda: paid.agreed)
+        monkeypatch.setattr(queues, "CIRCUIT_QUEUE", 400_000)
+        monkeypatch.setattr(queues, "QUEUE_STEP", 20_000)
+        relay = paid.network.nodes[0].relay
+        paid.network.early = True
+        paid.payer(1).stop()
+        for listener in listeners:
+            assert listener.flow is not None
+            listener.flow.write(bytes(60_000))
+        await until(lambda: relay.counters["over budget"] == 1)
+        await turns()
+        assert all(held in relay._held() for held in relay.queues._held_up)
 
 
 async def test_what_waits_for_money_at_the_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +258,22 @@ async def test_what_waits_for_money_at_the_client_is_bounded(monkeypatch: pytest
         assert near.flow is not None
         near.flow.write(bytes(60_000))
         await until(lambda: paid.client.pool.counters["circuit unpaid"])
-        assert blamed(paid.network, paid.client) == [], "it was this node that did not pay"
+        assert held_against(paid.network, paid.client) == [], "it was this node that did not pay"
+
+
+@pytest.mark.parametrize(("stops", "at_fault"), [(True, []), (False, [0, 1])])
+async def test_a_guard_that_is_not_paid_may_say_so(stops: bool, at_fault: list[int]) -> None:
+    async with paid_chain(2) as paid:
+        near, _ = await begun(paid)
+        paid.network.early = True
+        assert near.flow is not None
+        if stops:
+            paid.payer(0).stop()
+            near.flow.write(b"waits")
+            await until(lambda: paid.payer(0).waiting)
+        max(paid.network.nodes[0].relay._held(), key=lambda held: len(held.flows)).close(Reason.UNPAID)
+        await until(lambda: paid.client.pool.counters["circuit unpaid"])
+        assert held_against(paid.network, paid.client) == at_fault
 
 
 @pytest.mark.parametrize("who", ["payer", "payee"])

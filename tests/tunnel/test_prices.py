@@ -11,7 +11,7 @@ import pytest
 from core.errors import CircuitError, FlowError, Reason
 from core.flow import FlowRequest
 from core.tariffs import RATES
-from tests.harness.network import Network, blamed, chain
+from tests.harness.network import Network, blamed, chain, held_against
 from tests.harness.paid import paid_chain
 from tests.harness.tolls import Till
 from tests.harness.waiting import turns, until
@@ -164,6 +164,7 @@ async def test_a_client_that_stops_paying_ends_its_circuits(reason: Reason, at_f
         paid.network.early = True
         paid.client.end_paid(circuits[0].link, reason, pays=True)
         assert all(circuit.over for circuit in circuits)
+        assert held_against(paid.network, paid.client) == at_fault
         await until(lambda: paid.network.nodes[1].relay.circuit_count == 0)
         assert blamed(paid.network, paid.client) == at_fault
 

@@ -22,12 +22,15 @@ class Circuit:
     def __init__(self) -> None:
         self.busy = False
         self.unpaid = False
+        self.deaf = False
         self.pings = 0
         self.silent = 0
         self.pulse = Pulse(self._send, self)
 
     def _send(self, token: int) -> None:
         self.pings += 1
+        if self.deaf:
+            return
         asyncio.get_running_loop().call_soon(self.pulse.pong, token)
 
     def carries_flows(self) -> bool:
@@ -69,3 +72,32 @@ def test_many_flows_begin_at_once_on_a_circuit_that_was_idle(
         assert circuit.silent == 0
 
     run(scene())
+
+
+async def test_silence_does_not_count_while_this_node_holds_the_question_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PING_EVERY_S", 0.02), ("UNEASY_S", 0.04), ("SUSPECT_S", 0.08)):
+        monkeypatch.setattr(pulse_module, name, value)
+    loop = asyncio.get_running_loop()
+    circuit = Circuit()
+    circuit.busy = circuit.deaf = True
+    circuit.pulse.ping()
+    circuit.unpaid = True
+    begun = loop.time()
+    await until(lambda: loop.time() > begun + 0.3)
+    assert circuit.silent == 0
+    circuit.unpaid = False
+    await until(lambda: circuit.silent)
+    assert circuit.pings == 1, "one is open all the time"
+
+
+async def test_nothing_is_asked_that_would_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse_module, "PING_EVERY_S", 0.02)
+    circuit = Circuit()
+    circuit.busy = circuit.unpaid = True
+    proof = circuit.pulse.proof()
+    loop, begun = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+    await until(lambda: loop.time() > begun + 0.1)
+    assert circuit.pings == 0
+    circuit.unpaid = False
+    await until(proof.done)
+    circuit.pulse.stop()

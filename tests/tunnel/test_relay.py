@@ -17,9 +17,8 @@ from tests.harness.linked import Owner, Receiver, record
 from tests.harness.network import Collect, Echo, Network, chain, three_hops
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
+from tunnel import hop_circuit, queues
 from tunnel import link as link_module
-from tunnel import queues
-from tunnel import relay as relay_module
 from tunnel import terminal as terminal_module
 from tunnel.apart import ApartCarrier
 from tunnel.engines.seam import MAX_STREAMS
@@ -170,7 +169,7 @@ async def test_many_flows_of_junk_do_not_cost_the_guard_its_link() -> None:
 
 
 async def test_a_relay_holds_so_many_flows_of_a_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "MAX_FLOWS_PER_CIRCUIT", 3)
+    monkeypatch.setattr(hop_circuit, "MAX_FLOWS_PER_CIRCUIT", 3)
     async with chain(2, Board().engine) as (network, client, echo):
         circuit = await bare(network, client)
         flows = [circuit.open(number) for number in range(1, 6)]
