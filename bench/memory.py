@@ -24,7 +24,6 @@ from bench.report import say
 
 if TYPE_CHECKING:
     import argparse
-    import socket
 
     from bench.network import Network
 
@@ -87,15 +86,14 @@ def _circuits(options: argparse.Namespace, demo_options: list[str]) -> dict[str,
         return asyncio.run(_hold(network, options))
 
 
-def _open(stack: ExitStack, network: Network, origin: str, count: int, request: bytes = b"") -> list[socket.socket]:
-    """Open connections through the proxy, and send each a request."""
-    host, _, port = origin.removeprefix("http://").partition(":")
-    opened = []
-    for _ in range(count):
+def _open(stack: ExitStack, network: Network, count: int, request: bytes = b"") -> None:
+    """Open connections through the proxy, and send each a request: to two origins by turns, as an exit lets 3,072 go to
+    one destination (`exits.limits`)."""
+    origins = [stack.enter_context(local_origin()) for _ in range(2)]
+    for number in range(count):
+        host, _, port = origins[number % len(origins)].removeprefix("http://").partition(":")
         made = socks.connect(network.proxy, host, int(port), receive_bytes=KERNEL_BYTES if request else 0)
-        opened.append(stack.enter_context(made))
-        opened[-1].sendall(request)
-    return opened
+        stack.enter_context(made).sendall(request)
 
 
 def _still_open(network: Network) -> int:
@@ -107,7 +105,7 @@ def _idle_flows(options: argparse.Namespace, demo_options: list[str]) -> dict[st
     with local_origin() as origin, demo(*_THREE_HOPS, *demo_options) as network, ExitStack() as stack:
         Way(network.proxy, origin).many(1024, 20, 1)
         before = _memory(network)
-        _open(stack, network, origin, options.idle_flows)
+        _open(stack, network, options.idle_flows)
         time.sleep(SETTLE_S)
         processes = grown(before, _memory(network), options.idle_flows)
         return {"flows": options.idle_flows, "flows_open": _still_open(network), "processes": processes}
@@ -122,7 +120,7 @@ def _dead_readers(options: argparse.Namespace, demo_options: list[str]) -> dict[
         before = _memory(network)
         for pid in network.pids:
             reset_peak(pid)
-        _open(stack, network, origin, options.dead_readers, request)
+        _open(stack, network, options.dead_readers, request)
         time.sleep(SETTLE_S)
         beside = [way.get(options.size) for _ in range(options.runs)]
         return {
