@@ -6,7 +6,9 @@ import socket
 import struct
 
 
-def connect(proxy: str, host: str, port: int, user: str = "", limit_s: float = 30.0) -> socket.socket:
+def connect(
+    proxy: str, host: str, port: int, user: str = "", limit_s: float = 30.0, receive_bytes: int = 0
+) -> socket.socket:
     """Connect to a host by name.
 
     Args:
@@ -15,13 +17,18 @@ def connect(proxy: str, host: str, port: int, user: str = "", limit_s: float = 3
         port: 1 to 65535.
         user: name under which to come; empty for none.
         limit_s: the time limit of each step, and of what the caller does with the socket.
+        receive_bytes: the kernel's buffer of what is not read yet; 0 for the kernel's own choice.
 
     Raises:
         OSError: the proxy cannot be reached, refuses, or took too long.
     """
     address, _, proxy_port = proxy.rpartition(":")
-    made = socket.create_connection((address, int(proxy_port)), limit_s)
+    made = socket.socket()
     try:
+        made.settimeout(limit_s)
+        if receive_bytes:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        made.connect((address, int(proxy_port)))
         made.sendall(b"\x05\x01\x02" if user else b"\x05\x01\x00")
         if _exactly(made, 2) == b"\x05\x02":
             name = user.encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 from tests.harness.demo import ROOT, Demo
 from tests.harness.namespaces import why_not
 from tests.harness.origin import DatagramEcho, NameServer
-from tests.harness.sealed import CLIENT_GROUP, Sealed
+from tests.harness.sealed import CLIENT_GROUP, Sealed, running_client
 from tests.harness.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.harness.site import Visit
@@ -93,23 +93,9 @@ class Clients:
             extra_groups=(),
         )
 
-    @contextmanager
-    def running(self, *command: str) -> Iterator[None]:
+    def running(self, *command: str) -> AbstractContextManager[None]:
         """Run a program as a client, and end it and its children."""
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self._environment,
-            group=CLIENT_GROUP,
-            extra_groups=(),
-            start_new_session=True,
-        ) as process:
-            try:
-                yield
-            finally:
-                os.killpg(process.pid, signal.SIGKILL)
+        return running_client(*command, environment=self._environment)
 
     @property
     def _environment(self) -> dict[str, str]:

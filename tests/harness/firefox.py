@@ -1,13 +1,55 @@
-"""A home with a Firefox profile in it, as Firefox writes one."""
+"""Profiles of Firefox: one as Firefox writes it, and those with which it is run."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+FIREFOX: Final = ("firefox-esr", "--headless", "--no-remote")
+"""It is not told to keep quiet: what it sends on its own account has to go to the proxy, too."""
+CLOSED: Final = {"network.proxy.allow_bypass": False, "network.proxy.failover_direct": False}
+"""What Firefox's own services do when the proxy fails them; open is how it comes."""
+OPEN: Final = dict.fromkeys(CLOSED, True)
+SOCKS, HTTP, PAC = "SOCKS5, proxy DNS", "HTTP proxy, also for HTTPS", "PAC URL"
+SETTINGS: Final = {
+    SOCKS: {
+        "network.proxy.type": 1,
+        "network.proxy.socks": "HOST",
+        "network.proxy.socks_port": "PORT",
+        "network.proxy.socks_version": 5,
+        "network.proxy.socks_remote_dns": True,
+    },
+    HTTP: {
+        "network.proxy.type": 1,
+        "network.proxy.http": "HOST",
+        "network.proxy.http_port": "PORT",
+        "network.proxy.ssl": "HOST",
+        "network.proxy.ssl_port": "PORT",
+    },
+    PAC: {"network.proxy.type": 2, "network.proxy.autoconfig_url": "PAC"},
+}
+"""Source: Firefox's `modules/libpref/init/all.js`."""
+
+
+def write_profile(path: Path, settings: Mapping[str, object], proxy: str, pac: str = "") -> None:
+    """Make a profile to run Firefox with.
+
+    Args:
+        path: a folder that is not there yet.
+        settings: by their whole names; `HOST`, `PORT` and `PAC` stand for what follows.
+        proxy: `HOST:PORT` of the proxy.
+        pac: address of the PAC script.
+    """
+    host, _, port = proxy.rpartition(":")
+    values = {"HOST": host, "PORT": int(port), "PAC": pac}
+    path.mkdir()
+    given = {name: values.get(str(value), value) for name, value in settings.items()}
+    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in given.items()]
+    (path / "user.js").write_text("".join(lines))
 
 
 def profile_at(

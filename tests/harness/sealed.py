@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from tests.harness.namespaces import Built, add, delete, enter, ip, put_up, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CLIENT_GROUP: Final = 61_000
 """The group id under which clients run; nobody else has it. Their user stays root, who may read the tests' files."""
@@ -21,6 +23,7 @@ type Stray = tuple[str, str, int]
 _TABLE: Final = f"""
 table inet clients {{
   set doors {{ type inet_service; }}
+  counter knocks {{ }}
   set strays4 {{ type ipv4_addr . inet_proto . inet_service; flags dynamic; size 256; }}
   set strays6 {{ type ipv6_addr . inet_proto . inet_service; flags dynamic; size 256; }}
   chain out {{
@@ -28,8 +31,8 @@ table inet clients {{
     meta l4proto != {{ tcp, udp }} accept
     meta skgid != {CLIENT_GROUP} accept
     meta l4proto tcp tcp flags & (syn | ack) != syn accept
-    ip daddr 127.0.0.1 tcp dport @doors accept
-    ip6 daddr ::1 tcp dport @doors accept
+    ip daddr 127.0.0.1 tcp dport @doors counter name knocks accept
+    ip6 daddr ::1 tcp dport @doors counter name knocks accept
     add @strays4 {{ ip daddr . meta l4proto . th dport }}
     add @strays6 {{ ip6 daddr . meta l4proto . th dport }}
     oifname "out" reject
@@ -72,6 +75,11 @@ class Sealed(Built):
         self._nft("flush set inet clients strays4; flush set inet clients strays6")
         return {(host, kind, port) for found in sets for host, kind, port in map(_concat, found.get("elem", ()))}
 
+    def knocks(self) -> int:
+        """Say how often clients tried to connect to a door since this was asked last."""
+        listed = json.loads(run(*enter(self.name), "nft", "-j", "reset", "counters"))["nftables"]
+        return sum(entry["counter"]["packets"] for entry in listed if "counter" in entry)
+
     def _nft(self, text: str) -> None:
         run(*enter(self.name), "nft", "-f", "-", text=text)
 
@@ -87,6 +95,25 @@ class Sealed(Built):
 
     def _tear_down(self) -> None:
         delete(self.name)
+
+
+@contextmanager
+def running_client(*command: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Run a program as a client, and end it and its children."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        group=CLIENT_GROUP,
+        extra_groups=(),
+        start_new_session=True,
+    ) as process:
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _concat(element: dict[str, tuple[str, str, int]]) -> Stray:

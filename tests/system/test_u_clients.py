@@ -7,7 +7,6 @@ machine could not, and the client sent nothing to anywhere but the proxy.
 from __future__ import annotations
 
 import itertools
-import json
 import shlex
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from tests.harness.client_table import Table
 from tests.harness.clients import PASSWORD, Clients, entered, why_no_clients
 from tests.harness.demo import until
+from tests.harness.firefox import CLOSED, FIREFOX, HTTP, OPEN, PAC, SETTINGS, SOCKS, write_profile
 from tests.harness.python_clients import MESSAGE
 from tests.harness.site import Visit
 
@@ -325,8 +325,6 @@ CHROMIUM: Final = (
     *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--ignore-certificate-errors"),
 )
 BROWSER_S: Final = 60.0
-FIREFOX: Final = ("firefox-esr", "--headless", "--no-remote")
-"""Neither is told to keep quiet: what they send on their own account has to go to the proxy, too."""
 
 
 @pytest.mark.parametrize(
@@ -347,39 +345,16 @@ def test_chromium(clients: Clients, table: Table, page: Page, option: str, schem
     table.row("chromium", f"`chromium {option} {scheme}://NAME/`", "page, and WebSocket in it")
 
 
-FIREFOX_CLOSED: Final = {"network.proxy.allow_bypass": False, "network.proxy.failover_direct": False}
-FIREFOX_OPEN: Final = dict.fromkeys(FIREFOX_CLOSED, True)
-"""What Firefox's own services do when the proxy fails them; open is how it comes."""
-FIREFOX_SETTINGS: Final = {
-    "SOCKS5, proxy DNS": {
-        "network.proxy.type": 1,
-        "network.proxy.socks": "HOST",
-        "network.proxy.socks_port": "PORT",
-        "network.proxy.socks_version": 5,
-        "network.proxy.socks_remote_dns": True,
-    },
-    "HTTP proxy, also for HTTPS": {
-        "network.proxy.type": 1,
-        "network.proxy.http": "HOST",
-        "network.proxy.http_port": "PORT",
-        "network.proxy.ssl": "HOST",
-        "network.proxy.ssl_port": "PORT",
-    },
-    "PAC URL": {"network.proxy.type": 2, "network.proxy.autoconfig_url": "PAC"},
-}
-"""Source: Firefox's `modules/libpref/init/all.js`."""
-
-
 @pytest.mark.parametrize(
     ("how", "scheme"),
     [
-        ("SOCKS5, proxy DNS", "https"),
-        ("HTTP proxy, also for HTTPS", "https"),
-        ("PAC URL", "https"),
+        (SOCKS, "https"),
+        (HTTP, "https"),
+        (PAC, "https"),
     ],
 )
 def test_firefox(clients: Clients, table: Table, page: Page, how: str, scheme: str) -> None:
-    profile = firefox_profile(clients, page, FIREFOX_SETTINGS[how] | FIREFOX_CLOSED)
+    profile = firefox_profile(clients, page, SETTINGS[how] | CLOSED)
     with clients.running(*FIREFOX, "--profile", str(profile), urls_in(f"{scheme}://NAME/", clients, page)):
         assert_seen_by_a_browser(clients, page, "Firefox/")
     assert clients.network.strays() == set()
@@ -387,26 +362,20 @@ def test_firefox(clients: Clients, table: Table, page: Page, how: str, scheme: s
 
 
 def test_firefox_by_default_goes_past_a_proxy_that_fails(clients: Clients, table: Table, page: Page) -> None:
-    how = "HTTP proxy, also for HTTPS"
-    profile = firefox_profile(clients, page, FIREFOX_SETTINGS[how] | FIREFOX_OPEN)
+    profile = firefox_profile(clients, page, SETTINGS[HTTP] | OPEN)
     with clients.running(*FIREFOX, "--profile", str(profile), urls_in("http://NAME/", clients, page)):
         strays = until("a look-up", clients.network.strays, BROWSER_S)
         assert_seen_by_a_browser(clients, page, "Firefox/")
     clients.network.strays()  # what came later is not for other tests to see
     assert {(kind, port) for _, kind, port in strays} == {("udp", 53)}
     outcome = "page over http, and WebSocket in it; **Firefox's own services look names up here**"
-    table.row("firefox-esr", f"{how}; as it comes", outcome)
+    table.row("firefox-esr", f"{HTTP}; as it comes", outcome)
 
 
 def firefox_profile(clients: Clients, page: Page, settings: Mapping[str, object]) -> Path:
     """Make a profile, in which the site's certificate is an exception that the user has made."""
-    host, _, port = clients.proxy.rpartition(":")
-    values = {"HOST": host, "PORT": int(port), "PAC": clients.pac}
     profile = clients.folder / page.name
-    profile.mkdir()
-    given = {name: values.get(str(value), value) for name, value in settings.items()}
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in given.items()]
-    (profile / "user.js").write_text("".join(lines))
+    write_profile(profile, settings, clients.proxy, clients.pac)
     (profile / "cert_override.txt").write_text(
         f"{page.name}:{clients.site.https}:\tOID.2.16.840.1.101.3.4.2.1\t{clients.site.fingerprint}\t\n"
     )
