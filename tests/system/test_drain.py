@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.harness import waiting
-from tests.harness.demo import ROOT, Demo, alive, status_of, until
+from tests.harness.demo import ROOT, Demo, alive, command, until
 from tests.harness.downloads import Download, source
 from tests.harness.share import ELSEWHERE, left_from, preferred_exit
 
@@ -159,7 +159,7 @@ def test_a_node_that_nobody_uses_ends_at_once(tmp_path: Path) -> None:
         process = subprocess.Popen([sys.executable, "-m", "node", *arguments], cwd=ROOT, stdout=log, stderr=log)
     try:
         until("its control interface", lambda: (home / "control.json").exists())
-        until("that it is up", lambda: status_of(home).get("state") == "up")
+        until("that it is up", lambda: command("status", home=home)["state"] == "up")
         started = time.monotonic()
         process.terminate()
         assert process.wait(10) == 0

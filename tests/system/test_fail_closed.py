@@ -28,7 +28,7 @@ def refusal(demo: Demo, url: str, way: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_without_exits_connections_are_refused_in_time_and_nothing_goes_directly(
     origin: Origin, tmp_path: Path, number: signal.Signals
 ) -> None:

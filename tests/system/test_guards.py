@@ -26,7 +26,6 @@ def _first_hops(home: Path) -> set[str]:
     return {circuit["hops"][0]["peer_id"] for circuit in NodeClient(home).route()["circuits"]}
 
 
-@pytest.mark.long
 def test_a_client_that_starts_again_keeps_its_guards(demo: Demo, tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = demo.facts["processes"][0]
