@@ -139,11 +139,16 @@ class PayingNode:
     def turn(self, channel: bytes) -> asyncio.Lock:
         return self._turns.setdefault(channel, asyncio.Lock())
 
-    def hand_over(self, channel: bytes, end: Incoming, used: int) -> int:
-        if (holder := self._holders.get(channel)) is not None and holder is not end:
-            holder.stop(Reason.CLOSED)
-        self._holders[channel] = end
-        return self._used.pop(channel, used)
+    def used_on(self, channel: bytes, stored: int) -> int:
+        holder = self._holders.get(channel)
+        held = holder.used if holder is not None else None
+        return self._used.get(channel, stored) if held is None else held
+
+    def holds(self, channel: bytes, end: Incoming) -> None:
+        former, self._holders[channel] = self._holders.get(channel), end
+        self._used.pop(channel, None)
+        if former is not None and former is not end:
+            former.stop(Reason.CLOSED)
 
     def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
         if self._holders.get(channel) is end:
@@ -157,6 +162,8 @@ class PayingNode:
 
     def ended(self, link: Link, end: Account, reason: Reason) -> None:
         self._set_off.pop(link, None)
+        if reason is Reason.NEXT_HOP:
+            return  # the link is gone
         if end.pays:
             self.trouble, self._cap_then = reason, self.wallet.store.totals.cap
         self._on_end(link, reason, end.pays)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, MacroVpnError, PaymentError, Reason
 from ledger import messages, payee, payer
+from ledger.messages import Stopped
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import Payer
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 WORDS_PER_WINDOW: Final = 16
 """How often it is looked whether something can be set off."""
 
-SILENT_S: Final = 5.0
-"""A neighbour that has not taken the first payment by then does not want it."""
-
 
 class Paying(Protocol):
     """Who has all ends of this node, and remembers channels from link to link."""
@@ -48,15 +46,11 @@ class Paying(Protocol):
     def turn(self, channel: bytes) -> asyncio.Lock:
         """Held by who changes or reads what is paid on an own channel."""
 
-    def hand_over(self, channel: bytes, end: Incoming, used: int) -> int:
-        """End whatever other link has a channel, and give it to this one.
+    def used_on(self, channel: bytes, stored: int) -> int:
+        """Parts that are used on a channel: more than the books say, if a link has or had it since the start."""
 
-        Args:
-            used: parts, by the books.
-
-        Returns:
-            Parts that are used.
-        """
+    def holds(self, channel: bytes, end: Incoming) -> None:
+        """A channel pays at this end now, and at no other one."""
 
     def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
         """A link has a channel no more."""
@@ -82,6 +76,7 @@ class End:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
         self.stopped: Reason | None = None
 
     def wait(self, go: Callable[[], None]) -> None:
@@ -96,6 +91,12 @@ class End:
         bodies, outgoing[:] = list(outgoing), []
         for body in bodies:
             self._link.send_payment(body)
+
+    def _at(self, when: float | None, tick: Callable[[], None]) -> None:
+        """Call a session's `tick` at its time."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when is None else self._loop.call_at(when, tick)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._paying.tasks.spawn(work, name)
@@ -114,9 +115,8 @@ class Outgoing(End):
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._word_at = 0
         self.began_at = self._loop.time()
-        self._patience = self._loop.call_later(SILENT_S, self._give_up)
         self.session = Payer(self._wallet.separator, link.binding, rate)
-        self.session.ask()
+        self.session.ask(self._loop.time())
         self._flush()
 
     # -- tunnel.toll.Account
@@ -177,19 +177,25 @@ class Outgoing(End):
                 case payer.NeedChannel(account):
                     self._spawn(self._show(account), "payment channel")
                 case payer.Commit(cumulative, used):
-                    self._spawn(self._store(cumulative, used), "payment")
+                    self._spawn(self._store(cumulative, used, self._wallet.store.raise_paid), "payment")
+                case payer.Adopt(cumulative, used):
+                    self._spawn(self._store(cumulative, used, self._wallet.store.adopt_paid), "payment")
                 case payer.Acknowledged():
                     self._acknowledged()
                 case payer.NeedDeposit(units):
                     self._spawn(self._top_up(units), "deposit")
                 case payer.CapReached():
                     self._act(self.session.stop(Reason.SPENDING_CAP))
-                case payer.Stopped(reason, _):
+                case Stopped(reason, _):
                     self._ended(reason)
         self._flush()
 
     def _flush(self) -> None:
         self._send(self.session.outgoing)
+        self._at(self.session.next_at, self._tick)
+
+    def _tick(self) -> None:
+        self._act(self.session.tick(self._loop.time()))
 
     def _acknowledged(self) -> None:
         if not self._ready.done() and self.session.ahead > 0:
@@ -206,25 +212,23 @@ class Outgoing(End):
             return
         self._row = row
         self.session.cap = row.paid + self._wallet.cap_left
-        self.session.show(self._paying.remembered(row))
+        self.session.show(self._paying.remembered(row), self._loop.time())
         self._flush()
 
-    async def _store(self, cumulative: int, used: int) -> None:
+    async def _store(
+        self, cumulative: int, used: int, store: Callable[[bytes, int, int], Coroutine[Any, Any, None]]
+    ) -> None:
         assert self._row is not None
-        books, channel = self._wallet.store, self._row.channel
         try:
-            async with self._paying.turn(channel):
-                if cumulative <= self.session.acknowledged:
-                    await books.adopt_paid(channel, cumulative, used)
-                else:
-                    await books.raise_paid(channel, cumulative, used)
+            async with self._paying.turn(self._row.channel):
+                await store(self._row.channel, cumulative, used)
         except PaymentError as error:
             self._refused(error.reason)
             return
         except MacroVpnError:
             self._refused(Reason.SETTLEMENT)
             return
-        self._act(self.session.stored())
+        self._act(self.session.stored(self._loop.time()))
 
     def _refused(self, reason: Reason) -> None:
         self.session.not_stored()
@@ -245,17 +249,20 @@ class Outgoing(End):
         self._act(self.session.due())
 
     def _ended(self, reason: Reason) -> None:
-        self._patience.cancel()
-        self._fail(reason)
-        self.remember()
+        if not self._ready.done():
+            self._ready.set_exception(CircuitError(reason))
+            self._ready.exception()  # seen; whoever waits gets it all the same
+        if self._row is not None:
+            self._spawn(self._remember(self._row.channel), "payment use")
         self.stopped = reason
         self._paying.ended(self._link, self, reason)
 
-    def remember(self) -> None:
-        """Keep what is known of the channel for the next link."""
-        if (own := self.session.own) is not None:
-            self._paying.remember(own)
-            self._spawn(self._wallet.note_use(own.channel, own.used), "payment use")
+    async def _remember(self, channel: bytes) -> None:
+        """Keep what is known of the channel for the next link, once nothing is being stored."""
+        async with self._paying.turn(channel):
+            if (own := self.session.own) is not None:
+                self._paying.remember(own)
+                await self._wallet.note_use(channel, own.used)
 
     @property
     def channel(self) -> bytes:
@@ -267,20 +274,8 @@ class Outgoing(End):
         """Parts used on the channel; None while nothing is known."""
         return own.used if (own := self.session.own) is not None else None
 
-    def _give_up(self) -> None:
-        """The neighbour has not taken the money for so long."""
-        if not self._ready.done() and self.session.stage is not payer.Stage.OPENING:
-            self._act(self.session.stop(Reason.UNPAID))
-
     def link_down(self) -> None:
-        self._patience.cancel()
-        self._fail(Reason.NEXT_HOP)
-        self.remember()
-
-    def _fail(self, reason: Reason) -> None:
-        if not self._ready.done():
-            self._ready.set_exception(CircuitError(reason))
-            self._ready.exception()  # seen; whoever waits gets it all the same
+        self._act(self.session.stop(Reason.NEXT_HOP))
 
 
 class Incoming(End):
@@ -290,7 +285,6 @@ class Incoming(End):
 
     def __init__(self, paying: Paying, link: Link) -> None:
         super().__init__(paying, link)
-        self._timer: asyncio.TimerHandle | None = None
         self.channel = b""
         self.session = self._new_session()
 
@@ -323,80 +317,79 @@ class Incoming(End):
     def received(self, message: messages.Message) -> None:
         now = self._loop.time()
         if isinstance(message, messages.Ask) and self.session.may_follow(now):
-            self.session, self.stopped = self._new_session(), None
+            self.session, self.stopped, self.channel = self._new_session(), None, b""
         self._act(self.session.receive(message, now))
 
     def _act(self, events: list[payee.Event]) -> None:
+        session = self.session
         for event in events:
             match event:
                 case payee.Look(channel):
-                    self._spawn(self._look(channel), "payment look")
+                    self._spawn(self._look(session, channel), "payment look")
                 case payee.Commit(cumulative, signature, used):
-                    self._spawn(self._store(cumulative, signature, used), "earning")
-                case payee.Stopped(reason, _):
-                    self.stopped = reason
-                    self._note_use()
-                    self._paying.ended(self._link, self, reason)
+                    self._spawn(self._store(session, cumulative, signature, used), "earning")
+                case Stopped(reason, _):
+                    self._ended(reason)
         self._flush()
 
     def _flush(self) -> None:
         self._send(self.session.outgoing)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if (at := self.session.next_at) is not None:
-            self._timer = self._loop.call_at(at, self._tick)
+        self._at(self.session.next_at, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
         self._act(self.session.tick(self._loop.time()))
 
-    async def _look(self, channel: bytes) -> None:
-        first = self.session.stage is payee.Stage.LOOKING
+    async def _look(self, session: Payee, channel: bytes) -> None:
+        first = session.stage is payee.Stage.LOOKING
         try:
             row = await self._wallet.accept(channel)
         except (MacroVpnError, TimeoutError) as error:
-            if first:
-                self._act(self.session.refuse(_reason_of(error, Reason.SETTLEMENT)))
+            if first and session is self.session:
+                self._act(session.refuse(_reason_of(error, Reason.SETTLEMENT)))
+            return
+        if session is not self.session:
             return
         if not first:
-            self._act(self.session.raise_deposit(row.deposit, self._loop.time()))
+            self._act(session.set_deposit(row.deposit, self._loop.time()))
             return
-        used = self._paying.hand_over(channel, self, row.used)
-        self.channel = channel
-        self._act(self.session.accept(TheirChannel(row.signer, row.deposit, row.paid, row.signature, used)))
-        self.wake()
+        used = self._paying.used_on(channel, row.used)
+        self._act(session.accept(TheirChannel(row.signer, row.deposit, row.paid, row.signature, used)))
+        if session.stage is payee.Stage.UP:  # it has the channel's key: only then others lose it
+            self.channel = channel
+            self._paying.holds(channel, self)
+            self.wake()
 
-    async def _store(self, cumulative: int, signature: bytes, used: int) -> None:
+    async def _store(self, session: Payee, cumulative: int, signature: bytes, used: int) -> None:
         try:
             await self._wallet.store.take_voucher(self.channel, cumulative, signature, used)
         except (MacroVpnError, ValueError) as error:
-            self._act(self.session.stop(_reason_of(error, Reason.SETTLEMENT)))
+            if session is self.session:
+                self._act(session.stop(_reason_of(error, Reason.SETTLEMENT)))
             return
-        self._act(self.session.stored(self._loop.time()))
+        if session is not self.session:
+            return
+        self._act(session.stored(self._loop.time()))
         self.wake()
         if self._waiting:
-            self.session.short(self._loop.time())
+            session.short(self._loop.time())
         else:
-            self.session.enough()
+            session.enough()
         self._flush()
 
     @property
     def used(self) -> int | None:
-        """Parts used on the channel, None while there is none."""
-        known = self.session.stage is payee.Stage.UP or (self.channel and self.stopped is not None)
-        return self.session.account.used if known else None
+        """Parts used on the channel; None while there is none."""
+        return self.session.account.used if self.channel else None
 
-    def _note_use(self) -> None:
+    def _ended(self, reason: Reason) -> None:
+        self.stopped = reason
         if (used := self.used) is not None:
             self._paying.let_go(self.channel, self, used)
             self._spawn(self._wallet.note_use(self.channel, used), "earning use")
+        self._paying.ended(self._link, self, reason)
 
     def link_down(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.stopped is None:
-            self._note_use()
+        self._act(self.session.stop(Reason.NEXT_HOP))
 
     def stop(self, reason: Reason) -> None:
         self._act(self.session.stop(reason))
