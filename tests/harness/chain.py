@@ -35,7 +35,7 @@ UNIT: Final = 10**12
 RICH: Final = 10**18
 """Wei of an account, unless said otherwise: a coin."""
 
-FAST: Final = Fees(poll_s=0.01, patience_s=0.3, give_up_s=5.0)
+FAST: Final = Fees(poll_s=0.01, patience_s=0.3, give_up_s=60.0)
 START_S: Final = 20.0
 CONTRACTS: Final = Path(__file__).parent / "contracts"
 
