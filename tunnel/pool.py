@@ -153,7 +153,7 @@ class CircuitPool:
 
     def _usable(self) -> list[Circuit]:
         now = asyncio.get_running_loop().time()
-        return [circuit for circuit in self._circuits if not circuit.over and now < circuit.retire_at]
+        return [circuit for circuit in self._circuits if not (circuit.over or circuit.full) and now < circuit.retire_at]
 
     def _free(self, options: SiteOptions = NO_OPTIONS) -> list[Circuit]:
         """Those for some options that no key has used."""
@@ -203,7 +203,6 @@ class CircuitPool:
             circuit: worse(circuit)
             for circuit in self._usable()
             if circuit.isolation in (isolation, None)
-            and not circuit.full
             and circuit.options == wish.options
             and self._wishes.fit(circuit.path[-1].peer, wish)
         }
@@ -398,7 +397,6 @@ class CircuitPool:
             circuit
             for circuit in self._usable()
             if circuit is not instead_of
-            and not circuit.full
             and circuit.path[-1].peer == instead_of.path[-1].peer
             and circuit.isolation in (instead_of.isolation, None)
             and circuit.options == instead_of.options
