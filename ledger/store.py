@@ -4,7 +4,7 @@ Changes wait in a queue; one task takes all that wait, makes them, commits once,
 Nobody else uses the connection, so no change can be undone by another's failure. What is read is what was committed.
 
 SQLite writes first into a log beside the file, where old amounts would stand in the order in which they came. So the
-log is emptied when it is long, when nothing was written for a moment, at the start and at the end.
+log is emptied when it is long, when nothing was written for a moment, and at the end.
 """
 
 from __future__ import annotations

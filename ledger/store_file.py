@@ -213,8 +213,7 @@ def _check_mode(path: Path) -> None:
 
 
 def _open(path: Path) -> tuple[sqlite3.Connection, Books]:
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, timeout=LOCK_WAIT_S, isolation_level="IMMEDIATE")
+    connection = sqlite3.connect(path.absolute(), timeout=LOCK_WAIT_S, isolation_level="IMMEDIATE")
     try:
         return connection, _read(connection)
     except BaseException:
@@ -263,11 +262,9 @@ def _read(connection: sqlite3.Connection) -> Books:
     if connection.execute(_SCHEMA).fetchall() != _schema():
         raise _UnfitError(_DAMAGED)
     try:
-        books = _books(connection)
+        return _books(connection)
     except (ValueError, DecodeError) as error:
         raise _UnfitError(_DAMAGED) from error
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-    return books
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> Any:

@@ -61,13 +61,18 @@ async def gate(store: Store, monkeypatch: pytest.MonkeyPatch) -> Gate:
     return Gate(monkeypatch)
 
 
-def copied(path: Path) -> tuple[int, int]:
-    """What a copy of the files holds, taken by another process, as this one would let go of the lock."""
+def copy(path: Path) -> Path:
+    """Copy the files as they are, by another process, as this one would let go of the lock."""
     place = path.parent / "copy"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     subprocess.run(["cp", "-p", path, log_of(path), place], check=True)
-    connection, books = open_file(place / path.name)
+    return place / path.name
+
+
+def copied(path: Path) -> tuple[int, int]:
+    """What a copy of the files holds."""
+    connection, books = open_file(copy(path))
     connection.close()
     return books.payers[name(1)].paid, books.payees[name(2)].paid
 
@@ -339,6 +344,17 @@ async def test_the_log_is_emptied_when_it_is_quiet(
         await store.raise_paid(name(1), paid, 0)
         assert log.stat().st_size > 0
         await until(lambda: log.stat().st_size == 0)
+
+
+async def test_a_log_that_a_crash_left_is_emptied(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.raise_paid(name(1), 5, 0)
+    left = copy(tmp_path / "books")
+    assert log_of(left).stat().st_size > 0
+    monkeypatch.setattr(store_module, "QUIET_S", 0.02)
+    async with aclosing(await Store.open(left)):
+        await until(lambda: log_of(left).stat().st_size == 0)
 
 
 async def test_the_log_is_emptied_when_it_is_long(
