@@ -1,8 +1,11 @@
 """A voucher: the payer's signature under all that it has ever paid on one channel.
 
-Source: EIP-712 typed data, `Voucher(bytes32 channelId,uint128 cumulative)`, in a domain of name, version, chain id and
-contract. Signatures are secp256k1's, 65 bytes: r (32) ‖ s (32) ‖ v (1, 27 or 28). Of the two signatures that say the
-same only the one with the low s is taken (EIP-2).
+And a proof, which says on one link only that whoever shows a channel there has its key. Ids are public on a chain, and
+so are the vouchers that were claimed.
+
+Source: EIP-712 typed data, `Voucher(bytes32 channelId,uint128 cumulative)` and `Proof(bytes32 channelId,bytes32 link)`,
+in a domain of name, version, chain id and contract. Signatures are secp256k1's, 65 bytes: r (32) ‖ s (32) ‖ v (1, 27
+or 28). Of the two signatures that say the same only the one with the low s is taken (EIP-2).
 """
 
 from __future__ import annotations
@@ -14,11 +17,12 @@ import coincurve
 from Crypto.Hash import keccak
 
 from core.errors import PaymentError, Reason
-from ledger.amounts import MAX_AMOUNT, check_amount
+from ledger.amounts import check_amount
 
 CHANNEL_ID_BYTES: Final = 32
 ADDRESS_BYTES: Final = 20
 SIGNATURE_BYTES: Final = 65
+LINK_BYTES: Final = 32
 NAME: Final = b"Macro VPN channels"
 VERSION: Final = b"1"
 
@@ -33,6 +37,7 @@ def keccak256(data: bytes) -> bytes:
 
 _DOMAIN_TYPE: Final = keccak256(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 _VOUCHER_TYPE: Final = keccak256(b"Voucher(bytes32 channelId,uint128 cumulative)")
+_PROOF_TYPE: Final = keccak256(b"Proof(bytes32 channelId,bytes32 link)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,14 @@ def digest_of(separator: bytes, channel: bytes, cumulative: int) -> bytes:
     Raises:
         ValueError: a wrong length, or no amount.
     """
-    if len(separator) != 32 or len(channel) != CHANNEL_ID_BYTES:
-        raise ValueError("a domain separator and a channel id have 32 bytes")
-    body = keccak256(_VOUCHER_TYPE + channel + check_amount(cumulative).to_bytes(32))
-    return keccak256(b"\x19\x01" + separator + body)
+    return _digest(separator, _VOUCHER_TYPE, channel, check_amount(cumulative).to_bytes(32))
+
+
+def _digest(separator: bytes, kind: bytes, channel: bytes, word: bytes) -> bytes:
+    """What is signed for a struct of a channel and one more word of 32 bytes."""
+    if len(separator) != 32 or len(channel) != CHANNEL_ID_BYTES or len(word) != 32:
+        raise ValueError("a domain separator, a channel id and the name of a link have 32 bytes")
+    return keccak256(b"\x19\x01" + separator + keccak256(kind + channel + word))
 
 
 def address_of(public: coincurve.PublicKey) -> bytes:
@@ -103,7 +112,21 @@ class SigningKey:
         Raises:
             ValueError: as `digest_of`.
         """
-        signed = self._key.sign_recoverable(digest_of(separator, channel, cumulative), hasher=None)
+        return self._sign(digest_of(separator, channel, cumulative))
+
+    def prove(self, separator: bytes, channel: bytes, link: bytes) -> bytes:
+        """Sign that this key is at one end of a link; 65 bytes.
+
+        Args:
+            link: 32 bytes that the two ends of this link know, and no other link has.
+
+        Raises:
+            ValueError: a wrong length.
+        """
+        return self._sign(_digest(separator, _PROOF_TYPE, channel, link))
+
+    def _sign(self, digest: bytes) -> bytes:
+        signed = self._key.sign_recoverable(digest, hasher=None)
         return signed[:64] + bytes([27 + signed[64]])
 
 
@@ -118,16 +141,37 @@ def check(signer: bytes, separator: bytes, channel: bytes, cumulative: int, sign
     Raises:
         PaymentError: `BAD_VOUCHER`: wrong in form, or somebody else's.
     """
-    if len(signature) != SIGNATURE_BYTES or not 0 <= cumulative <= MAX_AMOUNT:
+    try:
+        digest = digest_of(separator, channel, cumulative)
+    except ValueError as error:
+        raise PaymentError(Reason.BAD_VOUCHER) from error
+    _check(signer, digest, signature)
+
+
+def check_proof(signer: bytes, separator: bytes, channel: bytes, link: bytes, proof: bytes) -> None:
+    """Check that the other end of a link has a channel's key.
+
+    Args:
+        signer, separator, channel: as for `check`.
+        link: as for `SigningKey.prove`.
+        proof: as it came.
+
+    Raises:
+        PaymentError: `BAD_VOUCHER`: wrong in form, somebody else's, or for another link.
+        ValueError: a wrong length.
+    """
+    _check(signer, _digest(separator, _PROOF_TYPE, channel, link), proof)
+
+
+def _check(signer: bytes, digest: bytes, signature: bytes) -> None:
+    if len(signature) != SIGNATURE_BYTES:
         raise PaymentError(Reason.BAD_VOUCHER)
-    r, s, v = int.from_bytes(signature[:32]), int.from_bytes(signature[32:64]), signature[64]
-    if not 0 < r < _ORDER or not 0 < s <= _ORDER // 2 or v not in (27, 28):
+    s, v = int.from_bytes(signature[32:64]), signature[64]
+    if s > _ORDER // 2 or v not in (27, 28):
         raise PaymentError(Reason.BAD_VOUCHER)
     try:
-        public = coincurve.PublicKey.from_signature_and_message(
-            signature[:64] + bytes([v - 27]), digest_of(separator, channel, cumulative), hasher=None
-        )
-    except Exception as error:  # the library raises Exception itself where nothing can be recovered
+        public = coincurve.PublicKey.from_signature_and_message(signature[:64] + bytes([v - 27]), digest, hasher=None)
+    except ValueError as error:  # r or s is 0 or too large, or no point of the curve has this r
         raise PaymentError(Reason.BAD_VOUCHER) from error
     if address_of(public) != signer:
         raise PaymentError(Reason.BAD_VOUCHER)
