@@ -59,7 +59,8 @@ class PayerAccount:
 
     Attributes:
         start: as above.
-        counted: parts that this end counted on this link, less what is known never to have reached the payee.
+        counted: parts that this end counted on this link, less what is known never to have reached the payee; never
+            below `offered`.
         stated: parts that the payee says it counted on this link.
         datagrams: parts of datagrams that arrived here, which are within `counted`; the payee is told.
         set_off: parts of use that were set against what the payee used here.
@@ -170,7 +171,7 @@ class PayerAccount:
 
     def give_back(self, parts: int) -> None:
         """Something that was counted to be sent is known never to have left."""
-        self.counted -= parts
+        self.counted = max(self.offered, self.counted - parts)
         self._marked -= parts
         self._settled -= parts
 
@@ -189,7 +190,7 @@ class PayerAccount:
         """
         self.stated = check_parts(parts)
         if acknowledged >= self._paid:
-            lost = max(0, self._settled - parts)
+            lost = min(max(0, self._settled - parts), self.counted + self._lost - self.offered)
             self.counted += self._lost - lost
             self._lost = lost
             self._settled = self._marked

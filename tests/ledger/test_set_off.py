@@ -138,6 +138,20 @@ def test_an_offer_counts_as_if_it_were_agreed(agreed: int, offered: int) -> None
     assert sign_all(account) == 6 - offered + RATE
 
 
+def test_what_is_offered_stays_counted() -> None:
+    account = PayerAccount(0, 0)
+    account.rate = RATE
+    account.took(3 * UNIT)
+    account.cancel(UNIT, 2 * UNIT)
+    account.paid = 3
+    account.states(0, 3)
+    account.states(0, 3)
+    assert account.counted == 2 * UNIT
+    account.give_back(UNIT)
+    assert account.counted == 2 * UNIT
+    assert account.own == UNIT
+
+
 def test_an_offer_leaves_the_payer_at_most_a_window_ahead() -> None:
     account = PayerAccount(0, 0)
     account.rate = RATE
