@@ -227,6 +227,7 @@ class Store:
         return await done
 
     async def _write(self) -> None:
+        group: list[_Waiter] = []
         try:
             while await self._something():
                 async with self._turn:
@@ -234,7 +235,7 @@ class Store:
                     await self._write_group(group)
         finally:
             self._ended = self._ended or "the writer failed; start the node again"
-            _fail(self._waiting, self._ended)
+            _fail([*group, *self._waiting], self._ended)
 
     async def _something(self) -> bool:
         """Wait until a change waits; False when none will. Empties the log when it is quiet."""

@@ -21,7 +21,7 @@ from core.errors import PaymentError, Reason, StoreError
 from ledger import store as store_module
 from ledger.store import MAX_WAITING, Store
 from ledger.store_file import log_of, open_file
-from tests.harness.waiting import until
+from tests.harness.waiting import turns, until
 from tests.ledger.rows import UNIT, name, payee, payer, signature
 
 if TYPE_CHECKING:
@@ -323,6 +323,28 @@ async def test_a_backup_is_taken_while_others_write(store: Store, tmp_path: Path
     connection, books = open_file(tmp_path / "backup")
     connection.close()
     assert 5 <= books.payers[name(1)].paid <= 49
+
+
+async def test_a_backup_waits_for_a_commit(store: Store, gate: Gate, tmp_path: Path) -> None:
+    change = asyncio.ensure_future(store.raise_paid(name(1), 5, 0))
+    await until(lambda: gate.count)
+    backup = asyncio.ensure_future(store.export(tmp_path / "backup"))
+    await turns()
+    assert not backup.done()
+    gate.open.set()
+    await asyncio.gather(change, backup)
+
+
+async def test_a_writer_that_ends_leaves_nobody_waiting(store: Store, gate: Gate) -> None:
+    changes = [asyncio.ensure_future(store.raise_paid(name(1), 5, 0))]
+    await until(lambda: gate.count)
+    changes.append(asyncio.ensure_future(store.cap(1)))
+    await turns()
+    store._writer.cancel()
+    answers = await asyncio.gather(*changes, return_exceptions=True)
+    assert {str(answer) for answer in answers} == {
+        "Payments cannot be stored: the writer failed; start the node again."
+    }
 
 
 async def test_a_backup_that_fails_leaves_nothing(store: Store, tmp_path: Path) -> None:
