@@ -227,8 +227,9 @@ async def test_a_channel_is_found_by_its_payer(backend: LocalBackend) -> None:
     second = await payer.open(PAYEE, KEY.address, 10)
     await payer.open(OTHER, KEY.address, 10)
     await payer.open(PAYEE, OTHER, 10)
-    assert await payer.find(PAYEE, KEY.address) == second
-    assert (await payee.find(PAYEE, KEY.address), await other.find(PAYEE, KEY.address)) == (None, None)
+    third = await other.open(PAYEE, KEY.address, 5)
+    found = [await settlement.find(PAYEE, KEY.address) for settlement in (payer, payee, other)]
+    assert found == [second, None, third]
 
 
 async def test_many_calls_at_once(backend: LocalBackend) -> None:
