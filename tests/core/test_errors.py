@@ -23,6 +23,7 @@ def test_no_two_reasons_say_the_same() -> None:
 def test_numbers_on_the_wire_stay() -> None:
     names = "DONE REFUSED HOST_UNREACHABLE NETWORK_UNREACHABLE NOT_ALLOWED TIMED_OUT NO_NAME BUSY CLOSED PROTOCOL"
     names += " NO_PATH NEXT_HOP UNKNOWN_PEER RESET LOCAL LIMIT LEAVING NOT_SERVED INSIDE SITE_OPTIONS"
+    names += " UNPAID PRICE NO_CHANNEL SPENDING_CAP COUNTS_DIFFER BAD_VOUCHER NO_FUNDS NOT_OPEN TOO_EARLY SETTLEMENT"
     assert [reason.name for reason in sorted(Reason)] == names.split()
     assert [*Reason] == [*range(len(Reason))]
 
