@@ -57,6 +57,7 @@ def test_time_gives_it_back_and_no_more_than_there_was() -> None:
     for count in range(10_000):
         assert spent.came(LANE_BYTES, count / MESSAGES_PER_S)
     spent = Use(Shape.EVEN, 0.0)
+    assert spent.came(1000, 0.0)
     assert spent.came(int(spent.allowance) + 1, 1000.0)
     assert not spent.came(1, 1000.0)
 
@@ -171,6 +172,22 @@ async def test_downloads_that_are_cancelled_are_nobodys_fault(shape: Shape, leas
         await fetch(paid, 10, 10)
         assert not paid.client.pool.counters["circuit protocol"]
     assert least.value > 3 / 4
+
+
+async def test_what_comes_before_its_turn_is_of_use_already() -> None:
+    """A flow that leaves its lane keeps what comes on its own stream until the lane has said its last."""
+    async with paid_chain(1) as paid:
+        await paid.open(SINK)
+        circuit = next(found for found in paid.client.pool.circuits if found.flows)
+        (flow,) = circuit.flows
+        spent = circuit.use
+        assert spent is not None
+        count = 3 * int(spent.allowance) // 32_768
+        for _ in range(count):
+            assert spent.came(32_768, spent._at)
+            flow.hold_back(32_768)
+        flow.hold_back(-32_768 * count)
+        assert not circuit.over
 
 
 def has(listener: Collect, count: int) -> bool:
