@@ -302,6 +302,16 @@ class PayeeAccount:
         self.set_off = min(agreed, self.counted)
         self._reckon()
 
+    def bound(self, most: int) -> None:
+        """Take what is paid further ahead than any honest payer goes as used: a crash, or an old backup, forgot it.
+
+        Args:
+            most: parts that may be paid ahead.
+        """
+        if self.room > most:
+            self.start += self.room - most
+            self._reckon()
+
     def pays(self, cumulative: int) -> None:
         """A voucher was stored. A lower one changes nothing.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, MacroVpnError, PaymentError, Reason
 from ledger import messages, payee, payer
+from ledger.account import window_units
+from ledger.amounts import PARTS_PER_UNIT
 from ledger.messages import Stopped
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import Payer
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 WORDS_PER_WINDOW: Final = 16
 """How often it is looked whether something can be set off."""
+
+
+WINDOWS_AHEAD: Final = 2
+"""What a payer may be ahead, as the payee sees it: its window, and what it counts as used and is still under way."""
 
 
 class Paying(Protocol):
@@ -285,6 +291,7 @@ class Incoming(End):
 
     def __init__(self, paying: Paying, link: Link) -> None:
         super().__init__(paying, link)
+        self._rate = 0
         self.channel = b""
         self.session = self._new_session()
 
@@ -295,6 +302,8 @@ class Incoming(End):
     # -- tunnel.toll.Account
 
     def take(self, rate: int, count: int) -> bool:
+        if rate > self._rate:
+            self._rate = rate
         return self.session.stage is payee.Stage.UP and self.session.account.take(rate * count)
 
     def take_datagram(self, rate: int, count: int) -> bool:
@@ -369,6 +378,9 @@ class Incoming(End):
         if session is not self.session:
             return
         self._act(session.stored(self._loop.time()))
+        if self._rate:
+            most = WINDOWS_AHEAD * window_units(session.account.paid, self._rate)
+            session.account.bound(most * PARTS_PER_UNIT)
         self.wake()
         if self._waiting:
             session.short(self._loop.time())

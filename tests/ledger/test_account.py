@@ -429,3 +429,14 @@ def test_a_relay_promises_no_more_than_it_was_paid_and_a_window(
     for (comes, goes), share in zip(pairwise(links), shares, strict=False):
         assert (goes.kept.paid - comes.kept.paid) * UNIT <= goes.payer.window + goes.counted // SLACK_SHARE
         assert comes.payee.used - goes.payer.used >= share
+
+
+def test_what_is_paid_far_ahead_was_used() -> None:
+    account = PayeeAccount(100, 10 * PARTS_PER_UNIT)
+    account.bound(90 * PARTS_PER_UNIT)
+    assert account.used == 10 * PARTS_PER_UNIT, "no further ahead than it may be"
+    account.bound(7 * PARTS_PER_UNIT)
+    assert (account.room, account.used) == (7 * PARTS_PER_UNIT, 93 * PARTS_PER_UNIT)
+    assert account.counted == 0
+    assert account.take(7 * PARTS_PER_UNIT)
+    assert not account.take(1)

@@ -8,8 +8,10 @@ import pytest
 
 from core.errors import CircuitError, DecodeError, Reason
 from ledger import messages
+from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
 from ledger.settlement import ChannelState
+from ledger.store import Store
 from node.wallet_orders import WalletOrder
 from tests.harness.payers import Member, carry, connect, members, part, quiet
 from tests.harness.waiting import until
@@ -121,6 +123,26 @@ async def test_books_that_are_lost_come_back(tmp_path: Path) -> None:
             assert own.channel == theirs.channel
             assert own.paid == theirs.paid >= before
             part(near)
+
+
+async def test_a_payee_with_old_books_carries_nothing_twice(tmp_path: Path) -> None:
+    """Its books do not know what was used since. The next voucher shows that it was paid, so it was used."""
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        await use(near, client, guard, 1)
+        await guard.wallet.do(WalletOrder("export", path=str(tmp_path / "old")))
+        await use(near, client, guard, 200)
+        part(near)
+        await guard.stop()
+        (guard.home / "money.db").unlink()
+        Store.restore(tmp_path / "old", guard.home / "money.db")
+        await guard.start()
+        near = await up(client, guard)
+        await use(near, client, guard, 20)
+        await quiet(near, near.other)
+        [row] = guard.wallet.store.payees
+        assert row.paid > 200 * RATE
+        assert guard.paying.sums()["earned"] >= row.paid - 2 * window_units(row.paid, RATE) - 20 * RATE
 
 
 async def test_relays_that_work_for_each_other_sign_little(tmp_path: Path) -> None:
