@@ -87,11 +87,11 @@ async def test_no_more_is_paid_than_may_be(anvil: Anvil) -> None:
     await anvil.hold(False)
     await anvil.rpc("anvil_setNextBlockBaseFeePerGas", hex(9 * base))
     await anvil.mine()
-    settings = EvmSettings(0, b"", confirmations=0, gas_share=None, fees=fees)
-    async with pair(anvil, settings=settings) as both:
+    endless = EvmSettings(0, b"", confirmations=0, gas_share=None, fees=replace(fees, give_up_s=600.0))
+    async with asyncio.timeout(LIMIT_S), pair(anvil, settings=endless) as both:
         nonce = await anvil.chain.nonce(both.payer.account)
         with pytest.raises(PaymentError) as error:
-            await opening(both)
+            await opening(both)  # it is known at once that nobody would take it
         assert error.value.reason is Reason.SETTLEMENT
         assert await anvil.chain.nonce(both.payer.account) == nonce
 
