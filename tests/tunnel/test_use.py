@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import Reason
 from core.flow import FlowRequest
-from tests.harness.network import Collect, blamed
+from tests.harness.network import Came, Collect, blamed
 from tests.harness.paid import Paid, paid_chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import WireEngine
@@ -174,6 +174,37 @@ async def test_downloads_that_are_cancelled_are_nobodys_fault(shape: Shape, leas
     assert least.value > 3 / 4
 
 
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time stands still, so it gives nothing back."""
+    came = Use.came
+    monkeypatch.setattr(Use, "came", lambda own, count, now: came(own, count, own._at))
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_padding_of_small_answers_is_due(least: Least) -> None:
+    async with paid_chain(1, shape=Shape.EVEN) as paid:
+        for _ in range(200):
+            await fetch(paid, 300, 1200)
+    assert least.value > 3 / 4
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_datagrams_are_of_use(least: Least) -> None:
+    async with paid_chain(1, shape=Shape.FREE) as paid:
+        association = await paid.client.pool.dial_datagrams()
+        came = Came(association)
+        for count in range(0, 600, 20):
+            for _ in range(20):
+                association.send("192.0.2.1", 53, bytes(1000))
+            await until(partial(has_come, came, count + 20))
+    assert least.value > 3 / 4
+
+
+def has_come(association: Came, count: int) -> bool:
+    return len(association.datagrams) == count
+
+
 async def test_what_comes_before_its_turn_is_of_use_already() -> None:
     """A flow that leaves its lane keeps what comes on its own stream until the lane has said its last."""
     async with paid_chain(1) as paid:
@@ -279,16 +310,15 @@ JUNK: dict[str, tuple[int, Callable[[Rogue], None]]] = {
         ("PAD on a stream of its own", Shape.FREE),
     ],
 )
+@pytest.mark.usefixtures("no_time")
 async def test_junk_costs_the_exit_its_circuit(kind: str, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
     size, junk = JUNK[kind]
     monkeypatch.setattr(CircuitFrames, "_answered", lambda frames, token: None)
     monkeypatch.setattr(use, "ALLOWED_S", 0.25)
-    came = Use.came
     async with paid_chain(2, shape=shape) as paid:
         bad = await rogue(paid, size)
         paid.network.early = True
         before = paid.books[0][0]
-        monkeypatch.setattr(Use, "came", lambda own, count, now: came(own, count, own._at))  # time stands still
         while not bad.circuit.over:
             junk(bad)
             await turns(2)
