@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, DecodeError
 from core.ids import PeerKey
-from ledger.amounts import decode_amount, encode_amount
+from ledger.amounts import decode_amount, encode_amount, encode_parts
 from ledger.books import Books, PayeeChannel, PayerChannel, Totals
 from ledger.settlement import ChannelState
 
@@ -63,7 +63,6 @@ STEPS: Final[tuple[str, ...]] = (
 )
 """What makes a file of version n + 1 out of one of version n. A file without a table has version 0."""
 
-PARTS_BYTES: Final = 20
 LOCK_WAIT_S: Final = 1.0
 """How long the file may be another process's, which may be about to end."""
 
@@ -313,7 +312,7 @@ def _payee(row: tuple[Any, ...]) -> PayeeChannel:
 
 def payer_values(row: PayerChannel) -> tuple[bytes | int, ...]:
     """A row as it is written, in the order of `PAYER_COLUMNS`."""
-    amounts = encode_amount(row.deposit), encode_amount(row.paid), row.used.to_bytes(PARTS_BYTES)
+    amounts = encode_amount(row.deposit), encode_amount(row.paid), encode_parts(row.used)
     return row.channel, row.peer, row.separator, row.account, row.secret, *amounts, int(row.state)
 
 
@@ -326,7 +325,7 @@ def payee_values(row: PayeeChannel) -> tuple[bytes | int, ...]:
         encode_amount(row.deposit),
         encode_amount(row.paid),
         row.signature,
-        row.used.to_bytes(PARTS_BYTES),
+        encode_parts(row.used),
         encode_amount(row.claimed),
         int(row.state),
     )
