@@ -33,7 +33,7 @@ HOME_ENV: Final = "MACROVPN_HOME"
 """The folder of the node, where no `--home` names one."""
 PASSWORD_ENV: Final = "MACROVPN_PROXY_PASSWORD"
 """Sets the proxy's password where no file shall hold it."""
-_RESERVED: Final = frozenset({PARENT_FD_ENV, HOME_ENV})
+_RESERVED: Final = frozenset({PARENT_FD_ENV, HOME_ENV, "MACROVPN_WALLET_KEY"})
 
 
 def default_home() -> Path:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError
+from ledger.wallet_key import VARIABLE
 from node.config import check, load
 from node.settings import FIELDS, Settings, join_endpoint, split_endpoint
 
@@ -238,3 +239,7 @@ def test_endpoints_round_trip(address: object, port: int) -> None:
 def test_what_is_no_endpoint(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         split_endpoint(text)
+
+
+def test_a_wallets_key_in_the_environment_is_no_setting(tmp_path: Path) -> None:
+    assert load(tmp_path, environ={VARIABLE: "11" * 32}) == load(tmp_path, environ={})
