@@ -34,7 +34,7 @@ not take the money."""
 CANNOT_PAY: Final = frozenset(
     {Reason.NO_CHANNEL, Reason.SPENDING_CAP, Reason.NO_FUNDS, Reason.NOT_OPEN, Reason.SETTLEMENT}
 )
-"""Why this node could not pay a guard, where that is nobody's fault."""
+"""Why this node could not pay a guard, where that is nobody's fault, or not known to be."""
 
 
 class Shares(NamedTuple):
@@ -74,8 +74,8 @@ def shares_of_build(path: Sequence[PeerKey], reporter: int, reason: Reason) -> S
             return Shares(_spread(beyond, 1.0), {}, telling)
         case Reason.UNKNOWN_PEER if beyond:
             return Shares({}, _spread([*named, beyond[0]], 2 * REPORTER_SHARE))
-        case Reason.NO_CHANNEL if named:
-            # Nobody's fault, unless it goes on.
+        case Reason.NO_CHANNEL:
+            # Nobody's fault, unless it goes on: who never takes money is of no use.
             return Shares({}, _spread([*named, *beyond[:1]], UNSAID))
         case _ if reason in PAYEES_FAULT and beyond:
             return Shares({}, {beyond[0]: 0.5} | telling)

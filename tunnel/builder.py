@@ -204,7 +204,8 @@ class Builder:
             return
         if error.hop < 0 and error.reason in CANNOT_PAY:
             self.cannot_pay = error.reason
-            return
+            if error.reason is not Reason.NO_CHANNEL:
+                return
         now, peers = asyncio.get_running_loop().time(), peers_of(path)
         if error.reason is Reason.LEAVING and error.hop >= 0 and self.leavers.says(peers[error.hop], now):
             return

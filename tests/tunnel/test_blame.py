@@ -43,7 +43,7 @@ def silent(*peers: PeerKey) -> Shares:
         (2, Reason.UNPAID, [EXIT], []),
         (0, Reason.NO_CHANNEL, [], [GUARD, RELAY]),
         (2, Reason.NO_CHANNEL, [], [EXIT]),
-        (-1, Reason.NO_CHANNEL, [], []),
+        (-1, Reason.NO_CHANNEL, [], [GUARD]),
         (-1, Reason.SPENDING_CAP, [], []),
     ],
 )

@@ -133,8 +133,11 @@ async def test_a_next_hop_that_takes_no_money_in_time(place: int, monkeypatch: p
         monkeypatch.setattr(payer, "_toll", Slow())
         error = await build(paid)
         assert error is not None
-        assert (error.reason, error.hop) == (Reason.UNPAID, place)
-        assert blamed(paid.network, paid.client) == [place + 1]
+        assert (error.reason, error.hop) == (Reason.NO_CHANNEL, place)
+        assert not blamed(paid.network, paid.client), "once is nobody's fault"
+        for _ in range(6):
+            await build(paid)
+        assert place + 1 in blamed(paid.network, paid.client), "who never takes money is of no use"
 
 
 async def test_a_spending_cap_reaches_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
