@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.harness.closed import BYPASSED, PROXY, TUNNELLED, WEB_PORT, Client, Site, pac_server
 from tests.harness.demo import Demo
-from tests.harness.firefox import CLOSED, FIREFOX, PAC, SETTINGS, write_profile
+from tests.harness.firefox import CLOSED, FIREFOX, PAC, SETTINGS, UNASKED, write_profile
 from tests.harness.namespaces import ip
 from tests.harness.sealed import Sealed, running_client
 from tests.harness.waiting import until
@@ -82,7 +82,7 @@ class Machine:
         profile, page = self.folder / f"profile{self._profiles}", self.folder / "page.html"
         page.write_text(_PAGE)
         exceptions = {} if how == PAC else {"network.proxy.no_proxies_on": BYPASSED}
-        write_profile(profile, SETTINGS[how] | CLOSED | exceptions, PROXY, pac)
+        write_profile(profile, SETTINGS[how] | CLOSED | UNASKED | exceptions, PROXY, pac)
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         with running_client(*FIREFOX, "--profile", str(profile), page.as_uri(), environment=environment):
             yield

@@ -81,13 +81,13 @@ def status_of(home: Path) -> dict[str, Any]:
 
 
 class Demo:
-    """`macrovpn demo --json`, running."""
+    """`macrovpn demo --json`, running. Its nodes ask for money only where a test says so: who joins it pays nothing."""
 
     def __init__(self, *arguments: str, log: Path, environment: dict[str, str] | None = None) -> None:
         self.log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node", "demo", "--json", *arguments],
+                [sys.executable, "-m", "node", "demo", "--json", "--tariff", "0", *arguments],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -13,6 +13,9 @@ FIREFOX: Final = ("firefox-esr", "--headless", "--no-remote")
 """It is not told to keep quiet: what it sends on its own account has to go to the proxy, too."""
 CLOSED: Final = {"network.proxy.allow_bypass": False, "network.proxy.failover_direct": False}
 """What Firefox's own services do when the proxy fails them; open is how it comes."""
+UNASKED: Final = {"network.connectivity-service.enabled": False, "network.trr.mode": 5}
+"""As it comes, Firefox looks names up past any proxy at its start, to see whether there is a network or encrypted DNS:
+`example.org`, `ipv4only.arpa`, `cloudflare-dns.com`."""
 OPEN: Final = dict.fromkeys(CLOSED, True)
 SOCKS, HTTP, PAC = "SOCKS5, proxy DNS", "HTTP proxy, also for HTTPS", "PAC URL"
 SETTINGS: Final = {

@@ -198,7 +198,7 @@ def test_nothing_is_kept(tmp_path: Path) -> None:
     with Origin(tmp_path, DESTINATION) as origin, DatagramEcho(DESTINATION) as echo, NameServer(DESTINATION) as names:
         options = ["--home", str(home), "--resolver", names.endpoint, "--allow-destination", "127.0.0.0/8"]
         options += ["--set", "client:tunnel.allow_destinations=127.0.0.0/8,10.99.0.0/16"]
-        options += ["--log-level", "debug", "--metrics"]
+        options += ["--log-level", "debug", "--metrics", "--tariff", "2"]
         with Demo(*options, log=elsewhere / "demo.log", environment=verbose) as demo:
             homes = [Path(entry["home"]) for entry in demo.facts["processes"]]
             client_port = udp_port(demo.pids("client")[0])

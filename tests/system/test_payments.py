@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.system
 
-ALLOWED: Final = ("--allow-destination", "127.0.0.0/8")
+PAID: Final = ("--tariff", "2", "--relays", "2", "--exits", "1", "--allow-destination", "127.0.0.0/8")
 LARGE: Final = 300_000_000
 RATE: Final = 2
 """Units per MB of each hop's own share, at the demo's step."""
@@ -23,7 +23,7 @@ RATE: Final = 2
 
 @pytest.fixture(scope="module")
 def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with Demo(*ALLOWED, "--relays", "2", "--exits", "1", log=tmp_path_factory.mktemp("paid") / "log") as demo:
+    with Demo(*PAID, log=tmp_path_factory.mktemp("paid") / "log") as demo:
         yield demo
 
 
