@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.errors import LinkError
 from core.tasks import Tasks
 from tunnel.assembler import PREFIX_BYTES, Assembler
 from tunnel.limits import MAX_DATAGRAM
+from tunnel.link_stream import LinkStream
 
 if TYPE_CHECKING:
+    import pytest
+
     from tunnel.engines.seam import Address, Connection, Engine
 
 DIAL_S = 3.0
@@ -259,3 +262,29 @@ class _Nobody:
     def reset(self, stream: int) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Ledger:
+    """What honest ends sent on each stream, and what was taken for theirs at the other end."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.sent: dict[tuple[object, int], list[bytes]] = {}
+        self.taken: dict[tuple[object, int], list[bytes]] = {}
+        send, deliver = LinkStream.send, LinkStream.deliver
+
+        def noting_send(stream: LinkStream, record: bytearray, **options: Any) -> bool:
+            self.sent.setdefault((stream.link, stream.id), []).append(bytes(record[2:-16]))
+            return send(stream, record, **options)
+
+        def noting_deliver(stream: LinkStream, body: memoryview) -> None:
+            self.taken.setdefault((stream.link, stream.id), []).append(bytes(body))
+            deliver(stream, body)
+
+        patch.setattr(LinkStream, "send", noting_send)
+        patch.setattr(LinkStream, "deliver", noting_deliver)
+
+    def check(self) -> None:
+        """Each end took what the other end of some one link sent on that stream, from its beginning, in order."""
+        for (link, number), taken in self.taken.items():
+            said = [sent for (other, stream), sent in self.sent.items() if stream == number and other is not link]
+            assert any(sent[: len(taken)] == taken for sent in said), "taken, and sent by nobody"

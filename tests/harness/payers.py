@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter, deque
+from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -36,19 +36,19 @@ class Wire:
         self.node: PayingNode
         self.said: list[Message] = []
         self.loses: Callable[[Message], bool] = lambda message: False
-        self._coming: deque[bytes] = deque()
+        self.coming: deque[bytes] = deque()
         self.cut = False
 
     def send_payment(self, body: bytes) -> None:
         message = decode(body)
         self.said.append(message)
         if not self.cut and not self.loses(message):
-            self.other._coming.append(body)
+            self.other.coming.append(body)
             asyncio.get_running_loop().call_soon(self.other._deliver)
 
     def _deliver(self) -> None:
         if not self.cut:
-            self.node.payment(cast("Link", self), self._coming.popleft())
+            self.node.payment(cast("Link", self), self.coming.popleft())
 
     @property
     def link(self) -> Link:
@@ -135,14 +135,5 @@ async def carry(near: Account, far: Account, rate: int, megabytes: int, piece: i
 
 
 async def quiet(*wires: Wire) -> None:
-    """Wait until nobody has said anything for some turns of the loop."""
-    before: Counter[Wire] = Counter()
-
-    def still() -> bool:
-        nonlocal before
-        now = Counter({wire: len(wire.said) for wire in wires})
-        same, before = now == before, now
-        return same
-
-    await asyncio.sleep(0.05)
-    await until(still)
+    """Wait until nothing is under way on some wires, and nothing is being stored at their ends."""
+    await until(lambda: not any(wire.coming or len(wire.node.tasks) for wire in wires))

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
+from unittest.mock import patch
 
 from core.errors import CircuitError
 from core.ids import PeerKey
@@ -108,8 +109,8 @@ def fused_store(fuse: Fuse) -> None:
         fuse.passes("after store")
         return new
 
-    setattr(Store, "raise_paid", raising)  # noqa: B010 (mypy forbids to assign a method)
-    setattr(Store, "take_voucher", taking)  # noqa: B010
+    patch.object(Store, "raise_paid", raising).start()
+    patch.object(Store, "take_voucher", taking).start()
 
 
 async def _read(reader: asyncio.StreamReader, take: Callable[[bytes, bytes], None]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -16,10 +16,9 @@ from tests.harness.bare import check_alive, counts
 from tests.harness.entropy import flipped
 from tests.harness.linked import Receiver
 from tests.harness.linked import record as record_of
-from tests.harness.middle import DATAGRAM, Attack, Middle, Seen, Way, framed
+from tests.harness.middle import DATAGRAM, Attack, Ledger, Middle, Seen, Way, framed
 from tests.harness.network import Came, Collect, chain, real_engine
 from tests.harness.waiting import until
-from tunnel.link_stream import LinkStream
 from tunnel.path import ANY_EXIT
 from tunnel.service import Tunnel, TunnelParts
 
@@ -37,32 +36,6 @@ ECHO = FlowRequest("echo.example", 80)
 BOTH = list(Way)
 LARGE = 700
 """Records with the flow's data are longer than this, those with pings are not."""
-
-
-class Ledger:
-    """What honest ends sent on each stream, and what was taken for theirs at the other end."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.sent: dict[tuple[object, int], list[bytes]] = {}
-        self.taken: dict[tuple[object, int], list[bytes]] = {}
-        send, deliver = LinkStream.send, LinkStream.deliver
-
-        def noting_send(stream: LinkStream, record: bytearray, **options: Any) -> bool:
-            self.sent.setdefault((stream.link, stream.id), []).append(bytes(record[2:-16]))
-            return send(stream, record, **options)
-
-        def noting_deliver(stream: LinkStream, body: memoryview) -> None:
-            self.taken.setdefault((stream.link, stream.id), []).append(bytes(body))
-            deliver(stream, body)
-
-        patch.setattr(LinkStream, "send", noting_send)
-        patch.setattr(LinkStream, "deliver", noting_deliver)
-
-    def check(self) -> None:
-        """Each end took what the other end of some one link sent on that stream, from its beginning, in order."""
-        for (link, number), taken in self.taken.items():
-            said = [sent for (other, stream), sent in self.sent.items() if stream == number and other is not link]
-            assert any(sent[: len(taken)] == taken for sent in said), "taken, and sent by nobody"
 
 
 class Scene(NamedTuple):
