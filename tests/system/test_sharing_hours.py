@@ -13,6 +13,7 @@ from core.errors import Reason
 from tests.harness.demo import Demo, status_of, until
 from tests.harness.downloads import Download, source
 from tests.harness.share import ELSEWHERE, LOOPBACK, PREFERRING, Share, left_from
+from tunnel.limits import FULL_S
 
 pytestmark = pytest.mark.system
 
@@ -97,7 +98,7 @@ async def test_at_the_minute_new_flows_go_elsewhere_and_running_ones_have_their_
                 opened = loop.time()
                 print(f"hours began again {opened - started:.2f} s after the start")
                 assert OPEN_S + CLOSED_S - 1 <= opened - started < OPEN_S + CLOSED_S + LATE_S
-            await asyncio.to_thread(share.wait_for_circuits, demo, 10)
+            await asyncio.to_thread(share.wait_for_circuits, demo, FULL_S + LATE_S)  # it was refused after the end
             assert await left_from(demo, "user1") == share.leaves_from
             print(f"it serves again {loop.time() - opened:.2f} s later")
         finally:
