@@ -62,6 +62,7 @@ class PayerAccount:
         counted: parts that this end counted on this link, less what is known never to have reached the payee; never
             below `offered`.
         stated: parts that the payee says it counted on this link.
+        until: `counted` may grow so far before anybody looks again; see `look`.
         datagrams: parts of datagrams that arrived here, which are within `counted`; the payee is told.
         set_off: parts of use that were set against what the payee used here.
         offered: parts that this end would set off, and the payee may agree to at any time.
@@ -86,6 +87,7 @@ class PayerAccount:
         "set_off",
         "start",
         "stated",
+        "until",
     )
 
     def __init__(self, paid: int, start: int, surplus: int = 0) -> None:
@@ -101,6 +103,7 @@ class PayerAccount:
     def _reckon(self) -> None:
         self._limit = self._paid * PARTS_PER_UNIT - self.start + self.set_off
         self._due_above = self._limit - self.window // 2
+        self.until = -1
 
     @property
     def paid(self) -> int:
@@ -155,6 +158,15 @@ class PayerAccount:
         """Parts that are paid and not used."""
         return self._paid * PARTS_PER_UNIT - self.used
 
+    def look(self, most: int) -> None:
+        """Let `counted` grow by itself until a voucher is due, or nothing more is paid.
+
+        Args:
+            most: parts at which somebody will look in any case.
+        """
+        ahead = max(0, self.stated - self.counted)
+        self.until = min(self._due_above, self._limit - ahead, most)
+
     def take(self, parts: int) -> bool:
         """Ask to send; counted if True."""
         counted = self.counted
@@ -172,6 +184,7 @@ class PayerAccount:
     def give_back(self, parts: int) -> None:
         """Something that was counted to be sent is known never to have left."""
         self.counted = max(self.offered, self.counted - parts)
+        self.until = -1
         self._marked -= parts
         self._settled -= parts
 
@@ -189,6 +202,7 @@ class PayerAccount:
             ValueError: no parts.
         """
         self.stated = check_parts(parts)
+        self.until = -1
         if acknowledged >= self._paid:
             lost = min(max(0, self._settled - parts), self.counted + self._lost - self.offered)
             self.counted += self._lost - lost
@@ -236,13 +250,14 @@ class PayeeAccount:
         paid: units of the highest voucher that is stored.
         start: as above.
         counted: parts that were moved on this link, both ways, less what is known to have been lost.
+        until: as far as `counted` may grow.
         set_off: as the payer's.
 
     Raises:
         ValueError: no amounts, or `start` is above what is paid.
     """
 
-    __slots__ = ("_datagrams", "_limit", "_lost", "_marked", "counted", "paid", "set_off", "start")
+    __slots__ = ("_datagrams", "_lost", "_marked", "counted", "paid", "set_off", "start", "until")
 
     def __init__(self, paid: int, start: int) -> None:
         self.start = _start_of(paid, start)
@@ -252,7 +267,7 @@ class PayeeAccount:
         self._reckon()
 
     def _reckon(self) -> None:
-        self._limit = self.paid * PARTS_PER_UNIT - self.start + self.set_off
+        self.until = self.paid * PARTS_PER_UNIT - self.start + self.set_off
 
     @property
     def used(self) -> int:
@@ -262,11 +277,11 @@ class PayeeAccount:
     @property
     def room(self) -> int:
         """Parts that are paid and not used."""
-        return self._limit - self.counted
+        return self.until - self.counted
 
     def take(self, parts: int) -> bool:
         """Ask to move something on, either way; counted if True."""
-        if not 0 <= parts <= self._limit - self.counted:
+        if not 0 <= parts <= self.until - self.counted:
             return False
         self.counted += parts
         return True

@@ -86,8 +86,10 @@ class PayingNode:
     def accepts(self, paid: int, pays: int) -> Reason | None:
         return Reason.PRICE if paid - pays < self._own_rate else None
 
-    def paid_by(self, link: Link) -> Account:
-        return self._incoming(link)
+    def paid_by(self, link: Link, rate: int) -> Account:
+        end = self._incoming(link)
+        end.earns(rate)
+        return end
 
     async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:
         if self.trouble is Reason.SPENDING_CAP and self.wallet.store.totals.cap == self._cap_then:

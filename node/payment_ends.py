@@ -16,6 +16,7 @@ from ledger.amounts import PARTS_PER_UNIT
 from ledger.messages import Stopped
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import Payer
+from tunnel.toll import SHUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ledger.payer import OwnChannel
     from node.wallet import Wallet
     from tunnel.link import Link
-    from tunnel.toll import Account
+    from tunnel.toll import Account, Meter
 
 
 WORDS_PER_WINDOW: Final = 16
@@ -112,6 +113,7 @@ class Outgoing(End):
     """What this node pays over a link. Implements `tunnel.toll.Account`."""
 
     pays = True
+    meter: Meter
 
     def __init__(self, paying: Paying, link: Link, peer: PeerKey, rate: int) -> None:
         super().__init__(paying, link)
@@ -120,6 +122,7 @@ class Outgoing(End):
         self._row: PayerChannel | None = None
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._word_at = 0
+        self.meter = SHUT
         self.began_at = self._loop.time()
         self.session = Payer(self._wallet.separator, link.binding, rate)
         self.session.ask(self._loop.time())
@@ -176,6 +179,8 @@ class Outgoing(End):
         events = self.session.due()
         if events:
             self._act(events)
+        if self.session.stage is payer.Stage.UP:
+            self.session.account.look(self._word_at - 1)
 
     def _act(self, events: list[payer.Event]) -> None:
         for event in events:
@@ -197,6 +202,7 @@ class Outgoing(End):
         self._flush()
 
     def _flush(self) -> None:
+        self.meter = self.session.account if self.session.stage is payer.Stage.UP else SHUT
         self._send(self.session.outgoing)
         self._at(self.session.next_at, self._tick)
 
@@ -288,10 +294,12 @@ class Incoming(End):
     """What a neighbour pays here over a link. Implements `tunnel.toll.Account`."""
 
     pays = False
+    meter: Meter
 
     def __init__(self, paying: Paying, link: Link) -> None:
         super().__init__(paying, link)
         self._rate = 0
+        self.meter = SHUT
         self.channel = b""
         self.session = self._new_session()
 
@@ -302,8 +310,6 @@ class Incoming(End):
     # -- tunnel.toll.Account
 
     def take(self, rate: int, count: int) -> bool:
-        if rate > self._rate:
-            self._rate = rate
         return self.session.stage is payee.Stage.UP and self.session.account.take(rate * count)
 
     def take_datagram(self, rate: int, count: int) -> bool:
@@ -322,6 +328,10 @@ class Incoming(End):
         self._flush()
 
     # -- the session
+
+    def earns(self, rate: int) -> None:
+        """A circuit is paid at this rate."""
+        self._rate = max(self._rate, rate)
 
     def received(self, message: messages.Message) -> None:
         now = self._loop.time()
@@ -342,6 +352,7 @@ class Incoming(End):
         self._flush()
 
     def _flush(self) -> None:
+        self.meter = self.session.account if self.session.stage is payee.Stage.UP else SHUT
         self._send(self.session.outgoing)
         self._at(self.session.next_at, self._tick)
 

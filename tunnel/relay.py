@@ -271,7 +271,7 @@ class Relay:
                 onward.link.destroy(onward.number, Reason.CLOSED)
             return
         if slot.paid:
-            circuit.near = Tally(self._toll.paid_by(link), slot.paid, circuit.queue.holds)
+            circuit.near = Tally(self._toll.paid_by(link, slot.paid), slot.paid, circuit.queue.holds)
         if onward is None:
             circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory)
         else:

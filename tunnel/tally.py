@@ -119,6 +119,7 @@ class Tally:
         "_items",
         "_out",
         "_over",
+        "_pays",
         "_rate",
         "_turns",
         "account",
@@ -132,6 +133,7 @@ class Tally:
         came: Callable[[int], None] | None = None,
     ) -> None:
         self.account = account
+        self._pays = account.pays
         self._rate = rate
         self._holds = holds
         self._came = came
@@ -157,6 +159,11 @@ class Tally:
         if self._granted:
             self._granted = False
             return True
+        meter = self.account.meter
+        counted = meter.counted + self._rate * (len(record) - RECORD_BYTES)
+        if counted <= meter.until and not self._count and not self._over:
+            meter.counted = counted
+            return True
         if self._may_take(len(record) - RECORD_BYTES):
             return True
         self._wait(_Out(stream, record, last))
@@ -167,8 +174,8 @@ class Tally:
         if self._granted:
             self._granted = False
             return True
-        if self.account.pays:
-            self._took(len(body), datagram=False)
+        if self._pays:
+            self._took(len(body))
             return not stream.cut
         if self._may_take(len(body)):
             return True
@@ -209,13 +216,20 @@ class Tally:
 
     def may_come_datagram(self, size: int) -> bool:
         """Ask to hand one on; it is dropped else."""
-        if self.account.pays:
-            self._took(size, datagram=True)
-            return True
-        return self._may_take(size)
+        if not self._pays:
+            return self._may_take(size)
+        self.account.took(self._rate, size, datagram=True)
+        if self._came is not None:
+            self._came(size)
+        return True
 
-    def _took(self, size: int, *, datagram: bool) -> None:
-        self.account.took(self._rate, size, datagram=datagram)
+    def _took(self, size: int) -> None:
+        meter = self.account.meter
+        counted = meter.counted + self._rate * size
+        if counted <= meter.until:
+            meter.counted = counted
+        else:
+            self.account.took(self._rate, size, datagram=False)
         if self._came is not None:
             self._came(size)
 

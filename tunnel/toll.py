@@ -20,11 +20,37 @@ if TYPE_CHECKING:
     from tunnel.link import Link
 
 
+class Meter(Protocol):
+    """What was counted at one end of a link, and how far that may grow before the account must be asked again.
+
+    It is there because it is looked at for every message: as long as `counted` and the message's parts (bytes times the
+    circuit's rate) are at most `until`, whoever moves a message adds them to `counted`, and asks nobody.
+    """
+
+    counted: int
+
+    @property
+    def until(self) -> int: ...
+
+
+class ShutMeter:
+    """Of an account that must be asked for everything."""
+
+    counted = 0
+    until = -1
+
+
+SHUT: Final = ShutMeter()
+
+
 class Account(Protocol):
     """One end of one link, for what one of the two neighbours pays there. All its circuits share it."""
 
     pays: bool
     """Whether this end pays; else it is paid."""
+
+    meter: Meter
+    """Stands for `take`, and for `took` of what is no datagram, as far as it goes. It may change at any time."""
 
     def take(self, rate: int, count: int) -> bool:
         """Ask to move bytes: at the paying end to send them, at the paid end to send them or to take them in.
@@ -56,8 +82,13 @@ class Toll(Protocol):
     def accepts(self, paid: int, pays: int) -> Reason | None:
         """Why this hop does not serve at these rates, in units per MB; None when it does."""
 
-    def paid_by(self, link: Link) -> Account:
-        """The account of a link for what the neighbour pays here."""
+    def paid_by(self, link: Link, rate: int) -> Account:
+        """The account of a link for what the neighbour pays here.
+
+        Args:
+            link: to the neighbour.
+            rate: of a circuit that is paid from it, units per MB.
+        """
 
     async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:
         """The account of a link for what this node pays there, once it has paid ahead.
@@ -83,7 +114,7 @@ class NoToll:
     def accepts(self, paid: int, pays: int) -> Reason | None:
         return Reason.NO_CHANNEL if paid or pays else None
 
-    def paid_by(self, link: Link) -> Account:
+    def paid_by(self, link: Link, rate: int) -> Account:
         raise CircuitError(Reason.NO_CHANNEL)
 
     async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:

@@ -7,7 +7,7 @@ import secrets
 from collections import deque
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from core.ids import PeerKey
 from ledger.messages import decode
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from node.payment_ends import Incoming
     from tunnel.link import Link
     from tunnel.toll import Account
+
+
+RATE: Final = 6
+"""Units per MB at which members pay each other."""
 
 
 class Wire:
@@ -79,7 +83,7 @@ class Member:
         await self.wallet.close()
 
     def incoming(self, wire: Wire) -> Incoming:
-        return cast("Incoming", self.paying.paid_by(wire.link))
+        return cast("Incoming", self.paying.paid_by(wire.link, RATE))
 
 
 def connect(one: Member, other: Member) -> tuple[Wire, Wire]:

@@ -184,7 +184,7 @@ class End:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(writer, await reader.readexactly(32), self._fuse)
-        end = cast("Incoming", self._paying.paid_by(wire.link))
+        end = cast("Incoming", self._paying.paid_by(wire.link, RATE))
         moving = asyncio.create_task(self._move(wire, end))
         await _read(reader, lambda kind, body: self._paying.payment(wire.link, body))
         moving.cancel()

@@ -11,8 +11,28 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.link import Link
+    from tunnel.toll import Meter
 
 PLENTY = 1 << 60
+
+
+class _Meter:
+    """A `tunnel.toll.Meter` that lets everything pass that is paid."""
+
+    def __init__(self, purse: Purse) -> None:
+        self._purse = purse
+
+    @property
+    def counted(self) -> int:
+        return self._purse.used
+
+    @counted.setter
+    def counted(self, parts: int) -> None:
+        self._purse.used = parts
+
+    @property
+    def until(self) -> int:
+        return self._purse.paid
 
 
 class Purse:
@@ -29,6 +49,7 @@ class Purse:
     def __init__(self, *, pays: bool, paid: int) -> None:
         self.pays = pays
         self.paid = paid
+        self.meter: Meter = _Meter(self)
         self.used = self.datagrams = self.given_back = self.asked = 0
         self._waiting: list[Callable[[], None]] = []
 
@@ -101,7 +122,8 @@ class Till:
         self.offered.append((paid, pays))
         return None if paid - pays >= self.asks else Reason.PRICE
 
-    def paid_by(self, link: Link) -> Purse:
+    def paid_by(self, link: Link, rate: int) -> Purse:
+        assert rate > 0
         return self.paid.setdefault(link, Purse(pays=False, paid=self.first_paid))
 
     async def paying(self, link: Link, peer: PeerKey, rate: int) -> Purse:

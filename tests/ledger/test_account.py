@@ -57,6 +57,46 @@ def test_nothing_is_sent_that_is_not_paid() -> None:
     assert account.room == 0
 
 
+def test_nobody_looks_until_a_voucher_is_due() -> None:
+    account = payer()
+    account.paid = RATE
+    account.look(MAX_PARTS)
+    assert account.until == WINDOW // 2
+    account.look(UNIT)
+    assert account.until == UNIT
+    account.rate = 10 * RATE
+    account.look(MAX_PARTS)
+    assert account.until < 0, "the window is larger, and a voucher is due"
+
+
+def test_nobody_looks_until_all_is_used_that_is_left_beside_the_payees_count() -> None:
+    account = payer()
+    account.paid = RATE
+    account.states(WINDOW * 3 // 4)
+    account.look(MAX_PARTS)
+    assert account.until == WINDOW // 4
+
+
+CHANGES: list[Callable[[PayerAccount], object]] = [
+    lambda account: setattr(account, "paid", RATE + 1),
+    lambda account: setattr(account, "rate", 1),
+    lambda account: account.states(1),
+    lambda account: account.give_back(1),
+    lambda account: account.cancel(1, 1),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_somebody_looks_after_every_change(change: Callable[[PayerAccount], object]) -> None:
+    account = payer()
+    account.paid = RATE
+    account.took(2)
+    account.look(MAX_PARTS)
+    assert account.until > account.counted
+    change(account)
+    assert account.until < 0
+
+
 def test_what_came_is_counted_and_of_datagrams_the_payee_is_told() -> None:
     account = payer(paid=6)
     account.took(UNIT)

@@ -7,6 +7,8 @@ stuck.
 
 from __future__ import annotations
 
+from copy import copy
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -191,6 +193,22 @@ class LyingPayee(RuleBasedStateMachine):
         rate, own = self.payer.rate, self.payer.own
         self.payer = PayerAccount(self.payer.paid, told, max(0, told - own))
         self.payer.rate = rate
+
+    @rule(most=st.one_of(st.just(MAX_PARTS), st.integers(0, MAX_PARTS)), share=st.fractions(0, 1))
+    def counts_unasked(self, most: int, share: float) -> None:
+        self.payer.look(most)
+        assert self.payer.until <= most
+        more = int(max(0, self.payer.until - self.payer.counted) * share)
+        self.payer.counted += more
+        self.counted += more
+
+    @invariant()
+    def until_asked_nothing_is_due_and_all_is_paid(self) -> None:
+        then = copy(self.payer)
+        if then.until > then.counted:
+            assert copy(then).take(then.until - then.counted)
+            then.counted = then.until
+            assert then.next_amount(MAX_AMOUNT) is None
 
     @invariant()
     def it_gets_no_more_than_a_window(self) -> None:

@@ -13,7 +13,7 @@ from ledger.amounts import PARTS_PER_UNIT
 from ledger.settlement import ChannelState
 from ledger.store import Store
 from node.wallet_orders import WalletOrder
-from tests.harness.payers import Member, carry, connect, members, part, quiet
+from tests.harness.payers import RATE, Member, carry, connect, members, part, quiet
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.harness.payers import Wire
 
-RATE = 6
 PIECE = 32_000
 
 
