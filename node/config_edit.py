@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _STRING_OR_COMMENT: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|(?P<comment>\#[^\n]*)", re.DOTALL
 )
-_SECRETS: Final = frozenset({"proxy.password"})
+SECRETS: Final = frozenset({"proxy.password"})
 REDACTED: Final = "[redacted]"
 
 
 def list_values(settings: Settings) -> dict[str, Any]:
     """Name every setting with its value; secrets that are set read `[redacted]`."""
     values = {name: get_value(settings, name) for name in FIELDS}
-    return {name: REDACTED if name in _SECRETS and value else value for name, value in values.items()}
+    return {name: REDACTED if name in SECRETS and value else value for name, value in values.items()}
 
 
 def get_value(settings: Settings, name: str) -> Any:
