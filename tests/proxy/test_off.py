@@ -43,7 +43,9 @@ async def test_a_page_says_so_and_the_pac_is_given_out(stage: Stage) -> None:
     assert b"Macro VPN is switched off, so nothing was sent." in page
     assert b"macrovpn on" in page
     path = front.pac_url.partition(f":{front.address[1]}")[2].encode()
-    pac = await (await stage.client(front)).asks(b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    pac = await (await stage.client(front)).asks(
+        b"GET " + path + b" HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % front.address[1]
+    )
     assert b"FindProxyForURL" in pac
 
 
