@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from node.control.pairing import EXTENSION_ORIGIN, TOKEN_BYTES, digest_of
 
 if TYPE_CHECKING:
-    from multidict import CIMultiDictProxy
+    from aiohttp import web
 
     from node.control.pairing import Pairings
 
@@ -101,15 +101,15 @@ class Access:
                 return caller.id in self._pages
         return True
 
-    def origin_of(self, headers: CIMultiDictProxy[str]) -> str | Denial:
+    def origin_of(self, request: web.Request) -> str | Denial:
         """Check where a request was sent, and from where.
 
         Returns:
             The origin, if it may be that of an extension or is the interface's own; empty without one.
         """
-        if headers.getall("Host", []) not in ([own] for own in self._own):
+        if request.headers.getall("Host", []) not in ([own] for own in self._own):
             return WRONG_HOST
-        match headers.getall("Origin", []):
+        match request.headers.getall("Origin", []):
             case []:
                 return ""
             case [str(origin)] if self._is_own(origin) or EXTENSION_ORIGIN.fullmatch(origin):
@@ -119,25 +119,24 @@ class Access:
     def _is_own(self, origin: str) -> bool:
         return origin in [f"http://{own}" for own in self._own]
 
-    def caller(self, method: str, headers: CIMultiDictProxy[str], wanted: Who) -> Caller | Denial:
+    def caller(self, request: web.Request, wanted: Who) -> Caller | Denial:
         """Find out who asks, and whether they may.
 
         Args:
-            method: of the request.
-            headers: of the request.
-            wanted: who may ask what was asked.
+            request: what is asked.
+            wanted: who may ask it.
         """
-        origin = self.origin_of(headers)
+        origin = self.origin_of(request)
         if isinstance(origin, Denial):
             return origin
         if wanted in (Who.NEW_EXTENSION, Who.NEW_PAGE):
             is_own = self._is_own(origin)
             right = is_own if wanted is Who.NEW_PAGE else bool(origin) and not is_own
             return Caller(wanted, origin) if right else FOREIGN
-        caller = self._holder(headers.get("Authorization", ""), origin)
+        caller = self._holder(request.headers.get("Authorization", ""), origin)
         if isinstance(caller, Denial):
             return caller
-        if not origin and caller.who is not Who.PROGRAM and method not in _READING:
+        if not origin and caller.who is not Who.PROGRAM and request.method not in _READING:
             return OTHER_ORIGIN
         return caller if caller.who & wanted else NOT_FOR_YOU
 

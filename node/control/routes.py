@@ -342,7 +342,7 @@ TABLE: Final = (
         shapes.Reloaded,
         refusals=_NO_TIME,
     ),
-    Route("GET", "/v1/rules", "The rules that are obeyed", Who.PROGRAM, Desk.get_rules, shapes.RuleCount),
+    Route("GET", "/v1/rules", "The rules that are obeyed", _EVERYBODY, Desk.get_rules, shapes.RuleCount),
     Route(
         "POST",
         "/v1/rules",

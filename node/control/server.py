@@ -166,7 +166,7 @@ def _guard(access: Access) -> Middleware:
     async def guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         try:
             if request.match_info.http_exception is not None:
-                _admit(access.caller(request.method, request.headers, _ANYBODY))
+                _admit(access.caller(request, _ANYBODY))
             return await handler(request)
         except web.HTTPRequestEntityTooLarge:
             return _error(413, f"A request's body may have {MAX_BODY_BYTES} bytes.")
@@ -197,7 +197,7 @@ def _admit(caller: Caller | Denial) -> Caller:
 
 def _answering(route: Route, access: Access, desk: Desk) -> _Handler:
     async def answer(request: web.Request) -> web.StreamResponse:
-        caller = _admit(access.caller(request.method, request.headers, route.who))
+        caller = _admit(access.caller(request, route.who))
         found = await route.do(desk, Asked(request, caller, await _body(request, route.body)))
         return found if isinstance(found, web.StreamResponse) else _json(found)
 
@@ -225,7 +225,7 @@ def _giving(file: tuple[str, bytes], access: Access) -> _Handler:
     kind, content = file
 
     async def give(request: web.Request) -> web.StreamResponse:
-        if isinstance(origin := access.origin_of(request.headers), Denial):
+        if isinstance(origin := access.origin_of(request), Denial):
             _admit(origin)
         if not may_have(request.headers):
             _admit(FOREIGN)
