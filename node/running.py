@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from core.errors import ConfigError, Reason
 from core.flow import NO_OPTIONS, SiteOptions
 from exits.policy import Policy
-from node.choice_view import explanation, peer_rows, shown_options
+from node.choice_view import circuit_row, explanation, peer_rows, region_rows
 from node.choosing import Choosing
 from node.config import load
-from node.control import Control
+from node.control.server import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME, load_token
@@ -23,6 +23,7 @@ from node.metrics import Sample
 from node.money import TOO_DEAR, Money
 from node.networks import membership
 from node.outside import OutsideOnly
+from node.own_traffic import NO_SPEED, OwnTraffic, second
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
 from node.reach import Facts, reach
@@ -36,7 +37,7 @@ from node.trust.watch import NOWHERE, NothingToConfirmError, direct_because, ope
 from pac.trusted import parse_networks
 from peers.addresses import format_address
 from peers.descriptor import Role
-from peers.identity import Identity, peer_id
+from peers.identity import Identity
 from peers.onion import OnionKeys, phase_of
 from proxy.front import Front
 from tunnel.control import Kind
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from node.trust.watch import TrustWatch
     from node.wallet_orders import WalletOrder
     from peers.port_mapping.service import PortMapping
-    from tunnel.circuit import Circuit
     from tunnel.link import Link
 
 BLOCKED_AFTER_S: Final = 3.0
@@ -146,6 +146,7 @@ class RunningNode:
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
         self._front: Front | None = None
+        self._own: OwnTraffic | None = None
         self._trust: TrustWatch | None = None
         self._port_mapping: PortMapping | None = None
         self._port = 0
@@ -207,6 +208,8 @@ class RunningNode:
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
         await front.obey(self._rules)
         self._front = front
+        self._own = OwnTraffic(front.traffic)
+        self._own.start()
         self._trust = open_watch(front.trusted)
         self._trust.use(parse_networks(self._settings.trust.networks))
 
@@ -249,6 +252,8 @@ class RunningNode:
         await self._serving.stop()
         if self._trust is not None:
             await self._trust.close()
+        if self._own is not None:
+            await self._own.close()
         if self._front is not None:
             await self._front.stop()
         if self._port_mapping is not None:
@@ -351,6 +356,7 @@ class RunningNode:
             "hops": hops,
             "not_hidden": not_hidden(hops),
             "flows": flows,
+            "speed": self._own.speed if self._own is not None else NO_SPEED,
             "peers": len(self._peering.directory),
             "dht": self._discovery.state,
             "circuits": len(circuits),
@@ -392,26 +398,7 @@ class RunningNode:
     def route(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
         circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
-        return {"circuits": [self._circuit(circuit, now) for circuit in circuits]}
-
-    def _circuit(self, circuit: Circuit, now: float) -> dict[str, Any]:
-        last = len(circuit.path) - 1
-        hops = []
-        for place, hop in enumerate(circuit.path):
-            role = "exit" if place == last else "guard" if place == 0 else "relay"
-            rtt_ms = round(circuit.rtt_s * 1e3, 1) if place == last and circuit.rtt_s is not None else None
-            region = self._choosing.region(hop.peer)
-            serves = self._choosing.choice.offer(hop.peer) if place == last else ""
-            shown = {"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms, "serves": serves}
-            hops.append(shown)
-        return {
-            "id": f"{circuit.number}",
-            "flows": len(circuit.flows),
-            "in_use": circuit.isolation is not None,
-            "options": shown_options(circuit.options),
-            "age_s": round(now - circuit.made_at, 1),
-            "hops": hops,
-        }
+        return {"circuits": [circuit_row(self._choosing, circuit, now) for circuit in circuits]}
 
     def explain(self) -> dict[str, Any]:
         answer = self.route()
@@ -422,6 +409,23 @@ class RunningNode:
             ):
                 hop.update(reasons)
         return answer
+
+    def second(self) -> dict[str, Any]:
+        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
+        times_s = [found.rtt_s for found in circuits if found.isolation is not None and found.rtt_s is not None]
+        return second(self._own, sum(len(found.flows) for found in circuits), next(iter(times_s), None))
+
+    def regions(self) -> list[dict[str, Any]]:
+        return region_rows(self._choosing, self._settings.tunnel.regions)
+
+    def settings(self) -> dict[str, Any]:
+        return {"settings": []}
+
+    async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
+        raise ConfigError(next(iter(changes)), "this build changes no settings while it runs")
+
+    async def switch(self, on: bool) -> None:
+        raise ConfigError("switch", "this build has none")
 
     def peers(self) -> dict[str, Any]:
         rows = zip(peer_rows(self._choosing), self._peering.directory.peers(), strict=True)

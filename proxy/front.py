@@ -27,6 +27,7 @@ from proxy.intake import Intake
 from proxy.pac_server import PacSite
 from proxy.seats import Seats, full_answer
 from proxy.target import is_localhost
+from proxy.traffic import Traffic
 from proxy.trusted import TrustedWay
 from proxy.udp import Association, open_socket
 
@@ -88,6 +89,7 @@ class Front:
             `last_hop` for what never became one. Beside them how many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
         trusted: while it is open, what no rule names goes that way and not through the tunnel.
+        traffic: how much went through the tunnel.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Front:
         self.scratch: Final = memoryview(bytearray(SCRATCH_BYTES))
         self.address: tuple[str, int] = ("", 0)
         self.trusted: Final = TrustedWay()
+        self.traffic: Final = Traffic()
         self._dialer = dialer
         self._limits = limits or FrontLimits()
         self._password = password
@@ -258,15 +261,17 @@ class Front:
         """Open a flow and hand the connection over to it; or return the words of the refusal."""
         place, options = self._place(intake, ask.request.host, ask.request.port, ask.scheme)
         ask.request = replace(ask.request, options=options)
+        now = asyncio.get_running_loop().time
+        began_at = now()
         try:
             while (flow := await self._connect(ask, place)) is None:
                 place = Place.TUNNEL  # the trusted network was left before anything was sent
         except FlowError as error:
             if place is Place.TUNNEL:
-                self._early.refused(ask.request, asyncio.get_running_loop().time())
+                self._early.refused(ask.request, now())
             return Answer(ask.refusal(error.reason, place), word_of(error.reason, place))
         try:
-            await self._join(intake, ask, flow)
+            await self._join(intake, ask, flow, now() - began_at if place is Place.TUNNEL else None)
         except BaseException:
             flow.reset(Reason.LOCAL)
             raise
@@ -324,7 +329,15 @@ class Front:
                 return Place.TRUSTED, NO_OPTIONS
         return Place.TUNNEL, decision.options
 
-    async def _join(self, intake: Intake, ask: Ask, flow: Flow) -> None:
+    async def _join(self, intake: Intake, ask: Ask, flow: Flow, dial_s: float | None) -> None:
+        """Hand the connection over.
+
+        Args:
+            intake: the connection.
+            ask: what it asked for.
+            flow: its flow.
+            dial_s: how long it took to open that through the tunnel; None if it goes another way.
+        """
         transport = intake.transport
         early = ask.early + await intake.take_rest()
         if transport.is_closing():
@@ -333,7 +346,9 @@ class Front:
         intake.write(ask.granted)
         wrapped = ask.wrap(flow) if ask.wrap else None
         ended = partial(self._ended, transport, ask.request, wrapped)
-        pump = ClientPump(flow, ended, partial(self._seats.gone, transport), wrapped)
+        gone = partial(self._seats.gone, transport)
+        traffic = self.traffic if dial_s is not None else None
+        pump = ClientPump(flow, ended, gone, wrapped, traffic, dial_s or 0.0)
         self._seats.joined(intake, pump)
         pump.join(transport, early, intake.eof)
 

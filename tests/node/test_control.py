@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from core.errors import CircuitError, ConfigError, MacroVpnError, PaymentError, Reason
-from node.control import Control
+from node.control.server import Control
 from node.trust.watch import NothingToConfirmError
 from node.wallet_orders import WalletOrder
 
@@ -37,9 +37,13 @@ class Node:
         self.wallet_error: MacroVpnError | None = None
         self.wallet_facts: dict[str, Any] = {"settlement": "off"}
         self.orders: list[WalletOrder] = []
+        self.facts: dict[str, Any] = {"state": "up"}
+        self.changes: list[dict[str, Any]] = []
+        self.change_error: MacroVpnError | None = None
+        self.switch_error: MacroVpnError | None = None
 
     def status(self) -> dict[str, Any]:
-        return {"state": "up"}
+        return self.facts
 
     def route(self) -> dict[str, Any]:
         return {"circuits": [{"id": "c1"}]}
@@ -47,8 +51,28 @@ class Node:
     def explain(self) -> dict[str, Any]:
         return {"circuits": [{"id": "c1", "hops": []}]}
 
+    def second(self) -> dict[str, Any]:
+        return {"forth_bytes_s": 1, "back_bytes_s": 2, "flows": 3, "first_byte_ms": 4.5, "rtt_ms": None}
+
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
+
+    def regions(self) -> list[dict[str, Any]]:
+        return [{"region": "NL", "exits": 3, "wanted": True}]
+
+    def settings(self) -> dict[str, Any]:
+        return {"settings": []}
+
+    async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
+        if self.change_error:
+            raise self.change_error
+        self.changes.append(changes)
+        return {"applied": sorted(changes), "after_restart": []}
+
+    async def switch(self, on: bool) -> None:
+        if self.switch_error:
+            raise self.switch_error
+        self.facts["state"] = "up" if on else "down"
 
     def invite(self) -> str:
         return self.invite_text
