@@ -237,6 +237,8 @@ class Status(Shape, frozen=True):
     refuses: str
     late_ms: Count
     sharing: Sharing
+    restart_to_apply: list[str]
+    settings_problem: str
 
 
 class Figures(Shape, frozen=True):
@@ -391,22 +393,33 @@ class Bypass(Shape, frozen=True):
     file: str
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting; `live` when a change of it takes effect at once."""
+class Setting(Shape, frozen=True):
+    """A setting.
+
+    `value` is what the next start takes, `pending` says that the node goes by another one until then. `source` is
+    `default`, `file`, `flag` or an environment variable; `live` when a change takes effect at once. A secret that is
+    set reads `[redacted]`.
+    """
 
     key: str
     value: Any
     default: Any
-    kind: str
+    kind: Literal["switch", "integer", "number", "text", "choice", "list"]
+    choices: list[str]
+    must: str
     help: str
+    secret: bool
+    source: str
     live: bool
-    choices: list[Any] | None = None
+    pending: bool
 
 
 class SettingList(Shape, frozen=True):
-    """All settings."""
+    """All settings; `problem` says what is wrong with the file, if something is."""
 
     settings: list[Setting]
+    file: str
+    problem: str
 
 
 class Changed(Shape, frozen=True):
