@@ -391,16 +391,20 @@ class Bypass(Shape, frozen=True):
     file: str
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting; `live` when a change of it takes effect at once."""
+class Setting(Shape, frozen=True):
+    """A setting, where its value comes from, and whether a change of it takes effect at once (`live`)."""
 
     key: str
     value: Any
     default: Any
     kind: str
+    choices: list[str]
+    must: str
     help: str
+    secret: bool
+    source: str
     live: bool
-    choices: list[Any] | None = None
+    pending: bool
 
 
 class SettingList(Shape, frozen=True):
