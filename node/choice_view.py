@@ -102,6 +102,14 @@ def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, A
     }
 
 
+def explained_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, Any]:
+    """Describe a circuit as `circuit_row` does, and say of each hop why it is there."""
+    row = circuit_row(choosing, circuit, now)
+    for hop, reasons in zip(row["hops"], explanation(choosing, circuit.path, circuit.options), strict=True):
+        hop.update(reasons)
+    return row
+
+
 def explanation(choosing: Choosing, path: Path, options: SiteOptions = NO_OPTIONS) -> list[dict[str, Any]]:
     """Say of each hop of a path why it is there.
 

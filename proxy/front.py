@@ -85,8 +85,9 @@ class Front:
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `blocked` for what
-            a rule blocks; `full`, `slow`, `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and
-            `last_hop` for what never became one. Beside them how many datagrams were dropped; see `proxy.udp`.
+            a rule blocks; `off` for what came while it was switched off; `full`, `slow`, `gone`, `malformed`,
+            `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became one. Beside them how
+            many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
         trusted: while it is open, what no rule names goes that way and not through the tunnel.
         traffic: how much went through the tunnel.
@@ -116,6 +117,7 @@ class Front:
         self._early = Earliness(early, secrets.token_bytes(16))
         self._token = pac_token or secrets.token_urlsafe(16)
         self._pac: tuple[RuleSet, str] | None = None
+        self._off = False
         self._server: asyncio.Server | None = None
         self._site: PacSite | None = None
         self._seats = Seats(self._limits.connections, self._limits.associations, self.counters)
@@ -151,6 +153,15 @@ class Front:
         """Replace the rules. Their script, which may take half a second to write, is written in a thread before."""
         script = await asyncio.to_thread(build_pac, rules, self._reachable)
         self.rules, self._pac = rules, (rules, script)
+
+    def switch(self, *, on: bool) -> None:
+        """Serve, or end what runs and refuse all that comes: also what a rule sends past the tunnel.
+
+        The port stays open and gives out the PAC in either case: a browser that cannot load it goes direct.
+        """
+        self._off = not on
+        if self._off:
+            self._seats.clear()
 
     async def stop(self) -> None:
         """Close the port and every connection. Returns when all are gone."""
@@ -281,6 +292,8 @@ class Front:
             async with asyncio.timeout(self._limits.dial_s):
                 if place in (Place.NODE, Place.BLOCKED):
                     raise FlowError(Reason.NOT_ALLOWED)
+                if place is Place.OFF:
+                    raise FlowError(Reason.CLOSED)
                 if place is Place.DIRECT:
                     return await connect_direct(request.host, request.port, self.own_ports)
                 if place is Place.TRUSTED:
@@ -299,6 +312,8 @@ class Front:
 
     def _place(self, intake: Intake, host: str, port: int, scheme: str | None) -> tuple[Place, SiteOptions]:
         """Decide which way a request goes, and how. Other machines get no bypass: it would lend them this one."""
+        if self._off:
+            return Place.OFF, NO_OPTIONS
         address = read_host(host)
         if port in self.own_ports:
             if isinstance(address, str) and is_localhost(address):
@@ -378,8 +393,8 @@ class Front:
         """
         try:
             with self._seats.associated(intake) as allowed:
-                if not allowed:
-                    raise FlowError(Reason.BUSY)
+                if self._off or not allowed:
+                    raise FlowError(Reason.CLOSED if self._off else Reason.BUSY)
                 async with asyncio.timeout(self._limits.dial_s):
                     flow = await self._dialer.dial_datagrams(wish.isolation)
                 return Answer(b"", (await self._keep(intake, wish, flow)).word)

@@ -52,7 +52,7 @@ class Controlled(Protocol):
             MacroVpnError: it does not.
         """
 
-    def reload_trust(self) -> None:
+    async def reload_trust(self) -> None:
         """Read the trusted networks anew.
 
         Raises:

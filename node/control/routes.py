@@ -186,7 +186,7 @@ class Desk:
         return await self.node.confirm_trust()
 
     async def post_reload(self, asked: Asked) -> dict[str, Any]:
-        self.node.reload_trust()
+        await self.node.reload_trust()
         return {"reloaded": True}
 
     # -- rules and settings

@@ -237,6 +237,8 @@ class Status(Shape, frozen=True):
     refuses: str
     late_ms: Count
     sharing: Sharing
+    restart_to_apply: list[str]
+    settings_problem: str
 
 
 class Figures(Shape, frozen=True):
@@ -392,12 +394,17 @@ class Bypass(Shape, frozen=True):
 
 
 class Setting(Shape, frozen=True):
-    """A setting, where its value comes from, and whether a change of it takes effect at once (`live`)."""
+    """A setting.
+
+    `value` is what the next start takes, `pending` says that the node goes by another one until then. `source` is
+    `default`, `file`, `flag` or an environment variable; `live` when a change takes effect at once. A secret that is
+    set reads `[redacted]`.
+    """
 
     key: str
     value: Any
     default: Any
-    kind: str
+    kind: Literal["switch", "integer", "number", "text", "choice", "list"]
     choices: list[str]
     must: str
     help: str
@@ -408,9 +415,11 @@ class Setting(Shape, frozen=True):
 
 
 class SettingList(Shape, frozen=True):
-    """All settings."""
+    """All settings; `problem` says what is wrong with the file, if something is."""
 
     settings: list[Setting]
+    file: str
+    problem: str
 
 
 class Changed(Shape, frozen=True):

@@ -79,7 +79,7 @@ class FakeNode:
     async def confirm_trust(self) -> dict[str, Any]:
         return {}
 
-    def reload_trust(self) -> None:
+    async def reload_trust(self) -> None:
         return
 
     def rules(self) -> dict[str, Any]:

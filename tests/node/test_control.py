@@ -89,7 +89,7 @@ class Node:
             raise self.trust_error
         return {"state": "trusted", "name": "home", "confirmed": True}
 
-    def reload_trust(self) -> None:
+    async def reload_trust(self) -> None:
         if self.trust_error:
             raise self.trust_error
         self.reloads += 1
