@@ -36,6 +36,7 @@ KEYS: Final = {
     "exit_serves",
     "hops",
     "flows",
+    "speed",
     "peers",
     "circuits",
     "proxy",
