@@ -52,7 +52,7 @@ def make_map(topology: dict[str, Any], countries: str) -> str:
     width, height = 360 * UNITS_PER_DEG, (TOP_DEG - BOTTOM_DEG) * UNITS_PER_DEG
     return "\n".join(
         [
-            "// Land: Natural Earth (public domain), by way of world-atlas, (c) 2013-2019 Michael Bostock, ISC license.",
+            "// Land: Natural Earth (public domain) by way of world-atlas, (c) 2013-2019 Michael Bostock, ISC license.",
             "// Countries: country-coder contributors, ISC license. Made by scripts/make_map.py.",
             f"export const WIDTH = {width}, HEIGHT = {height};",
             "export const LAND = [",

@@ -1,4 +1,4 @@
-// Land: Natural Earth (public domain), by way of world-atlas, (c) 2013-2019 Michael Bostock, ISC license.
+// Land: Natural Earth (public domain) by way of world-atlas, (c) 2013-2019 Michael Bostock, ISC license.
 // Countries: country-coder contributors, ISC license. Made by scripts/make_map.py.
 export const WIDTH = 720, HEIGHT = 284;
 export const LAND = [

@@ -25,7 +25,7 @@ export function units(text) {
   return Math.round(Number(text) * UNITS_PER_COIN);
 }
 
-export const ms = (value) => (value === null || value === undefined ? "not measured yet" : `${Math.round(value)} ms`);
+export const ms = (value) => (value === null || value === undefined ? "–" : `${Math.round(value)} ms`);
 export const short = (id) => (id.length > 16 ? `${id.slice(0, 6)}…${id.slice(-6)}` : id);
 
 export function age(seconds) {

@@ -21,7 +21,7 @@ function whole(known, wallet, draw) {
       panel("Spending", el("p", { class: "figure" }, say.coins(wallet.spent)), facts([
         ["Signed away", say.coins(wallet.paid)], ["Locked in channels", say.coins(wallet.locked)],
         ["Present path", wallet.price_per_gb ? `${say.coins(wallet.price_per_gb)} per GB, hops ask steps ${wallet.tariffs.join(", ")}` : "costs nothing"],
-        ["Trouble", wallet.trouble]]), capForm(wallet, order)),
+        ["Trouble", wallet.trouble]]), capForm(known, wallet, order)),
       panel("Earning", el("p", { class: "figure" }, say.coins(wallet.earned)), facts([
         ["Received in vouchers", say.coins(wallet.received)], ["Claimed", say.coins(wallet.claimed)],
         ["You ask", wallet.tariff ? `step ${wallet.tariff} of 7` : "nothing"]]),
@@ -32,11 +32,11 @@ function whole(known, wallet, draw) {
     el("div", { class: "panel" }, wallet.channels.length ? channels(wallet, order) : el("p", {}, "There is no payment channel.")));
 }
 
-function capForm(wallet, order) {
+function capForm(known, wallet, order) {
   const input = el("input", { type: "text", inputmode: "decimal", value: wallet.cap === null ? "" : String(wallet.cap / 1e6) });
   const save = () => {
     const units = input.value.trim() ? say.units(input.value) : null;
-    if (input.value.trim() && units === null) return order("cap", { units: -1 }, "");
+    if (input.value.trim() && units === null) return known.attempt(() => { throw new Error("This is no amount of coins, such as 2.5."); });
     return order("cap", { units }, units === null ? "There is no cap now." : "Nothing more is spent beyond this.");
   };
   return el("div", { class: "row" }, labelled("Never spend more than, in coins", input, "Empty for no cap."), button("Set the cap", save));

@@ -7,8 +7,11 @@ import { worldMap } from "./worldmap.js";
 /** The circuits, hop by hop, and why. */
 export async function route(known) {
   const place = el("div");
+  let drawn = "";
   const draw = async () => {
-    const { circuits } = await ask("GET", "/v1/explain");
+    const { circuits } = await ask("GET", "/v1/explain"), what = signature(circuits);
+    if (what === drawn && circuits.length) return titles(place, circuits);  // what somebody has opened stays open
+    drawn = what;
     place.replaceChildren(...circuits.map((circuit, number) => circuitPanel(circuit, number + 1)));
     if (!circuits.length) place.append(el("p", {}, known.status.reason || "There is no circuit now."));
   };
@@ -19,10 +22,20 @@ export async function route(known) {
   };
 }
 
-function circuitPanel(circuit, number) {
+const signature = (circuits) => JSON.stringify(circuits.map(({ hops, options }) => [hops.map((hop) => hop.peer_id), options]));
+
+function titles(place, circuits) {
+  for (const [number, title] of place.querySelectorAll("h2").entries()) title.textContent = titleOf(circuits[number], number + 1);
+}
+
+function titleOf(circuit, number) {
   const use = circuit.in_use ? `carries ${say.many(circuit.flows, "connection")}` : "is ready";
+  return `Circuit ${number} ${use}, ${say.age(circuit.age_s)} old`;
+}
+
+function circuitPanel(circuit, number) {
   const wants = Object.entries(circuit.options).map(([name, value]) => `${name}: ${value}`).join(", ");
-  return panel(`Circuit ${number} ${use}, ${say.age(circuit.age_s)} old`,
+  return panel(titleOf(circuit, number),
     wants ? el("p", {}, `For sites that want ${wants}.`) : "",
     el("div", { class: "panels" }, worldMap(circuit.hops), el("ol", { class: "hops" }, circuit.hops.map(hopLine))));
 }
