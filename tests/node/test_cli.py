@@ -103,12 +103,12 @@ class Telling(Node):
 
 
 @contextmanager
-def running(home: Path, node: Node) -> Iterator[None]:
-    """Run the control interface of a node in another thread."""
+def running(home: Path, node: Node, folder: Path | None = None) -> Iterator[None]:
+    """Run the control interface of a node in another thread, with the dashboard's files of a folder."""
     up, over = Event(), Event()
 
     async def serve() -> None:
-        control = Control(node, home)
+        control = Control(node, home, folder)
         await control.start(0)
         up.set()
         await asyncio.to_thread(over.wait)
