@@ -14,7 +14,7 @@ from node.cli_demo import demo
 from node.cli_doctor import doctor
 from node.cli_network import network
 from node.cli_route import peers, route
-from node.cli_run import down, env, up
+from node.cli_run import down, env, off, on, up
 from node.cli_share import share
 from node.cli_trust import trust
 from node.cli_wallet import cost_text, wallet
@@ -47,6 +47,8 @@ _DOWN: Final[dict[str, Any]] = {
     "sharing": {},
     "money": {},
     "system_proxy": "",
+    "restart_to_apply": [],
+    "settings_problem": "",
 }
 _DHT: Final = {
     "on": "; the DHT is asked for more",
@@ -133,6 +135,10 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
     if reachable := sentence(answer["reachable"], answer["via"]):
         lines.append(f"reach     {reachable}")
+    if answer["restart_to_apply"]:
+        lines.append(f"settings  restart to apply: {', '.join(map(plain, answer['restart_to_apply']))}")
+    if answer["settings_problem"]:
+        lines.append(f"settings  the file is wrong: {plain(answer['settings_problem'])}")
     if answer["sharing"]:
         lines += [f"{name:<9} {plain(text)}" for name, text in rows(answer["sharing"])]
     return "\n".join(lines)
@@ -160,7 +166,7 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, wallet, config, doctor):
+for _command in (demo, up, down, on, off, env, share, network, route, peers, bypass, trust, wallet, config, doctor):
     cli.add_command(_command)
 
 
