@@ -15,6 +15,7 @@ from node.cli_doctor import doctor
 from node.cli_network import network
 from node.cli_route import peers, route
 from node.cli_run import down, env, off, on, up
+from node.cli_service import service
 from node.cli_share import share
 from node.cli_trust import trust
 from node.cli_wallet import cost_text, wallet
@@ -166,7 +167,24 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, on, off, env, share, network, route, peers, bypass, trust, wallet, config, doctor):
+for _command in (
+    demo,
+    up,
+    down,
+    on,
+    off,
+    env,
+    share,
+    network,
+    route,
+    peers,
+    bypass,
+    trust,
+    wallet,
+    config,
+    service,
+    doctor,
+):
     cli.add_command(_command)
 
 

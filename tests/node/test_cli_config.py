@@ -10,7 +10,7 @@ from core.errors import ConfigError, MacroVpnError
 from node.config import load
 from node.settings import FIELDS
 from node.settings_view import rows
-from tests.node.commands import answer, call
+from tests.node.commands import Started, answer, call
 from tests.node.test_cli import running
 from tests.node.test_control import Node
 
@@ -135,6 +135,15 @@ def test_the_switch(tmp_path: Path) -> None:
         node.switch_error = MacroVpnError("There is nothing to switch.")
         result = call("off", *home)
         assert (result.exit_code, "There is nothing to switch." in result.stderr) == (1, True)
+
+
+def test_options_are_told_from_the_file(tmp_path: Path, started: Started) -> None:
+    (tmp_path / "config.toml").write_text("[tunnel]\nspread = 1\n")
+    call("up", "--foreground", "--mode", "speed", "--home", tmp_path)
+    assert started.overrides == {"tunnel.mode": "speed"}
+    assert started.here[0][0].tunnel.spread == 1
+    call("share", "--role", "relay", "--limit", "5", "--home", tmp_path)
+    assert started.overrides == {"node.roles": ("relay",), "sharing.up_mbit": 5.0, "sharing.down_mbit": 5.0}
 
 
 def test_status_says_what_waits(tmp_path: Path) -> None:
