@@ -85,8 +85,9 @@ class Front:
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `blocked` for what
-            a rule blocks; `off` for what came while it was switched off; `full`, `slow`, `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and
-            `last_hop` for what never became one. Beside them how many datagrams were dropped; see `proxy.udp`.
+            a rule blocks; `off` for what came while it was switched off; `full`, `slow`, `gone`, `malformed`,
+            `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became one. Beside them how
+            many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
         trusted: while it is open, what no rule names goes that way and not through the tunnel.
         traffic: how much went through the tunnel.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,6 +69,11 @@ class Events:
     def __len__(self) -> int:
         return len(self._listeners)
 
+    @property
+    def looking(self) -> bool:
+        """Whether the node is looked at."""
+        return bool(len(self._tasks))
+
     async def listen(self, request: web.Request, caller: Caller, headers: dict[str, str]) -> web.StreamResponse:
         """Answer one listener until it goes, is told to, or does not keep up.
 
@@ -83,10 +89,11 @@ class Events:
             _hold_little(request)
             await answer.prepare(request)
             listener.tell(_event("status", self._node.status()))
-            if not len(self._tasks):
+            if not self.looking:
                 self._tasks.spawn(self._tick(), "events")
-            while (event := await listener.waiting.get()) != _END:
-                await answer.write(event)
+            with suppress(ConnectionError):  # it is gone
+                while (event := await listener.waiting.get()) != _END:
+                    await answer.write(event)
         finally:
             self._listeners.discard(listener)
         return answer

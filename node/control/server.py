@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from node.control.access import Caller
     from node.control.controlled import Controlled
+    from node.control.events import Events
     from node.control.routes import Route
 
 CONTROL_NAME: Final = "control.json"
@@ -76,6 +77,12 @@ class Control:
     def url(self) -> str:
         """Where it answers, such as `http://127.0.0.1:41081`; valid after `start`."""
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def events(self) -> Events:
+        """Who listens; valid after `start`."""
+        assert self._desk is not None
+        return self._desk.events
 
     async def start(self, port: int) -> None:
         """Listen, and then write `control.json`.
@@ -175,7 +182,10 @@ def _guard(access: Access) -> Middleware:
         except web.HTTPNotFound:
             return _error(404, "There is nothing at this path.")
         except web.HTTPMethodNotAllowed as error:
-            return _error(405, f"This path answers {' and '.join(sorted(error.allowed_methods))}.")
+            methods = sorted(error.allowed_methods)
+            answer = _error(405, f"This path answers {' and '.join(methods)}.")
+            answer.headers["Allow"] = ", ".join(methods)
+            return answer
         except RefusedError as error:
             return _error(error.status, str(error))
         except MacroVpnError as error:

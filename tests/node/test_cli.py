@@ -35,6 +35,7 @@ KEYS: Final = {
     "exit_serves",
     "hops",
     "flows",
+    "speed",
     "peers",
     "circuits",
     "proxy",

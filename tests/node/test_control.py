@@ -122,10 +122,19 @@ class Node:
 class Rig:
     """A node, its control interface, and a client that has the token."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, folder: Path | None = None) -> None:
         self.home = home
         self.node = Node()
-        self.control = Control(self.node, home)
+        self.control = Control(self.node, home, folder)
+
+    @property
+    def port(self) -> int:
+        return int(self.control.url.rpartition(":")[2])
+
+    @property
+    def origin(self) -> str:
+        """That of the interface's own pages."""
+        return self.control.url
 
     @property
     def token(self) -> str:
@@ -141,6 +150,23 @@ class Rig:
         ):
             assert "Access-Control-Allow-Origin" not in answer.headers
             return answer.status, await answer.text()
+
+    @staticmethod
+    def session() -> aiohttp.ClientSession:
+        """A client that says nothing by itself."""
+        return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10))
+
+    async def code(self, purpose: str) -> str:
+        """A new code, as a command gets it."""
+        status, text = await self.ask("POST", "/v1/codes", data=json.dumps({"purpose": purpose}).encode())
+        assert status == 200, text
+        return str(json.loads(text)["code"])
+
+    async def trade(self, path: str, code: str, origin: str) -> tuple[int, dict[str, Any]]:
+        """Trade a code for a token, as an extension or a page does."""
+        body = json.dumps({"code": code}).encode()
+        status, text = await self.ask("POST", path, {"Authorization": "", "Origin": origin}, body)
+        return status, json.loads(text)
 
 
 @pytest_asyncio.fixture
