@@ -1,0 +1,30 @@
+/** Stands for a page that could not be loaded through the node: says why, and tries again when the node is back. */
+import { $, say, showView, tell } from "./page.js";
+
+const LOOK_EVERY_MS = 3000;
+
+const { url, view } = await tell("failure");
+const isPage = /^https?:/.test(url);
+let wasDown = view.word !== "up";
+
+function show(now) {
+  showView(now.word === "up" ? SITE : now);
+  if (wasDown && now.word === "up") again();
+}
+
+const SITE = {
+  word: "up",
+  headline: "The node is up",
+  reason: "The exit could not reach the site, or the way broke off.",
+  remedy: "Check the address, or choose a new route in the popup.",
+};
+
+const again = () => isPage && location.replace(url);
+
+if (isPage) say($("site"), new URL(url).hostname);
+else $("again").disabled = true;
+$("again").addEventListener("click", again);
+show(view);
+setInterval(async () => {
+  if (!document.hidden && wasDown) show(await tell("look"));
+}, LOOK_EVERY_MS);
