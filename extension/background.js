@@ -40,7 +40,7 @@ const look = () =>
     return lookNow();
   }));
 
-/** Many requests may fail at once. */
+/** Many requests may fail at once, and more will. */
 const lookSoon = () => (Date.now() - lookedAt > LOOK_PAUSE_MS ? look() : null);
 
 /** Ask the node, obey its rules, and say on the button how things stand. */
@@ -126,7 +126,7 @@ const TASKS = {
   failure: async (tab) => ({ url: tab ? await failureOf(tab.id) : "", view: await look() }),
 };
 
-way.listen(lookSoon);
+way.listen(() => look(), lookSoon);
 api.action.onClicked.addListener(clicked);
 api.alarms.onAlarm.addListener(() => look());
 api.runtime.onStartup.addListener(begin);

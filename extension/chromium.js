@@ -7,10 +7,10 @@ import { CLOSED } from "./closed.js";
 
 const CLOSED_PAC = `function FindProxyForURL() { return "PROXY ${CLOSED.host}:${CLOSED.port}"; }`;
 
-export const listen = (changed) => {
+export function listen(changed, failed) {
   api.proxy.settings.onChange.addListener(changed);
-  api.proxy.onProxyError.addListener(changed);
-};
+  api.proxy.onProxyError.addListener(failed);
+}
 
 /** Send everything to the node, as its PAC says; without one, nowhere. */
 export const apply = (pac) =>

@@ -24,11 +24,11 @@ async function readPlan() {
   return endpoint ? { type: "http", ...endpoint } : nowhere;
 }
 
-export function listen(changed) {
+export function listen(changed, failed) {
   plan = readPlan();
   // While the background page starts, Firefox holds requests back until this listener has answered.
   api.proxy.onRequest.addListener(answer, { urls: ["<all_urls>"] });
-  api.proxy.onError.addListener(changed);
+  api.proxy.onError.addListener(failed);
   api.permissions.onAdded.addListener(changed);
   api.permissions.onRemoved.addListener(changed);
 }

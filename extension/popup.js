@@ -28,9 +28,10 @@ function show(view) {
   $("pair").hidden = !["unpaired", "revoked"].includes(view.word);
   $("node-on").hidden = view.word !== "down";
   $("live").hidden = !["up", "leaky"].includes(view.word);
-  if (isUp === $("live").hidden) return;
-  isUp = $("live").hidden;
-  if (!isUp) during(Promise.all([showPath(), showRegions(), showSite()]));
+  if (isUp === !$("live").hidden) return;
+  isUp = !$("live").hidden;
+  $("route").disabled = !isUp;
+  if (isUp) during(Promise.all([showPath(), showRegions(), showSite()]));
 }
 
 /** Say what went wrong with something that was begun; while it lasts, it is not begun again. */

@@ -1,7 +1,9 @@
 /** Stands for a page that could not be loaded through the node: says why, and tries again when the node is back. */
 import { $, say, showView, tell } from "./page.js";
 
-const LOOK_EVERY_MS = 3000;
+const LOOK_EVERY_MS = 2000;
+/** Chromium obeys new proxy settings a moment after it took them. */
+const PAUSE_MS = 300;
 
 const { url, view } = await tell("failure");
 const isPage = /^https?:/.test(url);
@@ -9,7 +11,7 @@ let wasDown = view.word !== "up";
 
 function show(now) {
   showView(now.word === "up" ? SITE : now);
-  if (wasDown && now.word === "up") again();
+  if (wasDown && now.word === "up") setTimeout(again, PAUSE_MS);
 }
 
 const SITE = {
