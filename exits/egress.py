@@ -62,7 +62,7 @@ class Egress:
         limits: how much at once.
         allow_special_names: see `parse_destination`.
         admits: why no flow is taken now; None when one is.
-        shaper: what is carried passes here; None where there is no limit.
+        shaper: what is carried passes here; None where there is no limit. Another one counts for what begins later.
 
     Raises:
         ConfigError: `source_address` is no IP address.
@@ -87,7 +87,7 @@ class Egress:
         self._limits = limits or EgressLimits()
         self._allow_special_names = allow_special_names
         self._admits = admits
-        self._shaper = shaper
+        self.shaper = shaper
         self._sent_bytes = self._received_bytes = 0
         self.counters: Counter[str] = Counter()
         self._clock = asyncio.get_running_loop().time
@@ -186,7 +186,7 @@ class Egress:
 
     def _may_carry(self, circuit: object, count: int, *, back: bool) -> bool:
         """See `exits.udp.Association`."""
-        if self._shaper is not None and not self._shaper.admits(circuit, count):
+        if self.shaper is not None and not self.shaper.admits(circuit, count):
             return False
         if back:
             self._sent_bytes += count
@@ -346,9 +346,9 @@ class Egress:
             self._watch = asyncio.get_running_loop().call_later(self._watch_s, self._check_idle)
 
     def _pump(self, flow: IncomingFlow) -> EgressPump:
-        if self._shaper is None:
+        if self.shaper is None:
             return EgressPump(flow, self._count, self._gone, self._limits.linger_s)
-        return ShapedPump(flow, self._count, self._gone, self._limits.linger_s, self._shaper)
+        return ShapedPump(flow, self._count, self._gone, self._limits.linger_s, self.shaper)
 
     def _count(self, reason: Reason, sent_bytes: int, received_bytes: int) -> None:
         self.counters[reason.word] += 1

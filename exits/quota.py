@@ -67,6 +67,11 @@ class Quota:
         year, month, reserved = (int(part) for part in match.groups())
         return (year, month), reserved
 
+    def limit_to(self, limit_bytes: int) -> None:
+        """Allow another amount in a month, this one included."""
+        self._limit = limit_bytes
+        self.full = self._failed or self.carried_bytes >= limit_bytes
+
     def turn_to(self, month: Month) -> None:
         """Begin at zero if a later month has come. A clock that is set back gives nothing for free."""
         if month > self._month:

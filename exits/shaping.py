@@ -7,6 +7,7 @@ may go into debt by one piece, so pieces never wait for more than they need, and
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.pump import READ_BYTES
@@ -73,15 +74,11 @@ class Shaper:
         take: Callable[[int], bool] = lambda count: True,
         give_back: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self._rate = rate
         self._clock = clock
         self._later = later
         self._take = take
         self._give_back = give_back
-        self.piece_bytes = int(max(_LEAST, min(rate * PIECE_S, READ_BYTES - _HEADS)) // _STEP * _STEP + _HEADS)
-        self._burst = max(rate * BURST_S, self.piece_bytes)
-        self._slack = int(min(self._burst, 64 * READ_BYTES))
-        self._urgent_debt = self._burst + READ_BYTES + rate * URGENT_S
+        self._measure(rate)
         self._tokens = self._burst
         self._filled_at = clock()
         self._shares: dict[Hashable, _Share] = {}
@@ -89,6 +86,29 @@ class Shaper:
         self._timer: Timer | None = None
         self._serving = False
         self.waits = False
+
+    def _measure(self, rate: float) -> None:
+        self._rate = rate
+        self.piece_bytes = int(max(_LEAST, min(rate * PIECE_S, READ_BYTES - _HEADS)) // _STEP * _STEP + _HEADS)
+        self._burst = max(rate * BURST_S, self.piece_bytes)
+        self._slack = int(min(self._burst, 64 * READ_BYTES))
+        self._urgent_debt = self._burst + READ_BYTES + rate * URGENT_S
+
+    def use_rate(self, rate: float) -> None:
+        """Go at another rate from now on, also with what waits already.
+
+        Args:
+            rate: bytes per second; infinite for no limit but `take`.
+        """
+        self._fill()
+        self._measure(rate)
+        self._tokens = min(self._tokens, self._burst) if math.isfinite(rate) else rate
+        if not self._shares:
+            self._turns = Turns(self._slack)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake_later()
 
     # -- tunnel.gate.Gate
 

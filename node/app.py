@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from core.allocator import keep_large_blocks_apart
@@ -19,10 +20,11 @@ from node.config import PARENT_FD_ENV
 from node.running import RunningNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from node.settings import Settings
+    from node.switch import SystemProxy
 
 STOP_LIMIT_S: Final = 3.0
 _log = logging.getLogger(__name__)
@@ -30,7 +32,14 @@ GC_YOUNG: Final = 20_000
 """Allocations between collections of the youngest generation: most objects here die by their reference count."""
 
 
-def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+def run(
+    settings: Settings,
+    home: Path,
+    *,
+    ready_fd: int | None,
+    overrides: Mapping[str, object] | None = None,
+    system_proxy: SystemProxy | None = None,
+) -> int:
     """Run a node until SIGINT, SIGTERM, a request of the control interface, or the end of its parent.
 
     A node that serves others goes on until nothing runs for them, or to its limit; a second signal or request, and the
@@ -40,6 +49,7 @@ def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
         settings: checked settings.
         home: its folder.
         ready_fd: a file descriptor that gets one newline when the node has started; None for nobody.
+        overrides, system_proxy: as for `RunningNode`.
 
     Returns:
         The exit code.
@@ -52,7 +62,7 @@ def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
     tempfile.tempdir = str(home)
     _raise_file_limit()
     keep_large_blocks_apart()
-    return _runner()(_run(settings, home, ready_fd))
+    return _runner()(_run(partial(RunningNode, settings, home, overrides, system_proxy), ready_fd))
 
 
 def _runner() -> Callable[..., int]:
@@ -63,8 +73,8 @@ def _runner() -> Callable[..., int]:
     return uvloop.run
 
 
-async def _run(settings: Settings, home: Path, ready_fd: int | None) -> int:
-    node = RunningNode(settings, home)
+async def _run(make: Callable[[], RunningNode], ready_fd: int | None) -> int:
+    node = make()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_unexpected)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -18,10 +18,11 @@ from node.config import PARENT_FD_ENV
 from node.files import HomeLock, HomeTakenError, lock_holder, make_home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from node.settings import Settings
+    from node.system_proxy import Held
 
 START_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = 10.0
@@ -49,6 +50,7 @@ def run_here(
     announce: Callable[[dict[str, Any]], None],
     watch: Callable[[dict[str, Any]], None] | None = None,
     *,
+    overrides: Mapping[str, object] | None = None,
     system_proxy: bool = False,
 ) -> int:
     """Run the node until it is told to stop.
@@ -59,6 +61,7 @@ def run_here(
         announce: called once, from another thread, with the status when the node is up or blocked; its `pid` is
             added. Not called in a process that was started to be watched by its parent.
         watch: called every second after that with the status of then, also from the other thread.
+        overrides: those settings that come from options of the command.
         system_proxy: the system's proxy settings shall point to this node meanwhile.
 
     Returns:
@@ -77,14 +80,14 @@ def run_here(
         from node.app import run
 
         if PARENT_FD_ENV in os.environ:
-            return run(settings, home, ready_fd=None)
-        with _system_proxy(settings) if system_proxy else nullcontext(), _announcing(home, announce, watch):
-            return run(settings, home, ready_fd=None)
+            return run(settings, home, ready_fd=None, overrides=overrides)
+        with _system_proxy(settings) if system_proxy else nullcontext() as held, _announcing(home, announce, watch):
+            return run(settings, home, ready_fd=None, overrides=overrides, system_proxy=held)
     finally:
         lock.release()
 
 
-def _system_proxy(settings: Settings) -> AbstractContextManager[None]:
+def _system_proxy(settings: Settings) -> AbstractContextManager[Held]:
     from node.system_proxy import held
 
     return held(*settings.proxy.endpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from peers.reasons import explain
 from peers.scores import weight
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core.flow import SiteOptions
     from core.ids import PeerKey
     from node.choosing import Choosing
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from peers.descriptor import Descriptor
     from peers.guards import PinnedHops
     from peers.reasons import Reasons, Standing
+    from tunnel.circuit import Circuit
     from tunnel.path import Path
 
 
@@ -53,10 +57,57 @@ def _pinned(peer: PeerKey, pins: PinnedHops) -> str:
     return "second" if peer in pins.seconds.peers else ""
 
 
+def region_rows(choosing: Choosing, wanted: Sequence[str]) -> list[dict[str, Any]]:
+    """Count the known exits of each region, as far as regions are believed.
+
+    Args:
+        choosing: knows the peers.
+        wanted: regions that stand in the list even without an exit.
+    """
+    exits = [found for found in choosing.choice.directory.peers() if Role.EXIT in found.roles]
+    counts = Counter(region for found in exits if (region := choosing.region(found.peer)))
+    names = sorted({*counts, *wanted})
+    return [{"region": name, "exits": counts[name], "wanted": name in wanted} for name in names]
+
+
 def shown_options(options: SiteOptions) -> dict[str, Any]:
     """Name what the user wants for a site, and nothing else."""
     shown = {name: value for name, value in asdict(options).items() if value is not None}
     return {name: value for name, value in shown.items() if value is not False}
+
+
+def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, Any]:
+    """Describe a circuit and its hops.
+
+    Args:
+        choosing: knows the peers.
+        circuit: a live one.
+        now: loop time.
+    """
+    last = len(circuit.path) - 1
+    hops = []
+    for place, hop in enumerate(circuit.path):
+        role = "exit" if place == last else "guard" if place == 0 else "relay"
+        rtt_ms = round(circuit.rtt_s * 1e3, 1) if place == last and circuit.rtt_s is not None else None
+        region = choosing.region(hop.peer)
+        serves = choosing.choice.offer(hop.peer) if place == last else ""
+        hops.append({"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms, "serves": serves})
+    return {
+        "id": f"{circuit.number}",
+        "flows": len(circuit.flows),
+        "in_use": circuit.isolation is not None,
+        "options": shown_options(circuit.options),
+        "age_s": round(now - circuit.made_at, 1),
+        "hops": hops,
+    }
+
+
+def explained_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, Any]:
+    """Describe a circuit as `circuit_row` does, and say of each hop why it is there."""
+    row = circuit_row(choosing, circuit, now)
+    for hop, reasons in zip(row["hops"], explanation(choosing, circuit.path, circuit.options), strict=True):
+        hop.update(reasons)
+    return row
 
 
 def explanation(choosing: Choosing, path: Path, options: SiteOptions = NO_OPTIONS) -> list[dict[str, Any]]:

@@ -122,6 +122,21 @@ class Choosing:
         """Where nothing is ever paid, only peers that ask nothing will do."""
         return tariff_step if self._pays else 0
 
+    def use(self, settings: Settings) -> None:
+        """Choose by other settings of the sections `tunnel` and `peers` from now on."""
+        chosen = self._chosen = settings.tunnel
+        rules = replace(
+            self.choice.rules,
+            hops=chosen.path_hops,
+            regions=chosen.regions,
+            excluded=chosen.excluded_regions,
+            max_tariff=self._payable(chosen.max_tariff),
+            friends=frozenset(map(parse_peer_id, settings.peers.friends)),
+        )
+        self.choice.use(rules, LEANS[chosen.mode], chosen.switch_back)
+        self._sites.clear()
+        self._served.clear()
+
     def attach(self, links: Links, pool: CircuitPool) -> None:
         """Look at these circuits and links from now on."""
         self._links, self._pool = links, pool

@@ -13,6 +13,7 @@ from node.cli_config import config
 from node.cli_demo import demo
 from node.cli_doctor import doctor
 from node.cli_network import network
+from node.cli_pair import dashboard, pair
 from node.cli_route import peers, route
 from node.cli_run import down, env, up
 from node.cli_share import share
@@ -22,6 +23,7 @@ from node.cli_wallet import cost_text, wallet
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NO_SPEED: Final = {"speed": {"forth_bytes_s": 0, "back_bytes_s": 0}}
 _DOWN: Final[dict[str, Any]] = {
     "state": "down",
     "reason": "",
@@ -30,6 +32,7 @@ _DOWN: Final[dict[str, Any]] = {
     "exit_serves": "",
     "hops": 0,
     "flows": 0,
+    **_NO_SPEED,
     "peers": 0,
     "circuits": 0,
     "proxy": "",
@@ -84,8 +87,20 @@ def cli() -> None:
 
 @cli.command()
 @common
-def status(home: Path, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Go on showing it as it changes, until Ctrl-C.")
+def status(home: Path, as_json: bool, watch: bool) -> None:
     """Show the state of the running node."""
+    if watch:
+        from node.cli_watch import watch as go_on
+
+        go_on(home, as_json, lambda: _status(home)[0], lambda answer: _status_text(_DOWN | answer | _NO_SPEED))
+        return
+    answer, text = _status(home)
+    show(as_json, answer, text)
+
+
+def _status(home: Path) -> tuple[dict[str, Any], str]:
+    """Ask the node, and say it also in words."""
     from node.client import NodeClient, NoNodeError
     from node.files import lock_holder
     from node.system_proxy import left
@@ -97,10 +112,9 @@ def status(home: Path, as_json: bool) -> None:
     except NoNodeError as error:
         if lock_holder(home) is None:
             text = f"down\n{error}" + (f"\nsystem    {system}" if system else "")
-            show(as_json, known | {"reason": f"no node runs in {home}"}, text)
-            return
+            return known | {"reason": f"no node runs in {home}"}, text
         answer = known | {"state": "connecting", "reason": "the node is starting"}
-    show(as_json, answer, _status_text(answer) + (f"\nsystem    {system}" if system else ""))
+    return answer, _status_text(answer) + (f"\nsystem    {system}" if system else "")
 
 
 def _status_text(answer: dict[str, Any]) -> str:
@@ -124,6 +138,11 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"beware    {plain(answer['not_hidden'])}")
     if not answer["sharing"] or answer["proxy"]:
         lines.append(f"flows     {plain(answer['flows'])} in {plain(answer['circuits'])} circuits")
+    if any(answer["speed"].values()):
+        from node.cli_watch import rate_text
+
+        speed = answer["speed"]
+        lines.append(f"speed     {rate_text(speed['back_bytes_s'])} down, {rate_text(speed['forth_bytes_s'])} up")
     if answer["money"] and answer["proxy"]:
         lines.append(f"cost      {cost_text(answer['money'])}")
     lines.append(f"peers     {plain(answer['peers'])} known{_DHT.get(answer['dht'], '')}")
@@ -160,7 +179,23 @@ def pac(home: Path, as_json: bool, data_url: bool) -> None:
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
 
-for _command in (demo, up, down, env, share, network, route, peers, bypass, trust, wallet, config, doctor):
+for _command in (
+    demo,
+    up,
+    down,
+    env,
+    share,
+    network,
+    route,
+    peers,
+    bypass,
+    trust,
+    wallet,
+    config,
+    doctor,
+    pair,
+    dashboard,
+):
     cli.add_command(_command)
 
 

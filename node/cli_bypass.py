@@ -13,7 +13,6 @@ from node.cli_common import SettingType, common, plain, show
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from node.settings import BypassSettings
     from pac.rules import Rule
 
 _SHOWN: Final = 10
@@ -44,12 +43,10 @@ def bypass() -> None:
 @_PRESET
 def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...]) -> None:
     """Add rules, or presets. A rule replaces the one for the same hosts, port and scheme."""
-    own, now = _settings(home)
+    from node.bypass_edit import add_rules
+
     new = _parse(rules)
-    targets = {rule.target for rule in new}
-    replaced = [rule for rule in own if rule.target in targets]
-    kept = [rule for rule in own if rule.target not in targets]
-    _write(home, now, [*kept, *new], [*now.presets, *(name for name in presets if name not in now.presets)])
+    replaced = add_rules(home, new, presets)
     _done(
         as_json,
         home,
@@ -66,23 +63,19 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
 @click.option("--list", "lists", multiple=True, metavar="NAME", help="An imported list. Repeatable.")
 def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...], lists: tuple[str, ...]) -> None:
     """Remove rules, presets or lists. Of a rule its hosts are enough, without what shall happen there."""
+    from node.bypass_edit import find_rules, own_rules, write_bypass
     from node.config_edit import write_value
     from node.site_rules import remove_rules
 
-    own, now = _settings(home)
-    gone: list[Rule] = []
-    for rule in _parse(rules):
-        bare = str(rule) == rule.target
-        found = [other for other in own if other == rule or (bare and other.target == rule.target)]
-        if not found:
-            raise click.ClickException(f"There is no rule {rule} among your own. `macrovpn bypass list` shows them.")
-        gone += found
+    own, now = own_rules(home)
+    gone = [found for rule in _parse(rules) for found in find_rules(own, rule)]
     for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
         if name not in known:
             raise click.ClickException(f"{name} is not in use.")
     if lists:
         write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
-    _write(home, now, [rule for rule in own if rule not in gone], [name for name in now.presets if name not in presets])
+    left = [name for name in now.presets if name not in presets]
+    write_bypass(home, now, [rule for rule in own if rule not in gone], left)
     for name in lists:
         remove_rules(home, name)
     _done(
@@ -98,25 +91,13 @@ def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str
 @click.option("--all", "everything", is_flag=True, help="Show the rules of presets and lists, too.")
 def list_command(home: Path, as_json: bool, everything: bool) -> None:
     """Show your rules, presets and lists."""
-    from node.config import CONFIG_NAME, load
-    from node.site_rules import sources
+    from node.bypass_edit import listing
 
-    found = dict(sources(load(home).bypass, home))
+    value = listing(home, everything=everything)
     lines = []
-    for source, rules in found.items():
-        lines.append(f"{source}: {len(rules)}")
-        if everything or source == "your rules":
-            lines += [f"  {rule}" for rule in rules]
-    value = {
-        "sources": [{"source": source, "count": len(rules)} for source, rules in found.items()],
-        "rules": [
-            {"rule": str(rule), "source": source}
-            for source, rules in found.items()
-            for rule in rules
-            if everything or source == "your rules"
-        ],
-        "file": str(home / CONFIG_NAME),
-    }
+    for source in value["sources"]:
+        lines.append(f"{source['source']}: {source['count']}")
+        lines += [f"  {found['rule']}" for found in value["rules"] if found["source"] == source["source"]]
     show(as_json, value, "\n".join(lines))
 
 
@@ -133,6 +114,7 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     """
     import re
 
+    from node.bypass_edit import own_rules
     from node.config_edit import write_value
     from node.settings import LIST_NAME
     from node.site_rules import list_path, sources, write_rules
@@ -148,7 +130,7 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     read = read_pac(text, wanted) if is_pac(text) else read_list(text, wanted)
     if not read.rules:
         raise click.ClickException("Nothing in this file could be taken as a rule.")
-    _, now = _settings(home)
+    _, now = own_rules(home)
     others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
     RuleSet([*(rule for rules in others for rule in rules), *read.rules])
     write_rules(home, name, read.rules)
@@ -187,15 +169,6 @@ def test_command(home: Path, as_json: bool, url: str) -> None:
     show(as_json, found, "\n".join(lines + [f"beware    {found['beware']}"] * bool(found["beware"])))
 
 
-def _settings(home: Path) -> tuple[list[Rule], BypassSettings]:
-    """The rules of the file itself, whatever the environment says, and its section."""
-    from node.config import load
-    from pac.rules import Rule
-
-    now = load(home, environ={}).bypass
-    return [Rule.parse(text) for text in now.rules], now
-
-
 def _parse(texts: Sequence[str]) -> list[Rule]:
     from core.errors import ConfigError
     from pac.rules import Rule
@@ -209,17 +182,6 @@ def _parse(texts: Sequence[str]) -> list[Rule]:
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
     return rules
-
-
-def _write(home: Path, now: BypassSettings, rules: Sequence[Rule], presets: Sequence[str]) -> None:
-    """Put what has changed into the file."""
-    from node.config_edit import write_value
-
-    texts = list(dict.fromkeys(map(str, rules)))
-    if texts != list(now.rules):
-        write_value(home, "bypass.rules", texts)
-    if list(presets) != list(now.presets):
-        write_value(home, "bypass.presets", list(presets))
 
 
 def _read(file: Path) -> str:

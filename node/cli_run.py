@@ -76,8 +76,7 @@ def up(
         overrides["node.roles"] = ("client", *saved.node.roles)
     if not system_proxy:
         _put_back_left()
-    settings = load(home, overrides)
-    run_node(context, settings, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
+    run_node(context, overrides, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
 
 
 def _put_back_left() -> None:
@@ -133,7 +132,7 @@ def overrides_of(flags: dict[str, Any], names: dict[str, str]) -> dict[str, obje
 
 def run_node(
     context: click.Context,
-    settings: Settings,
+    overrides: dict[str, object],
     home: Path,
     *,
     as_json: bool,
@@ -141,12 +140,16 @@ def run_node(
     watch: Callable[[dict[str, Any]], None] | None = None,
     system_proxy: bool = False,
 ) -> None:
-    """Run a node here or away from here; `watch` is told its status every second while it runs here."""
+    """Run a node here or away from here, by the settings and by `overrides`, those that options of the command gave;
+    `watch` is told its status every second while it runs here."""
     from node import background
+    from node.config import load
 
+    settings = load(home, overrides)
     announce = _announcer(settings, home, as_json=as_json, system_proxy=system_proxy)
     if foreground:
-        context.exit(background.run_here(settings, home, announce, watch, system_proxy=system_proxy))
+        run = background.run_here
+        context.exit(run(settings, home, announce, watch, overrides=overrides, system_proxy=system_proxy))
     status = background.start(_arguments(context), home, say)
     announce(status)
 

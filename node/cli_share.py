@@ -151,7 +151,7 @@ def share(context: click.Context, /, home: Path, as_json: bool, foreground: bool
     if "exit" in settings.node.roles:
         _explain_once(home)
     with watching(as_json=as_json, log_level=settings.node.log_level) as watch:
-        run_node(context, settings, home, as_json=as_json, foreground=foreground, watch=watch)
+        run_node(context, overrides, home, as_json=as_json, foreground=foreground, watch=watch)
 
 
 def _explain_once(home: Path) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from core.errors import MacroVpnError
-from ledger.amounts import UNITS_PER_COIN
 from node.cli_common import common, json_option, plain, show
-from node.coins import coins
+from node.coins import MOST_COINS, coins, read_coins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _COLUMNS: Final = ("balance", "locked", "due", "spent", "earned")
-MOST_COINS: Final = 1_000_000_000
 
 
 class CoinsType(click.ParamType[int]):
@@ -28,12 +25,9 @@ class CoinsType(click.ParamType[int]):
         if type(value) is int:
             return value
         try:
-            units = Decimal(str(value)) * UNITS_PER_COIN
-        except InvalidOperation:
-            self.fail("this must be an amount in coins, such as 0.5", param, ctx)
-        if not units.is_finite() or units != units.to_integral_value() or not 0 <= units <= MOST_COINS * UNITS_PER_COIN:
+            return read_coins(str(value))
+        except ValueError:
             self.fail(f"this must be an amount in coins, from 0 to {MOST_COINS}, with six decimals at most", param, ctx)
-        return int(units)
 
 
 @click.group(invoke_without_command=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from http.client import HTTPResponse
     from pathlib import Path
 
 LIMIT_S: Final = 5.0
@@ -137,6 +139,18 @@ class NodeClient:
         """Have the node `claim`, `close`, `cap`, `deposit` or `export`. Raises as `call`."""
         return self._object("POST", f"wallet/{what}", SETTLEMENT_LIMIT_S, arguments)
 
+    def code(self, purpose: str) -> dict[str, Any]:
+        """Make a one-time code, for an `extension` or a `page`. Raises as `call`."""
+        return self._object("POST", "codes", arguments={"purpose": purpose})
+
+    def pairings(self) -> list[dict[str, Any]]:
+        """The paired extensions. Raises as `call`."""
+        return list(self._object("GET", "pairings").get("pairings", []))
+
+    def revoke(self, name: str) -> None:
+        """Revoke a pairing by its id. Raises as `call`."""
+        self._object("DELETE", "pairings", arguments={"id": name})
+
     def stop(self) -> float:
         """Ask the node to stop; it answers before it does. Raises as `call`.
 
@@ -152,7 +166,7 @@ class NodeClient:
         """Make one request.
 
         Args:
-            method: `GET` or `POST`.
+            method: of HTTP.
             name: the last part of the path.
             limit_s: how long to wait for each read.
             arguments: what goes with it, as JSON.
@@ -162,13 +176,38 @@ class NodeClient:
             SilentNodeError: something is there, and gives no answer in time or none that makes sense.
             RefusedError: the node answered with an error.
         """
+        with self._answer(method, name, limit_s, arguments) as answer:
+            text: bytes = answer.read(MAX_ANSWER_BYTES)
+            return text
+
+    def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Listen to the node.
+
+        Yields:
+            An event's name, `status` or `second`, and what it says; ends when the node does.
+
+        Raises:
+            MacroVpnError: as for `call`.
+        """
+        name = ""
+        with self._answer("GET", "events", LIMIT_S) as answer:
+            while line := answer.readline(MAX_ANSWER_BYTES):
+                field, _, value = line.decode("utf-8", "replace").strip().partition(": ")
+                if field == "event":
+                    name = value
+                elif field == "data":
+                    yield name, json.loads(value)
+
+    @contextmanager
+    def _answer(
+        self, method: str, name: str, limit_s: float, arguments: Mapping[str, Any] | None = None
+    ) -> Iterator[HTTPResponse]:
         headers = {"Authorization": f"Bearer {self._token}"}
         body = None if arguments is None else json.dumps(arguments).encode()
         request = urllib.request.Request(f"{self.url}/v1/{name}", body, headers, method=method)
         try:
             with self._opener.open(request, timeout=limit_s) as answer:
-                text: bytes = answer.read(MAX_ANSWER_BYTES)
-                return text
+                yield answer
         except urllib.error.HTTPError as error:
             with error:
                 raise RefusedError(error.code, _sentence(error)) from error

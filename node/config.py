@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import tomllib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
@@ -18,12 +19,24 @@ from core.errors import ConfigError
 from node.settings import FIELDS, SECTIONS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from node.settings import PaymentsSettings
 
-__all__ = ["CONFIG_NAME", "HOME_ENV", "PARENT_FD_ENV", "Settings", "check", "default_home", "load", "parse"]
+__all__ = [
+    "CONFIG_NAME",
+    "HOME_ENV",
+    "PARENT_FD_ENV",
+    "Loaded",
+    "Settings",
+    "check",
+    "default_home",
+    "load",
+    "load_from",
+    "parse",
+    "read_text",
+]
 
 CONFIG_NAME: Final = "config.toml"
 ENVIRONMENT_PREFIX: Final = "MACROVPN_"
@@ -34,6 +47,27 @@ HOME_ENV: Final = "MACROVPN_HOME"
 PASSWORD_ENV: Final = "MACROVPN_PROXY_PASSWORD"
 """Sets the proxy's password where no file shall hold it."""
 _RESERVED: Final = frozenset({PARENT_FD_ENV, HOME_ENV, "MACROVPN_WALLET_KEY"})
+FROM_FILE: Final = "file"
+FROM_FLAG: Final = "flag"
+DEFAULT: Final = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each comes from.
+
+    Args:
+        settings: checked.
+        sources: `file`, `flag` or the name of an environment variable, by `section.key`; what has its default is left
+            out.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def source(self, name: str) -> str:
+        """Where a setting comes from, `default` included."""
+        return self.sources.get(name, DEFAULT)
 
 
 def default_home() -> Path:
@@ -125,18 +159,42 @@ def load(
         ConfigError: something is wrong; it says where, and what would be right.
     """
     path = home / CONFIG_NAME
-    values, places = _from_file(path)
-    for variable, text in sorted((os.environ if environ is None else environ).items()):
+    return load_from(read_text(path), path, overrides, environ).settings
+
+
+def load_from(
+    text: str,
+    path: Path,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    changed: Collection[str] = (),
+) -> Loaded:
+    """Read settings as `load` does, from the text of a file.
+
+    Args:
+        text: TOML.
+        path: its name, for errors.
+        overrides: as for `load`.
+        environ: as for `load`.
+        changed: settings that an error names by themselves and not by their lines.
+
+    Raises:
+        ConfigError: as for `load`.
+    """
+    values, places = parse(text, path)
+    sources = dict.fromkeys(values, FROM_FILE)
+    places |= {name: name for name in changed}
+    for variable, value in sorted((os.environ if environ is None else environ).items()):
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in _RESERVED:
             name = _variable_name(variable)
-            values[name] = check(name, text, variable, text=True)
-            places[name] = variable
-    for name, value in (overrides or {}).items():
-        values[name] = check(name, value, name)
-        places[name] = name
+            values[name] = check(name, value, variable, text=True)
+            places[name] = sources[name] = variable
+    for name, given in (overrides or {}).items():
+        values[name] = check(name, given, name)
+        places[name], sources[name] = name, FROM_FLAG
     settings = _build(values)
     _check_together(settings, places)
-    return settings
+    return Loaded(settings, sources)
 
 
 def parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -190,11 +248,16 @@ def line_of(text: str, section: str, key: str | None = None) -> int:
     return next((number for number, line in enumerate(lines, start=1) if word.search(line)), 1)
 
 
-def _from_file(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_text(path: Path) -> str:
+    """Read a settings file; empty when there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or is no text.
+    """
     try:
-        return parse(path.read_text(encoding="utf-8"), path)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}, {}
+        return ""
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), "this is not UTF-8 text") from error
     except OSError as error:

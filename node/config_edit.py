@@ -7,11 +7,12 @@ import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError
-from node.config import CONFIG_NAME, check, line_of, load, parse
+from node.config import CONFIG_NAME, check, line_of, load_from, parse, read_text
 from node.files import make_home, write_private
 from node.settings import FIELDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from node.settings import Settings
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 _STRING_OR_COMMENT: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|(?P<comment>\#[^\n]*)", re.DOTALL
 )
-_SECRETS: Final = frozenset({"proxy.password"})
+SECRETS: Final = frozenset({"proxy.password"})
 REDACTED: Final = "[redacted]"
 
 
 def list_values(settings: Settings) -> dict[str, Any]:
     """Name every setting with its value; secrets that are set read `[redacted]`."""
     values = {name: get_value(settings, name) for name in FIELDS}
-    return {name: REDACTED if name in _SECRETS and value else value for name, value in values.items()}
+    return {name: REDACTED if name in SECRETS and value else value for name, value in values.items()}
 
 
 def get_value(settings: Settings, name: str) -> Any:
@@ -84,24 +85,49 @@ def write_value(home: Path, name: str, value: Any) -> Any:
     """
     value = _as_toml(check(name, value, name))
     path = make_home(home) / CONFIG_NAME
+    new = edited(read_text(path), path, {name: value})
+    load_from(new, path, environ={}, changed=[name])
+    write_text(path, new)
+    return value
+
+
+def edited(text: str, path: Path, values: Mapping[str, Any]) -> str:
+    """Put values into the text of a settings file, and see to it that nothing else of it changes.
+
+    Args:
+        text: TOML.
+        path: its name, for errors.
+        values: checked, by `section.key`.
+
+    Returns:
+        The new text.
+
+    Raises:
+        ConfigError: the file is wrong, or written in a form that `edit` cannot change.
+    """
+    new, wanted = text, parse(text, path)[0]
+    for name, value in values.items():
+        wanted[name] = check(name, value, name)
+        new = edit(new, name, _as_toml(value))
+        try:
+            kept = parse(new, path)[0] == wanted
+        except ConfigError:
+            kept = False
+        if not kept:
+            raise ConfigError(f"{path}, line {line_of(text, *name.split('.'))}", _FORM.format(*name.split(".")))
+    return new
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put a text in the place of a settings file, whole or not at all.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     try:
-        old = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        old = ""
-    wanted, _ = parse(old, path)
-    new = edit(old, name, value)
-    try:
-        kept = parse(new, path)[0] == wanted | {name: check(name, value, name)}
-    except ConfigError:
-        kept = False
-    if not kept:
-        raise ConfigError(f"{path}, line {line_of(old, *name.split('.'))}", _FORM.format(*name.split(".")))
-    load(home, {name: value}, {})
-    try:
-        write_private(path, new)
+        write_private(path, text)
     except OSError as error:
         raise ConfigError(str(path), f"the file cannot be written: {error.strerror}") from error
-    return value
 
 
 _FORM: Final = "this form cannot be changed from here; write the setting as {1} = … on a line below [{0}]"

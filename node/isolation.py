@@ -81,7 +81,7 @@ class SiteIsolation:
         count: how many keys all sites together have, 1 or more.
         secret: 16 random bytes, new at each start of a node: nobody can tell, or arrange, which sites share a key.
         registrable: the public suffix list.
-        own: what the node does for a site for which nothing is wanted.
+        own: what the node does for a site for which nothing is wanted. May be replaced, as `count` may.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class SiteIsolation:
         own: SiteOptions = NO_OPTIONS,
     ) -> None:
         self._dialer = dialer
-        self._count = count
+        self.count = count
         self._secret = secret
         self._registrable = registrable
-        self._own = own
+        self.own = own
 
     async def dial(self, request: FlowRequest, *, early: bool) -> Flow:
         """Open a flow, as `proxy.dialer.Dialer` says.
@@ -104,7 +104,7 @@ class SiteIsolation:
         Raises:
             core.errors.FlowError: the flow could not be opened, with the reason.
         """
-        request = replace(request, options=beyond(self._own, request.options))
+        request = replace(request, options=beyond(self.own, request.options))
         return await self._dialer.dial(replace(request, isolation=self.key(request)), early=early)
 
     async def dial_datagrams(self, isolation: str) -> DatagramFlow:
@@ -124,7 +124,7 @@ class SiteIsolation:
         site = site_of(request.host, self._registrable).encode("utf-8", "surrogatepass")
         digest = blake2b(site, digest_size=_DIGEST_BYTES, key=self._secret).digest()
         options = request.options
-        key = _user_key(request.isolation) if request.isolation else f"site {int.from_bytes(digest) % self._count}"
+        key = _user_key(request.isolation) if request.isolation else f"site {int.from_bytes(digest) % self.count}"
         if options == NO_OPTIONS:
             return key
         return f"{astuple(options)} {digest.hex() if options.isolated else ''} {key}"

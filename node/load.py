@@ -83,12 +83,12 @@ class Level:
     """
 
     def __init__(self, limit: float) -> None:
-        self._limit = limit
+        self.limit = limit
         self.high = False
 
     def look(self, value: float, ease: float = EASE) -> bool:
         """Take in the value; returns whether it is high now."""
-        self.high = value >= (self._limit * ease if self.high else self._limit)
+        self.high = value >= (self.limit * ease if self.high else self.limit)
         return self.high
 
 
@@ -139,6 +139,10 @@ class Load:
         self._looks = 0
         self._tasks = Tasks()
         self._said = ""
+
+    def allow(self, limit_bytes: int) -> None:
+        """Let the process have another amount of memory."""
+        self._too_full.limit = limit_bytes
 
     def start(self) -> None:
         """Begin to watch."""

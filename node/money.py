@@ -66,6 +66,15 @@ class Money:
         self._wallet = await Wallet.open(self._settings, self._home, relays=self._relays)
         self._paying = PayingNode(self._wallet, self._settings.tariff, self._stopped)
 
+    async def use(self, settings: PaymentsSettings) -> None:
+        """Go by other amounts from now on; how payments are settled stays as it is.
+
+        Raises:
+            StoreError: the spending cap could not be written.
+        """
+        if self._wallet is not None:
+            await self._wallet.use(settings)
+
     @property
     def toll(self) -> Toll:
         """What the tunnel asks."""

@@ -124,8 +124,7 @@ class Peering:
     ) -> None:
         self._settings = settings
         self.identity = identity
-        self.roles = roles
-        self._offered = roles
+        self.roles = self._offered = roles
         self.address: Address | None = None
         self._store = home / STORE_NAME
         self._onion = onion
@@ -145,10 +144,8 @@ class Peering:
         self._tasks = Tasks()
         self._found: Address | None = None
         self._via: tuple[Hold, ...] = ()
-        self._port = 0
         self._own: bytes | None = None
-        self._published_at = 0
-        self._sequence = 0
+        self._port = self._published_at = self._sequence = 0
         self.on_published: Callable[[], None] = lambda: None
         self.own_hosts: Callable[[], frozenset[str]] = frozenset
         self.directory = Directory(identity.peer if identity else None, asn_of=asn_of, secret=secrets.token_bytes(16))
@@ -267,6 +264,12 @@ class Peering:
         """Publish that this node does only so much for others now; part of `roles`, or nothing."""
         if roles != self._offered:
             self._offered = roles
+            self._publish_anew()
+
+    def restrict(self, restricted: bool) -> None:
+        """Publish whether this node serves only those that it chose."""
+        if self._says["restricted"] != restricted:
+            self._says["restricted"] = restricted
             self._publish_anew()
 
     def held_by(self, holds: tuple[Hold, ...]) -> None:

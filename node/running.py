@@ -8,21 +8,24 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
-from core.flow import NO_OPTIONS, SiteOptions
+from core.flow import NO_OPTIONS
 from exits.policy import Policy
-from node.choice_view import explanation, peer_rows, shown_options
+from node.applying import Parts, own_options
+from node.choice_view import circuit_row, explained_row, peer_rows, region_rows
 from node.choosing import Choosing
-from node.config import load
-from node.control import Control
+from node.coins import coins
+from node.control.server import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME, load_token
 from node.holding import Holding
 from node.isolation import isolate_sites
+from node.live import LiveSettings
 from node.metrics import Sample
 from node.money import TOO_DEAR, Money
 from node.networks import membership
 from node.outside import OutsideOnly
+from node.own_traffic import NO_SPEED, OwnTraffic, second
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
 from node.reach import Facts, reach
@@ -30,13 +33,14 @@ from node.reachability import Reachability
 from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.serving import Serving
-from node.settings import join_endpoint, split_endpoint
+from node.settings import NO_CAP, join_endpoint, split_endpoint
 from node.site_rules import load_rules
+from node.switch import OFF, Switch
 from node.trust.watch import NOWHERE, NothingToConfirmError, direct_because, open_watch
 from pac.trusted import parse_networks
 from peers.addresses import format_address
 from peers.descriptor import Role
-from peers.identity import Identity, peer_id
+from peers.identity import Identity
 from peers.onion import OnionKeys, phase_of
 from proxy.front import Front
 from tunnel.control import Kind
@@ -45,6 +49,7 @@ from tunnel.padding import SHAPES
 from tunnel.service import Tunnel, TunnelParts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path as Folder
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -52,7 +57,7 @@ if TYPE_CHECKING:
     from exits.egress import Egress
     from exits.resolver import NameResolver
     from node.settings import Settings
-    from node.trust.watch import TrustWatch
+    from node.switch import SystemProxy
     from node.wallet_orders import WalletOrder
     from peers.port_mapping.service import PortMapping
     from tunnel.circuit import Circuit
@@ -82,9 +87,17 @@ class RunningNode:
     Args:
         settings: checked settings.
         home: the node's folder.
+        overrides: those settings that options of the command gave, and not the file or the environment.
+        system_proxy: the system's proxy settings; None where this node leaves them alone.
     """
 
-    def __init__(self, settings: Settings, home: Folder) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        home: Folder,
+        overrides: Mapping[str, object] | None = None,
+        system_proxy: SystemProxy | None = None,
+    ) -> None:
         self._settings = settings
         self._home = home
         member = membership(home, settings.network.name)
@@ -140,13 +153,14 @@ class RunningNode:
         self._money = Money(settings.payments, home, relays=bool(self._role))
         self._serving.earned = self._money.earned
         self._control = Control(self, home)
-        self._rules = load_rules(settings.bypass, home)
-        self._reloading = asyncio.Lock()
+        self._following = Parts(home, self._choosing, self._serving, self._money, load_rules(settings.bypass, home))
+        self._live = LiveSettings(settings, self._following, overrides)
+        self._switch = Switch(system_proxy)
         self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
         self._front: Front | None = None
-        self._trust: TrustWatch | None = None
+        self._own: OwnTraffic | None = None
         self._port_mapping: PortMapping | None = None
         self._port = 0
         self._silent_since = asyncio.get_running_loop().time()
@@ -171,6 +185,8 @@ class RunningNode:
             )
         await self._money.open()
         self._tunnel = Tunnel(engine, self._parts())
+        self._tunnel.pool.builder.age_s = float(self._settings.tunnel.hop_interval_s)
+        self._following.pool = self._tunnel.pool
         self._money.start(self._tunnel)
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
@@ -190,11 +206,11 @@ class RunningNode:
 
     async def _start_front(self, tunnel: Tunnel) -> None:
         host, port = self._settings.proxy.endpoint
-        chosen = self._settings.tunnel
-        own = SiteOptions(chosen.regions, chosen.mode, chosen.max_tariff)
+        chosen, following = self._settings.tunnel, self._following
+        following.sites = await isolate_sites(tunnel.pool, chosen.spread, own_options(self._settings))
         front = Front(
-            OutsideOnly(await isolate_sites(tunnel.pool, chosen.spread, own), chosen.allow_destinations),
-            self._rules,
+            OutsideOnly(following.sites, chosen.allow_destinations),
+            following.rules,
             password=self._settings.proxy.password or None,
             pac_token=load_token(self._home / PAC_TOKEN_NAME, PAC_TOKEN_BYTES),
             own_ports=[self._own_control()[1]],
@@ -205,10 +221,12 @@ class RunningNode:
         except OSError as error:
             where = self._settings.proxy.listen
             raise ConfigError("proxy.listen", f"{where} cannot be used; choose another port, or 0 for any") from error
-        await front.obey(self._rules)
-        self._front = front
-        self._trust = open_watch(front.trusted)
-        self._trust.use(parse_networks(self._settings.trust.networks))
+        await front.obey(following.rules)
+        self._front = following.front = front
+        self._own = OwnTraffic(front.traffic)
+        self._own.start()
+        following.trust = open_watch(front.trusted)
+        following.trust.use(parse_networks(self._settings.trust.networks))
 
     def _own_control(self) -> tuple[str, int]:
         return split_endpoint(self._control.url.removeprefix("http://"))
@@ -247,8 +265,10 @@ class RunningNode:
     async def stop(self) -> None:
         """Stop every layer, the front first."""
         await self._serving.stop()
-        if self._trust is not None:
-            await self._trust.close()
+        if self._following.trust is not None:
+            await self._following.trust.close()
+        if self._own is not None:
+            await self._own.close()
         if self._front is not None:
             await self._front.stop()
         if self._port_mapping is not None:
@@ -271,7 +291,7 @@ class RunningNode:
     # -- what is missing
 
     def _in_need(self) -> bool:
-        if self._tunnel is None:
+        if self._tunnel is None or not self._switch.is_on:
             return False
         return not self._tunnel.pool.ready if self._is_client else not any(True for _ in self._tunnel.links)
 
@@ -298,6 +318,10 @@ class RunningNode:
         if self._tunnel is not None:
             self._tunnel.relay.use_onion_keys(keys)
 
+    @property
+    def _circuits(self) -> list[Circuit]:
+        return self._tunnel.pool.circuits if self._tunnel is not None else []
+
     # -- node.control.Controlled
 
     def _state(self) -> tuple[str, str]:
@@ -309,6 +333,8 @@ class RunningNode:
             return "connecting", "The node is starting."
         if not self._is_client:
             return "up", ""
+        if not self._switch.is_on:
+            return "down", OFF
         if self._tunnel.pool.ready:
             self._silent_since = now
             return "up", ""
@@ -326,17 +352,16 @@ class RunningNode:
 
     def status(self) -> dict[str, Any]:
         state, reason = self._state()
-        trust = self._trust.status() if self._trust is not None else NOWHERE
+        trust = self._following.trust.status() if self._following.trust is not None else NOWHERE
         tunnel, front = self._tunnel, self._front
-        circuits = tunnel.pool.circuits if tunnel is not None else []
-        circuits = sorted(circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
+        circuits = sorted(self._circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
         in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
         current = next(iter(in_use), None)
         regions = [self._choosing.region(circuit.path[-1].peer) for circuit in in_use]
         flows = sum(len(circuit.flows) for circuit in circuits)
         if tunnel is not None and self._role:
             flows += tunnel.relay.flow_count
-        hops = len(current.path) if current else self._settings.tunnel.path_hops if self._is_client else 0
+        hops = len(current.path) if current else self._live.running.tunnel.path_hops if self._is_client else 0
         return {
             "state": state,
             "reason": reason,
@@ -347,10 +372,11 @@ class RunningNode:
             "exit_serves": self._choosing.choice.offer(current.path[-1].peer) if current else "",
             "trust": trust,
             "direct_because": direct_because(trust),
-            "mode": self._settings.tunnel.mode if self._is_client else "",
+            "mode": self._live.running.tunnel.mode if self._is_client else "",
             "hops": hops,
             "not_hidden": not_hidden(hops),
             "flows": flows,
+            "speed": self._own.speed if self._own is not None else NO_SPEED,
             "peers": len(self._peering.directory),
             "dht": self._discovery.state,
             "circuits": len(circuits),
@@ -366,7 +392,7 @@ class RunningNode:
             "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
             "counters": self._counters(tunnel) if tunnel is not None else {},
             "money": self._money.section(self._tariffs()),
-        } | self._serving.facts()
+        } | (self._serving.facts() | self._live.facts())
 
     def _sample(self) -> Sample:
         counters = self._counters(self._tunnel) if self._tunnel is not None else {}
@@ -391,37 +417,28 @@ class RunningNode:
 
     def route(self) -> dict[str, Any]:
         now = asyncio.get_running_loop().time()
-        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
-        return {"circuits": [self._circuit(circuit, now) for circuit in circuits]}
-
-    def _circuit(self, circuit: Circuit, now: float) -> dict[str, Any]:
-        last = len(circuit.path) - 1
-        hops = []
-        for place, hop in enumerate(circuit.path):
-            role = "exit" if place == last else "guard" if place == 0 else "relay"
-            rtt_ms = round(circuit.rtt_s * 1e3, 1) if place == last and circuit.rtt_s is not None else None
-            region = self._choosing.region(hop.peer)
-            serves = self._choosing.choice.offer(hop.peer) if place == last else ""
-            shown = {"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms, "serves": serves}
-            hops.append(shown)
-        return {
-            "id": f"{circuit.number}",
-            "flows": len(circuit.flows),
-            "in_use": circuit.isolation is not None,
-            "options": shown_options(circuit.options),
-            "age_s": round(now - circuit.made_at, 1),
-            "hops": hops,
-        }
+        return {"circuits": [circuit_row(self._choosing, circuit, now) for circuit in self._circuits]}
 
     def explain(self) -> dict[str, Any]:
-        answer = self.route()
-        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
-        for shown, circuit in zip(answer["circuits"], circuits, strict=True):
-            for hop, reasons in zip(
-                shown["hops"], explanation(self._choosing, circuit.path, circuit.options), strict=True
-            ):
-                hop.update(reasons)
-        return answer
+        now = asyncio.get_running_loop().time()
+        return {"circuits": [explained_row(self._choosing, circuit, now) for circuit in self._circuits]}
+
+    def second(self) -> dict[str, Any]:
+        circuits = self._circuits
+        times_s = [found.rtt_s for found in circuits if found.isolation is not None and found.rtt_s is not None]
+        return second(self._own, sum(len(found.flows) for found in circuits), next(iter(times_s), None))
+
+    def regions(self) -> list[dict[str, Any]]:
+        return region_rows(self._choosing, self._live.running.tunnel.regions)
+
+    def settings(self) -> dict[str, Any]:
+        return self._live.listing()
+
+    async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return await self._live.change(changes)
+
+    async def switch(self, on: bool) -> None:
+        await self._switch.turn(self._front, self._following.pool, on=on)
 
     def peers(self) -> dict[str, Any]:
         rows = zip(peer_rows(self._choosing), self._peering.directory.peers(), strict=True)
@@ -434,36 +451,32 @@ class RunningNode:
         return self._front.pac_text if self._front is not None else ""
 
     async def confirm_trust(self) -> dict[str, Any]:
-        if self._trust is None:
+        if self._following.trust is None:
             raise NothingToConfirmError
-        await self._trust.confirm()
-        return self._trust.status()
+        await self._following.trust.confirm()
+        return self._following.trust.status()
 
-    def reload_trust(self) -> None:
-        networks = parse_networks(load(self._home).trust.networks)
-        if self._trust is not None:
-            self._trust.use(networks)
+    async def reload_trust(self) -> None:
+        await self._live.reread("trust")
 
     def rules(self) -> dict[str, Any]:
-        return {"count": len(self._rules), "digest": self._rules.digest}
+        return {"count": len(self._following.rules), "digest": self._following.rules.digest}
 
     async def reload_rules(self) -> None:
-        async with self._reloading:
-            bypass = load(self._home).bypass
-            self._rules = await asyncio.to_thread(load_rules, bypass, self._home)
-            if self._front is not None:
-                await self._front.obey(self._rules)
+        await self._live.reread("bypass")
 
     async def wallet(self) -> dict[str, Any]:
         return await self._money.facts(self._tariffs())
 
     def _tariffs(self) -> list[int]:
         """The tariff steps of the hops that new flows go over, as far as there are any."""
-        circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
-        in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits
+        in_use = [circuit for circuit in self._circuits if circuit.isolation is not None] or self._circuits
         return [hop.tariff for hop in in_use[0].path] if in_use else []
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
+        if order.what == "cap" and self._settings.payments.settlement != "off":
+            await self._live.change({"payments.cap": NO_CAP if order.units is None else coins(order.units)})
+            return {"cap": order.units}
         return await self._money.do(order)
 
     async def hop(self) -> None:

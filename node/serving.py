@@ -54,6 +54,8 @@ class Serving:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._tasks = Tasks()
+        self._restrict = peering.restrict
+        self._egress: Egress | None = None
         self._relay: Relay | None = None
         self._carrying: Carrying | None = None
         self._load: Load | None = None
@@ -80,11 +82,33 @@ class Serving:
         self._relay = relay
         self._carrying = Carrying(relay, egress)
         self._carrying.start(self.sharing)
-        limit = self._settings.sharing.memory_mb * _BYTES_PER_MB or limit_bytes()
-        self._load = Load(relay, used_bytes, limit, falls=FALLS)
+        self._egress = egress
+        self._load = Load(relay, used_bytes, self._memory_limit, falls=FALLS)
         self.sharing.for_circuits.append(self._load.refuses_circuit)
         self.sharing.for_flows.append(self._load.refuses_flow)
         self._load.start()
+
+    @property
+    def _memory_limit(self) -> int:
+        return self._settings.sharing.memory_mb * _BYTES_PER_MB or limit_bytes()
+
+    def use(self, settings: Settings) -> None:
+        """Go by other settings of the section `sharing`, and by other friends, from now on.
+
+        A rate or a month's amount where there was neither counts for circuits and connections that begin later.
+
+        Raises:
+            ConfigError: the file that remembers the month's total is damaged; then nothing has changed.
+        """
+        self.sharing.use(settings.sharing, settings.peers.friends, datetime.now())
+        self._settings = settings
+        self._restrict(settings.sharing.only_friends)
+        if self._load is not None:
+            self._load.allow(self._memory_limit)
+        if self._relay is not None:
+            self._relay.gate = self.sharing.shaper
+        if self._egress is not None:
+            self._egress.shaper = self.sharing.shaper
 
     @property
     def leaving_in_s(self) -> float | None:

@@ -22,6 +22,9 @@ MODE_HOPS: Final = {"speed": 2, "balanced": 3, "privacy": 3}
 LIST_NAME: Final = "[a-z0-9][a-z0-9-]{0,31}"
 """What a list of rules may be called; its file has the same name."""
 
+NO_CAP: Final = "none"
+"""`payments.cap` where any amount may be spent."""
+
 _HOST: Final = re.compile(r"(?=.{1,253}$)[0-9A-Za-z]([0-9A-Za-z-]{0,62}\.?)*[A-Za-z]")
 _MULTIADDR: Final = re.compile(
     r"/(ip4|ip6|dns|dns4|dns6)/[0-9A-Za-z.:-]{1,255}/udp/[0-9]{1,5}/quic-v1/p2p/[1-9A-HJ-NP-Za-km-z]{40,64}"
@@ -203,6 +206,15 @@ def _is_peer_id(text: str) -> bool:
     return True
 
 
+def _is_cap(text: str) -> bool:
+    from node.coins import read_coins
+
+    try:
+        return text in ("", NO_CAP) or read_coins(text) >= 0
+    except ValueError:
+        return False
+
+
 def _is_short(text: str) -> bool:
     return len(text.encode("utf-8", "replace")) <= 255
 
@@ -222,6 +234,9 @@ _RPC: Final = Rule('the address of a node of the chain, such as "http://127.0.0.
 _CONTRACT: Final = Rule(
     'the address of the contract, "0x" and 40 hexadecimal digits, or ""', _matches("(0x[0-9A-Fa-f]{40})?")
 )
+_CAP: Final = Rule(
+    'an amount in coins, such as "0.5", or "none" for any, or "" for what the wallet was told last', _is_cap
+)
 _CHANNELS: Final = Rule("a number of open channels, 1 to 1000", _between(1, 1000))
 _CHAIN: Final = Rule("the number of a chain, such as 1, or 0", _between(0, 2**63 - 1))
 _WEI: Final = Rule("what a millionth of the token is worth in wei, or 0", _between(0, 2**63 - 1))
@@ -232,6 +247,7 @@ _LOG_LEVEL: Final = Rule('one of "warning", "info" and "debug"')
 _EARLY: Final = Rule('one of "auto", "always" and "never"')
 _MODE: Final = Rule('one of "speed", "balanced" and "privacy"')
 _HOPS: Final = Rule("a number of hops, 1 to 5, or 0 for the mode's own number", _between(0, 5))
+_INTERVAL: Final = Rule("a time in seconds, 30 to 86400", _between(30, 86400))
 _SPREAD: Final = Rule("a number of circuits that sites are spread over, 1 to 4", _between(1, 4))
 _PORT: Final = Rule("a port number, 0 to 65535 (0: any free one)", _between(0, 65535))
 _ADDRESS: Final = Rule('an IP address that peers can reach, or ""', _optional(_is_ip))
@@ -322,6 +338,7 @@ class TunnelSettings(_Section, frozen=True):
     switch_back: Annotated[bool, _SWITCH] = True
     max_tariff: Annotated[int, _TARIFF] = 7
     spread: Annotated[int, _SPREAD] = 2
+    hop_interval_s: Annotated[int, _INTERVAL] = 600
     allow_destinations: Annotated[tuple[str, ...], _NETWORKS] = ()
 
     @property
@@ -396,6 +413,7 @@ class PaymentsSettings(_Section, frozen=True):
 
     settlement: Annotated[Literal["off", "local", "evm"], _SETTLEMENT] = "off"
     tariff: Annotated[int, _TARIFF] = 0
+    cap: Annotated[str, _CAP] = ""
     deposit: Annotated[float, _COINS] = 1.0
     channels: Annotated[int, _CHANNELS] = 64
     ledger: Annotated[str, _FILE] = ""

@@ -76,12 +76,16 @@ class Clock:
     """
 
     def __init__(self, settings: SharingSettings, quota: Quota | None, clock: Callable[[], float]) -> None:
-        self._hours = Hours.parse(settings.hours)
-        self._drain_s = settings.drain_s
-        self._quota = quota
+        self.use(settings, quota)
         self._clock = clock
         self._closed_since: float | None = None
         self._ended = 0
+
+    def use(self, settings: SharingSettings, quota: Quota | None) -> None:
+        """Go by other hours, and by another month's quota, from the next look on."""
+        self._hours = Hours.parse(settings.hours)
+        self._drain_s = settings.drain_s
+        self._quota = quota
 
     @property
     def off_hours(self) -> bool:
@@ -152,36 +156,69 @@ class Sharing:
         offer: Callable[[Role], None],
         link_key_of: Callable[[PeerKey], bytes | None],
     ) -> None:
-        self._settings = settings
-        self._friends = frozenset(map(parse_peer_id, friends))
         self._link_key_of = link_key_of
         self._roles = roles
+        self._home = home
         self._offer = offer
+        self._time = clock
+        self._later = later
         self._quota: Quota | None = None
-        if roles and settings.monthly_gb:
-            self._quota = Quota(home, round(settings.monthly_gb * BYTES_PER_GB), (now.year, now.month))
-        self.shaper = self._make_shaper(clock, later) if roles else None
+        self.shaper: Shaper | None = None
+        self._take_settings(settings, friends, now)
         self._clock = Clock(settings, self._quota, clock)
         self._clock.look(now)
         self.obstacles: list[Obstacle] = [self._clock.obstacle]
         self.for_circuits: list[Obstacle] = []
         self.for_flows: list[Obstacle] = []
         self._work: Work | None = None
-        self._time = clock
         self._seen = (clock(), 0, 0)
         self._refused: set[str] = set()
         self._biting: tuple[str, ...] = ()
         self.rates = (0, 0)
         """Bytes per second since the last look, towards destinations and back, rounded."""
 
-    def _make_shaper(
-        self, clock: Callable[[], float], later: Callable[[float, Callable[[], None]], Timer]
-    ) -> Shaper | None:
-        set_rates = [rate for rate in (self._settings.up_mbit, self._settings.down_mbit) if rate]
+    def use(self, settings: SharingSettings, friends: tuple[str, ...], now: datetime) -> None:
+        """Go by other limits from now on. Where there was no `shaper` before, there may be one now.
+
+        Args:
+            settings: the `sharing` section.
+            friends: peer ids.
+            now: the local time.
+
+        Raises:
+            ConfigError: the file that remembers the month's total is damaged; then nothing has changed.
+        """
+        self._take_settings(settings, friends, now)
+        self._clock.use(settings, self._quota)
+        self.look(now)
+
+    def _take_settings(self, settings: SharingSettings, friends: tuple[str, ...], now: datetime) -> None:
+        self._use_quota(round(settings.monthly_gb * BYTES_PER_GB) if self._roles else 0, now)
+        self._settings = settings
+        self._friends = frozenset(map(parse_peer_id, friends))
+        set_rates = [rate for rate in (settings.up_mbit, settings.down_mbit) if rate]
         rate = min(set_rates) * BYTES_PER_MBIT if set_rates else math.inf
+        if self.shaper is not None:
+            self.shaper.use_rate(rate)
+        elif self._roles and (set_rates or self._quota is not None):
+            self.shaper = Shaper(rate, self._time, self._later, self._take, self._give_back)
+
+    def _use_quota(self, limit_bytes: int, now: datetime) -> None:
+        if not limit_bytes:
+            if self._quota is not None:
+                self._quota.close()
+            self._quota = None
+        elif self._quota is None:
+            self._quota = Quota(self._home, limit_bytes, (now.year, now.month))
+        else:
+            self._quota.limit_to(limit_bytes)
+
+    def _take(self, count: int) -> bool:
+        return self._quota is None or self._quota.take(count)
+
+    def _give_back(self, count: int) -> None:
         if self._quota is not None:
-            return Shaper(rate, clock, later, self._quota.take, self._quota.give_back)
-        return Shaper(rate, clock, later) if set_rates else None
+            self._quota.give_back(count)
 
     def attach(self, work: Work) -> None:
         """Name what is limited."""

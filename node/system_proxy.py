@@ -99,8 +99,45 @@ def places_here(platform: str = sys.platform, environment: Mapping[str, str] = o
     )
 
 
+class Held:
+    """The system's proxy settings while they are one node's. Implements `node.switch.SystemProxy`.
+
+    Args:
+        folder: of the record.
+        host: where the proxy listens.
+        port: its port.
+    """
+
+    def __init__(self, folder: Path, host: str, port: int) -> None:
+        self._folder = folder
+        self._host = host
+        self._port = port
+
+    def take(self) -> None:
+        """Have the settings point to the proxy.
+
+        Raises:
+            SystemProxyError: they cannot be read or written; as far as they were written, they have been put back.
+        """
+        wanted = _write_down(self._folder, places_here(), self._host, self._port)
+        try:
+            for name, (values, present) in wanted.items():
+                _write(name, values, present)
+        except MacroVpnError:
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Put back what was there before, if it has not been.
+
+        Raises:
+            SystemProxyError: it cannot be put back; the record stays for the next attempt.
+        """
+        _put_back(self._folder)
+
+
 @contextmanager
-def held(host: str, port: int) -> Iterator[None]:
+def held(host: str, port: int) -> Iterator[Held]:
     """Have the system's proxy settings point to a proxy, and put them back at the end.
 
     They are set before the proxy listens: until it does, browsers reach nothing, which is right. After an error that
@@ -115,7 +152,7 @@ def held(host: str, port: int) -> Iterator[None]:
         SystemProxyError: the settings cannot be read, written or put back, or another node has set them.
     """
     _check(host, port)
-    names = places_here()
+    places_here()
     folder = make_home(default_home() / FOLDER)
     lock = HomeLock(folder)
     try:
@@ -125,12 +162,11 @@ def held(host: str, port: int) -> Iterator[None]:
             f"Another node (process {error.pid}) has set the system's proxy. Stop it, or start without --system-proxy."
         ) from error
     try:
-        wanted = _write_down(folder, names, host, port)
+        ours = Held(folder, host, port)
+        ours.take()
         by_mistake = False
         try:
-            for name, (values, present) in wanted.items():
-                _write(name, values, present)
-            yield
+            yield ours
         except MacroVpnError:
             raise
         except Exception:
@@ -138,7 +174,7 @@ def held(host: str, port: int) -> Iterator[None]:
             raise
         finally:
             if not by_mistake:
-                _put_back(folder)
+                ours.give_back()
     finally:
         lock.release()
 

@@ -22,6 +22,8 @@ from ledger.settlement import ChannelState
 from ledger.store import Store
 from ledger.voucher import SigningKey
 from node.channel_keys import ChannelKeys
+from node.coins import read_coins
+from node.settings import NO_CAP
 from node.settlements import join_settlement, wallet_key
 from peers.identity import peer_id
 
@@ -102,12 +104,22 @@ class Wallet:
             if is_new:
                 own_limit = round(settings.deposit * UNITS_PER_COIN)
                 await store.cap(MAX_AMOUNT if relays or settings.settlement == "local" else own_limit)
+            await _use_cap(store, settings)
             key = wallet_key(home)
             settlement = await join_settlement(settings, home, key, first=is_new)
         except BaseException:
             await store.aclose()
             raise
         return cls(settings, store, settlement, ChannelKeys(key.reveal()))
+
+    async def use(self, settings: PaymentsSettings) -> None:
+        """Go by another cap, other deposits and another number of channels from now on.
+
+        Raises:
+            StoreError: the cap could not be written; then nothing has changed.
+        """
+        await _use_cap(self.store, settings)
+        self._settings = settings
 
     def start(self) -> None:
         """Look after the channels from now on."""
@@ -398,3 +410,9 @@ def _shown(row: PayerChannel | PayeeChannel) -> dict[str, Any]:
         "paid": row.paid,
         "claimed": row.claimed if isinstance(row, PayeeChannel) else 0,
     }
+
+
+async def _use_cap(store: Store, settings: PaymentsSettings) -> None:
+    """Have the books keep the cap of the settings; without any there, the one that they have."""
+    if settings.cap:
+        await store.cap(MAX_AMOUNT if settings.cap == NO_CAP else read_coins(settings.cap))

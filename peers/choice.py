@@ -139,6 +139,14 @@ class Choice:
         self.looked_at = -inf
         self._working: tuple[str, ...] = ()
 
+    def use(self, rules: PathRules, lean: Lean, switch_back: bool) -> None:
+        """Choose by other rules from now on, with what is known and who is held on to."""
+        self.rules, self.lean = rules, lean
+        self._regions = RegionOrder(rules.regions, switch_back)
+        self.looked_at, self._working = -inf, ()
+        if self._eligible is not None:
+            self._eligible.use(rules)
+
     def for_site(self, rules: PathRules, lean: Lean) -> Choice:
         """Make a choice by the rules of one site, with what is known and who is held on to here.
 

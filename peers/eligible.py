@@ -57,8 +57,6 @@ class Eligible:
         self, directory: Directory, rules: PathRules, pins: PinnedHops, rng: Rng, patience_s: float = PATIENCE_S
     ) -> None:
         self._directory = directory
-        # In which region a path may end does not matter: else who names exits there alone would be believed.
-        self._rules = replace(rules, regions=(), excluded=())
         self._pins = pins
         self._rng = rng
         self._patience_s = patience_s
@@ -66,6 +64,13 @@ class Eligible:
         self._guards: dict[PeerKey, set[Voice]] = {}
         self._seen: tuple[int, int, tuple[PeerKey, ...]] | None = None
         self._peers: tuple[Descriptor, ...] = ()
+        self.use(rules)
+
+    def use(self, rules: PathRules) -> None:
+        """Go by other rules from now on."""
+        # In which region a path may end does not matter: else who names exits there alone would be believed.
+        self._rules = replace(rules, regions=(), excluded=())
+        self._seen = None
 
     def too_early(self, clock: float) -> bool:
         """Whether too few neighbours have spoken, and more may yet speak.

@@ -85,6 +85,7 @@ _TRUSTED: Final = (
 )
 _NODE: Final = "This address is the VPN's own port on this machine. It cannot be reached through the VPN."
 
+_OFF: Final = "Macro VPN is switched off, so nothing was sent."
 _BLOCKED: Final = "You block this site by a rule, so nothing was sent."
 
 _MALFORMED: Final = {
@@ -150,12 +151,14 @@ def http_refusal(reason: Reason, place: Place = Place.TUNNEL, form: Form = Form.
         sentence, advice = _NODE, "Open it without the proxy."
     elif place is Place.BLOCKED:
         sentence, advice = _BLOCKED, "To see which rule it is, run: macrovpn bypass test ADDRESS"
+    elif place is Place.OFF:
+        sentence, advice = _OFF, "Switch it on where you switched it off, or run: macrovpn on"
     return _page(_STATUSES.get(reason, HTTPStatus.BAD_GATEWAY), word_of(reason, place), sentence, advice, form)
 
 
 def word_of(reason: Reason, place: Place) -> str:
     """Give the word under which a refusal is counted."""
-    return "blocked" if place is Place.BLOCKED else reason.word
+    return place.value if place in (Place.BLOCKED, Place.OFF) else reason.word
 
 
 def http_complaint(status: int, word: str, form: Form = Form.HTML) -> Answer:

@@ -23,6 +23,7 @@ class Place(Enum):
     TRUSTED = "trusted"
     NODE = "node"
     BLOCKED = "blocked"
+    OFF = "off"
 
 
 class Wrapped(Flow, Protocol):

@@ -27,6 +27,7 @@ from proxy.intake import Intake
 from proxy.pac_server import PacSite
 from proxy.seats import Seats, full_answer
 from proxy.target import is_localhost
+from proxy.traffic import Traffic
 from proxy.trusted import TrustedWay
 from proxy.udp import Association, open_socket
 
@@ -84,10 +85,12 @@ class Front:
 
     Attributes:
         counters: how often a connection ended with which word: a `Reason`'s for requests and flows; `blocked` for what
-            a rule blocks; `full`, `slow`, `gone`, `malformed`, `unauthorized`, `forbidden`, `not_found`, `pac` and
-            `last_hop` for what never became one. Beside them how many datagrams were dropped; see `proxy.udp`.
+            a rule blocks; `off` for what came while it was switched off; `full`, `slow`, `gone`, `malformed`,
+            `unauthorized`, `forbidden`, `not_found`, `pac` and `last_hop` for what never became one. Beside them how
+            many datagrams were dropped; see `proxy.udp`.
         address: where it listens.
         trusted: while it is open, what no rule names goes that way and not through the tunnel.
+        traffic: how much went through the tunnel.
     """
 
     def __init__(
@@ -107,12 +110,14 @@ class Front:
         self.scratch: Final = memoryview(bytearray(SCRATCH_BYTES))
         self.address: tuple[str, int] = ("", 0)
         self.trusted: Final = TrustedWay()
+        self.traffic: Final = Traffic()
         self._dialer = dialer
         self._limits = limits or FrontLimits()
         self._password = password
         self._early = Earliness(early, secrets.token_bytes(16))
         self._token = pac_token or secrets.token_urlsafe(16)
         self._pac: tuple[RuleSet, str] | None = None
+        self._off = False
         self._server: asyncio.Server | None = None
         self._site: PacSite | None = None
         self._seats = Seats(self._limits.connections, self._limits.associations, self.counters)
@@ -148,6 +153,15 @@ class Front:
         """Replace the rules. Their script, which may take half a second to write, is written in a thread before."""
         script = await asyncio.to_thread(build_pac, rules, self._reachable)
         self.rules, self._pac = rules, (rules, script)
+
+    def switch(self, *, on: bool) -> None:
+        """Serve, or end what runs and refuse all that comes: also what a rule sends past the tunnel.
+
+        The port stays open and gives out the PAC in either case: a browser that cannot load it goes direct.
+        """
+        self._off = not on
+        if self._off:
+            self._seats.clear()
 
     async def stop(self) -> None:
         """Close the port and every connection. Returns when all are gone."""
@@ -248,15 +262,17 @@ class Front:
         """Open a flow and hand the connection over to it; or return the words of the refusal."""
         place, options = self._place(intake, ask.request.host, ask.request.port, ask.scheme)
         ask.request = replace(ask.request, options=options)
+        now = asyncio.get_running_loop().time
+        began_at = now()
         try:
             while (flow := await self._connect(ask, place)) is None:
                 place = Place.TUNNEL  # the trusted network was left before anything was sent
         except FlowError as error:
             if place is Place.TUNNEL:
-                self._early.refused(ask.request, asyncio.get_running_loop().time())
+                self._early.refused(ask.request, now())
             return Answer(ask.refusal(error.reason, place), word_of(error.reason, place))
         try:
-            await self._join(intake, ask, flow)
+            await self._join(intake, ask, flow, now() - began_at if place is Place.TUNNEL else None)
         except BaseException:
             flow.reset(Reason.LOCAL)
             raise
@@ -276,6 +292,8 @@ class Front:
             async with asyncio.timeout(self._limits.dial_s):
                 if place in (Place.NODE, Place.BLOCKED):
                     raise FlowError(Reason.NOT_ALLOWED)
+                if place is Place.OFF:
+                    raise FlowError(Reason.CLOSED)
                 if place is Place.DIRECT:
                     return await connect_direct(request.host, request.port, self.own_ports)
                 if place is Place.TRUSTED:
@@ -294,6 +312,8 @@ class Front:
 
     def _place(self, intake: Intake, host: str, port: int, scheme: str | None) -> tuple[Place, SiteOptions]:
         """Decide which way a request goes, and how. Other machines get no bypass: it would lend them this one."""
+        if self._off:
+            return Place.OFF, NO_OPTIONS
         address = read_host(host)
         if port in self.own_ports:
             if isinstance(address, str) and is_localhost(address):
@@ -310,7 +330,15 @@ class Front:
                 return Place.TRUSTED, NO_OPTIONS
         return Place.TUNNEL, decision.options
 
-    async def _join(self, intake: Intake, ask: Ask, flow: Flow) -> None:
+    async def _join(self, intake: Intake, ask: Ask, flow: Flow, dial_s: float | None) -> None:
+        """Hand the connection over.
+
+        Args:
+            intake: the connection.
+            ask: what it asked for.
+            flow: its flow.
+            dial_s: how long it took to open that through the tunnel; None if it goes another way.
+        """
         transport = intake.transport
         early = ask.early + await intake.take_rest()
         if transport.is_closing():
@@ -319,7 +347,9 @@ class Front:
         intake.write(ask.granted)
         wrapped = ask.wrap(flow) if ask.wrap else None
         ended = partial(self._ended, transport, ask.request, wrapped)
-        pump = ClientPump(flow, ended, partial(self._seats.gone, transport), wrapped)
+        gone = partial(self._seats.gone, transport)
+        traffic = self.traffic if dial_s is not None else None
+        pump = ClientPump(flow, ended, gone, wrapped, traffic, dial_s or 0.0)
         self._seats.joined(intake, pump)
         pump.join(transport, early, intake.eof)
 
@@ -363,8 +393,8 @@ class Front:
         """
         try:
             with self._seats.associated(intake) as allowed:
-                if not allowed:
-                    raise FlowError(Reason.BUSY)
+                if self._off or not allowed:
+                    raise FlowError(Reason.CLOSED if self._off else Reason.BUSY)
                 async with asyncio.timeout(self._limits.dial_s):
                     flow = await self._dialer.dial_datagrams(wish.isolation)
                 return Answer(b"", (await self._keep(intake, wish, flow)).word)

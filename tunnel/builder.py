@@ -49,9 +49,9 @@ def peers_of(path: Path) -> list[PeerKey]:
     return [hop.peer for hop in path]
 
 
-def _random_age_s() -> float:
-    """After how long a circuit is replaced: `CIRCUIT_AGE_S` in the mean, and nobody can tell when."""
-    return CIRCUIT_AGE_S * _random.uniform(0.5, 1.5)
+def _random_age_s(mean_s: float) -> float:
+    """After how long a circuit is replaced: so long in the mean, and nobody can tell when."""
+    return mean_s * _random.uniform(0.5, 1.5)
 
 
 class Builder:
@@ -63,12 +63,14 @@ class Builder:
         events: whom the circuits tell.
         on_silent: told of a peer that does not answer a hop before it, or this node.
         memory: the node's.
-        shape: how flows look to relays where no mode is wanted for the site.
+        shape: how flows look to relays where no mode is wanted for the site. May be replaced.
         witness: told how circuits do.
         toll: the node's payments.
 
     Attributes:
         cannot_pay: why the last circuit could not be paid for; None after one that could, or cost nothing.
+        age_s: after how long circuits are replaced, in the mean.
+        epoch: changes when what is begun has become useless: whoever builds compares it before and after.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Builder:
         self._events = events
         self._on_silent = on_silent
         self._memory = memory
-        self._shape = shape
+        self.shape = shape
+        self.age_s = CIRCUIT_AGE_S
+        self.epoch = 0
         self._witness = witness
         self._toll = toll
         self.cannot_pay: Reason | None = None
@@ -187,9 +191,11 @@ class Builder:
         if not self._budget.take(loop.time()):
             self.counters["build over budget"] += 1
             raise CircuitError(Reason.BUSY)
-        shape = SHAPES[options.mode] if options.mode is not None else self._shape
+        shape = SHAPES[options.mode] if options.mode is not None else self.shape
         try:
-            circuit = await build(path, self._links, _random_age_s(), self._events, self._memory, shape, self._toll)
+            circuit = await build(
+                path, self._links, _random_age_s(self.age_s), self._events, self._memory, shape, self._toll
+            )
         except CircuitError as error:
             self._failed(path, error)
             raise

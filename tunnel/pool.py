@@ -9,7 +9,6 @@ When there is no live circuit and none can be built in time, a flow is refused: 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -17,14 +16,16 @@ from core.errors import CircuitError, FlowError, Reason
 from core.flow import NO_OPTIONS
 from core.tasks import Tasks
 from tunnel.builder import Builder
-from tunnel.limits import AVOID_FROM, MAX_CIRCUITS, READY_CIRCUITS
+from tunnel.limits import MAX_CIRCUITS, READY_CIRCUITS
 from tunnel.opening import Opening
 from tunnel.path import ANY_EXIT
+from tunnel.picking import least_shared, used_ends
 from tunnel.rescue import Rescue
 from tunnel.site_places import SitePlaces
 from tunnel.wishes import Wishes
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Collection
 
     from core.flow import DatagramFlow, FlowRequest, SiteOptions
@@ -82,7 +83,7 @@ class CircuitPool:
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None
-        self.builder = Builder(links, choose, self, self._peer_silent, memory, shape, witness, toll)
+        self.builder = Builder(links, choose, self, self._ask_all_over, memory, shape, witness, toll)
         self._rescue = Rescue(self.builder, self, self._tasks)
         self._wishes = Wishes(offers)
         self._places = SitePlaces()
@@ -98,8 +99,19 @@ class CircuitPool:
         """End every circuit and every flow."""
         self._closed = True
         await self._tasks.cancel()
+        self.rest()
+
+    def rest(self) -> None:
+        """End every circuit and every flow, and build nothing until `wake`."""
+        self._closed = True
+        self.builder.epoch += 1
         for circuit in list(self._circuits):
             circuit.close(Reason.CLOSED)
+
+    def wake(self) -> None:
+        """Build again."""
+        self._closed, self._failure = False, None
+        self._wanted.set()
 
     # -- for people
 
@@ -118,7 +130,9 @@ class CircuitPool:
         return self._failure
 
     def hop(self) -> None:
-        """Change the route now: new circuits for new flows, and for running ones to the exit that they have."""
+        """Change the route now: new circuits for new flows, and for running ones to the exit that they have. What is
+        being built is not used."""
+        self.builder.epoch += 1
         for circuit in list(self._circuits):
             circuit.retire_at = 0.0
             self._replace(circuit)
@@ -182,8 +196,7 @@ class CircuitPool:
                             return circuit
                         await self._changed.wait()
         except TimeoutError:
-            usually = Reason.NO_PATH if usual else Reason.SITE_OPTIONS
-            raise FlowError(self.builder.cannot_pay or usually) from None
+            raise FlowError(self.builder.cannot_pay or (Reason.NO_PATH if usual else Reason.SITE_OPTIONS)) from None
 
     def _pick(self, isolation: str, wish: Wish = ANY_EXIT) -> Circuit | None:
         """A circuit for a new flow, for its options, to an exit that will do: not silent, to the exit that is wanted
@@ -191,7 +204,7 @@ class CircuitPool:
         carries nothing and ends where other keys' do; of several one that is not blamed, to an exit that few other keys
         use."""
         before = self._lost_exits.get(isolation)
-        used = self._used_ends(wish.options, but=isolation)
+        used = used_ends(self._usable(), wish.options, but=isolation)
         refused = self.builder.turned_away(wish)
 
         def worse(found: Circuit) -> tuple[bool, int, bool, bool]:
@@ -210,7 +223,7 @@ class CircuitPool:
             return None
         least = min(order.values())
         best = [circuit for circuit, found in order.items() if found == least]
-        circuit = best[0] if len(best) == 1 else self._least_shared(best, used)
+        circuit = best[0] if len(best) == 1 else least_shared(best, used, self.builder.held_against)
         if circuit.isolation is None:
             for left in best:
                 if left.isolation is not None:
@@ -218,20 +231,6 @@ class CircuitPool:
         self.claim(circuit, isolation)
         self._lost_exits.pop(isolation, None)
         return circuit
-
-    def _used_ends(self, options: SiteOptions, but: str | None = None) -> Counter[PeerKey]:
-        """Where the circuits end that belong to keys, but for those of one key, and for those of other sites' options:
-        these come and go as pages like, and shall move nobody else."""
-        kinds = (options, NO_OPTIONS)
-        used = (found for found in self._usable() if found.isolation not in (but, None) and found.options in kinds)
-        return Counter(found.path[-1].peer for found in used)
-
-    def _least_shared(self, circuits: list[Circuit], used: Counter[PeerKey]) -> Circuit:
-        def worse(found: Circuit) -> tuple[bool, int, bool, float]:
-            blame = self.builder.held_against(found.path)
-            return blame >= AVOID_FROM, used[found.path[-1].peer], found.isolation is None, blame
-
-        return min(circuits, key=worse)
 
     # -- building
 
@@ -250,6 +249,9 @@ class CircuitPool:
         """Build what is missing: at once when something changed, at growing intervals while it fails."""
         pause = _FIRST_PAUSE_S
         while True:
+            while self._closed:
+                self._wanted.clear()
+                await self._wanted.wait()
             changed = self._wanted.is_set()
             self._wanted.clear()
             hopeless: set[Wish] = set()
@@ -286,7 +288,7 @@ class CircuitPool:
             Whether there is a path to an exit that will do, and a place for one more.
         """
         ends = [path[place].peer for path in self._ahead(wish.options) for place in (-1, 0)]
-        used = [end for end in self._used_ends(wish.options) if end not in ends]
+        used = [end for end in used_ends(self._usable(), wish.options) if end not in ends]
         try:
             path = self.builder.path(shun=[*used, *ends], wish=wish)
         except CircuitError as error:
@@ -300,10 +302,7 @@ class CircuitPool:
 
     def _take_place(self) -> bool:
         under_way = sum(options != NO_OPTIONS for _, options in self._under_way)
-        return self._places.take(self._for_sites(), under_way, asyncio.get_running_loop().time())
-
-    def _for_sites(self) -> list[Circuit]:
-        return [circuit for circuit in self._circuits if circuit.options != NO_OPTIONS]
+        return self._places.take(self._circuits, under_way, asyncio.get_running_loop().time())
 
     def _begin_ahead(self) -> None:
         """Begin to build one that nobody waits for, if possible to an exit for a port that was lately used."""
@@ -331,9 +330,9 @@ class CircuitPool:
 
     def _start(self, path: Path, options: SiteOptions) -> None:
         self._under_way.append((path, options))
-        self._tasks.spawn(self._build(path, options), "circuit")
+        self._tasks.spawn(self._build(path, options, self.builder.epoch), "circuit")
 
-    async def _build(self, path: Path, options: SiteOptions) -> None:
+    async def _build(self, path: Path, options: SiteOptions, epoch: int) -> None:
         begun_at, leavers = asyncio.get_running_loop().time(), self.builder.leavers
         try:
             circuit = await self.builder.build(path, options)
@@ -343,7 +342,7 @@ class CircuitPool:
             else:
                 asyncio.get_running_loop().call_later(_SITE_PAUSE_S, self._wanted.set)
         else:
-            if any(leavers.said_since(hop.peer, begun_at) for hop in path):
+            if epoch != self.builder.epoch or any(leavers.said_since(hop.peer, begun_at) for hop in path):
                 circuit.close(Reason.DONE)
             elif not circuit.over:
                 self._add(circuit)
@@ -360,11 +359,10 @@ class CircuitPool:
     # -- upkeep
 
     async def _look_after(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TICK_S)
-            now = loop.time()
-            self._places.look_after(self._for_sites(), now)
+            now = asyncio.get_running_loop().time()
+            self._places.look_after(self._circuits, now)
             for circuit in list(self._circuits):
                 if now >= circuit.retire_at:
                     self._replace(circuit)
@@ -405,7 +403,7 @@ class CircuitPool:
         ]
 
     def claim(self, circuit: Circuit, isolation: str | None) -> bool:
-        if circuit.over or circuit.isolation not in (isolation, None):
+        if circuit.over or self._closed or circuit.isolation not in (isolation, None):
             return False
         if circuit.isolation != isolation:
             circuit.isolation = isolation
@@ -415,11 +413,16 @@ class CircuitPool:
         return True
 
     def spawn_build(self, path: Path, options: SiteOptions) -> Built:
+        epoch = self.builder.epoch
+
         async def attempt() -> Circuit | CircuitError:
             try:
-                return await self.builder.build(path, options)
+                circuit = await self.builder.build(path, options)
             except CircuitError as error:
                 return error
+            if epoch != self.builder.epoch:
+                circuit.retire_at = 0.0  # flows that are lost go over it, and then hop
+            return circuit
 
         return self._tasks.spawn(attempt(), "circuit")
 
@@ -490,11 +493,8 @@ class CircuitPool:
         else:
             self._rescue.lost(circuit, flows)
 
-    def _peer_silent(self, peer: PeerKey) -> None:
-        """Somebody says so; circuits over it are asked before they are needed."""
-        self._ask_all_over(peer)
-
     def _ask_all_over(self, peer: PeerKey) -> None:
+        """Ask the circuits over a peer of which somebody says that it is silent, before they are needed."""
         for circuit in self._circuits:
             if any(hop.peer == peer for hop in circuit.path):
                 circuit.pulse.ping()

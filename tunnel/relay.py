@@ -105,7 +105,7 @@ class Relay:
         find: looks for a peer that is not known, for about a second.
         admits: why no circuit that comes over a link is taken now; None when it is.
         toll: the node's payments.
-        gate: what is forwarded passes here; None where there is no limit.
+        gate: what is forwarded passes here; None where there is no limit. Another one counts for later circuits.
     """
 
     def __init__(

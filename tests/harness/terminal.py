@@ -44,6 +44,11 @@ class Terminal:
             """Nobody has the other side open any more."""
 
     @property
+    def text(self) -> str:
+        """All that was drawn, without the orders to the terminal."""
+        return _ORDERS.sub("", self._drawn.decode(errors="ignore"))
+
+    @property
     def frame(self) -> list[str]:
         """The lines of the newest frame that is whole, since another was drawn over it; empty before there is one."""
         pieces = [_ORDERS.sub("", piece).strip() for piece in self._drawn.decode(errors="ignore").split(_ERASED)[:-1]]

@@ -38,14 +38,23 @@ class Started:
         self.here: list[tuple[Settings, Path]] = []
         self.away: list[tuple[list[str], Path]] = []
         self.system_proxy: list[bool] = []
+        self.overrides: dict[str, object] = {}
         self.status = {"state": "up", "proxy": "127.0.0.1:1080", "pac": "http://x/proxy.pac", "pid": 7}
         monkeypatch.setattr(background, "run_here", self.run_here)
         monkeypatch.setattr(background, "start", self.start)
 
     def run_here(
-        self, settings: Settings, home: Path, announce: Any, watch: Any = None, *, system_proxy: bool = False
+        self,
+        settings: Settings,
+        home: Path,
+        announce: Any,
+        watch: Any = None,
+        *,
+        overrides: dict[str, object],
+        system_proxy: bool = False,
     ) -> int:
         self.here.append((settings, home))
+        self.overrides = overrides
         self.system_proxy.append(system_proxy)
         announce(self.status)
         if watch is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node.config import PARENT_FD_ENV, Settings, load
-from node.control import Control
+from node.control.server import Control
 from node.files import HomeLock
 
 if TYPE_CHECKING:
@@ -52,8 +52,23 @@ class FakeNode:
     def explain(self) -> dict[str, Any]:
         return {"circuits": []}
 
+    def second(self) -> dict[str, Any]:
+        return {}
+
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
+
+    def regions(self) -> list[dict[str, Any]]:
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        return {"settings": []}
+
+    async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
+        return {"applied": [], "after_restart": list(changes)}
+
+    async def switch(self, on: bool) -> None:
+        return
 
     def invite(self) -> str:
         return ""
@@ -64,7 +79,7 @@ class FakeNode:
     async def confirm_trust(self) -> dict[str, Any]:
         return {}
 
-    def reload_trust(self) -> None:
+    async def reload_trust(self) -> None:
         return
 
     def rules(self) -> dict[str, Any]:

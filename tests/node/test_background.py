@@ -123,7 +123,7 @@ class _App:
         self.seen: list[tuple[Settings, Path, int | None]] = []
         self.code = 3
 
-    def run(self, settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+    def run(self, settings: Settings, home: Path, *, ready_fd: int | None, **_: object) -> int:
         assert lock_holder(home) == os.getpid()
         assert not (home / "control.json").exists()
         self.seen.append((settings, home, ready_fd))
@@ -152,7 +152,7 @@ def test_run_here_announces_once_when_up(home: Path, monkeypatch: pytest.MonkeyP
 
     class App:
         @staticmethod
-        def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+        def run(settings: Settings, home: Path, *, ready_fd: int | None, **_: object) -> int:
             assert announced.wait(10)
             return 0
 
@@ -171,7 +171,7 @@ def test_run_here_leaves_nobody_who_still_asks(home: Path, monkeypatch: pytest.M
 
     class App:
         @staticmethod
-        def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+        def run(settings: Settings, home: Path, *, ready_fd: int | None, **_: object) -> int:
             assert asking.wait(10)
             threading.Timer(0.2, ended.set).start()
             return 0
@@ -206,7 +206,7 @@ def test_a_node_that_runs_here_is_announced_once_and_then_watched(
     watched: list[dict[str, Any]] = []
     enough = threading.Event()
 
-    def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+    def run(settings: Settings, home: Path, *, ready_fd: int | None, **_: object) -> int:
         with running(home, Node()):
             assert enough.wait(10)
         return 7

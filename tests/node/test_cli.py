@@ -16,7 +16,7 @@ import pytest
 from node import background
 from node.cli_common import plain
 from node.config import load
-from node.control import Control
+from node.control.server import Control
 from node.files import HomeLock, lock_holder
 from tests.node.commands import Started, answer, call
 from tests.node.test_config import PEER
@@ -36,6 +36,7 @@ KEYS: Final = {
     "exit_serves",
     "hops",
     "flows",
+    "speed",
     "peers",
     "circuits",
     "proxy",

@@ -37,7 +37,7 @@ def test_a_node_runs_between_setting_and_putting_back(
 
     class App:
         @staticmethod
-        def run(settings: Settings, home: Path, *, ready_fd: int | None) -> int:
+        def run(settings: Settings, home: Path, *, ready_fd: int | None, **_: object) -> int:
             assert lock_holder(home) == os.getpid()
             seen.append(desk.values["http"])
             return 5

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from node.client import NodeClient, NoNodeError, RefusedError, SilentNodeError, ask_status
-from node.control import Control
+from node.control.server import Control
 from tests.node.test_control import Node
 
 if TYPE_CHECKING:

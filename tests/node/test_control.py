@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from core.errors import CircuitError, ConfigError, MacroVpnError, PaymentError, Reason
-from node.control import Control
+from node.control.server import Control
 from node.trust.watch import NothingToConfirmError
 from node.wallet_orders import WalletOrder
 
@@ -37,9 +37,13 @@ class Node:
         self.wallet_error: MacroVpnError | None = None
         self.wallet_facts: dict[str, Any] = {"settlement": "off"}
         self.orders: list[WalletOrder] = []
+        self.facts: dict[str, Any] = {"state": "up"}
+        self.changes: list[dict[str, Any]] = []
+        self.change_error: MacroVpnError | None = None
+        self.switch_error: MacroVpnError | None = None
 
     def status(self) -> dict[str, Any]:
-        return {"state": "up"}
+        return self.facts
 
     def route(self) -> dict[str, Any]:
         return {"circuits": [{"id": "c1"}]}
@@ -47,8 +51,28 @@ class Node:
     def explain(self) -> dict[str, Any]:
         return {"circuits": [{"id": "c1", "hops": []}]}
 
+    def second(self) -> dict[str, Any]:
+        return {"forth_bytes_s": 1, "back_bytes_s": 2, "flows": 3, "first_byte_ms": 4.5, "rtt_ms": None}
+
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
+
+    def regions(self) -> list[dict[str, Any]]:
+        return [{"region": "NL", "exits": 3, "wanted": True}]
+
+    def settings(self) -> dict[str, Any]:
+        return {"settings": []}
+
+    async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
+        if self.change_error:
+            raise self.change_error
+        self.changes.append(changes)
+        return {"applied": sorted(changes), "after_restart": []}
+
+    async def switch(self, on: bool) -> None:
+        if self.switch_error:
+            raise self.switch_error
+        self.facts["state"] = "up" if on else "down"
 
     def invite(self) -> str:
         return self.invite_text
@@ -65,7 +89,7 @@ class Node:
             raise self.trust_error
         return {"state": "trusted", "name": "home", "confirmed": True}
 
-    def reload_trust(self) -> None:
+    async def reload_trust(self) -> None:
         if self.trust_error:
             raise self.trust_error
         self.reloads += 1
@@ -98,10 +122,19 @@ class Node:
 class Rig:
     """A node, its control interface, and a client that has the token."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, folder: Path | None = None) -> None:
         self.home = home
         self.node = Node()
-        self.control = Control(self.node, home)
+        self.control = Control(self.node, home, folder)
+
+    @property
+    def port(self) -> int:
+        return int(self.control.url.rpartition(":")[2])
+
+    @property
+    def origin(self) -> str:
+        """That of the interface's own pages."""
+        return self.control.url
 
     @property
     def token(self) -> str:
@@ -117,6 +150,23 @@ class Rig:
         ):
             assert "Access-Control-Allow-Origin" not in answer.headers
             return answer.status, await answer.text()
+
+    @staticmethod
+    def session() -> aiohttp.ClientSession:
+        """A client that says nothing by itself."""
+        return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10))
+
+    async def code(self, purpose: str) -> str:
+        """A new code, as a command gets it."""
+        status, text = await self.ask("POST", "/v1/codes", data=json.dumps({"purpose": purpose}).encode())
+        assert status == 200, text
+        return str(json.loads(text)["code"])
+
+    async def trade(self, path: str, code: str, origin: str) -> tuple[int, dict[str, Any]]:
+        """Trade a code for a token, as an extension or a page does."""
+        body = json.dumps({"code": code}).encode()
+        status, text = await self.ask("POST", path, {"Authorization": "", "Origin": origin}, body)
+        return status, json.loads(text)
 
 
 @pytest_asyncio.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from core.errors import Reason
+from core.errors import ConfigError, Reason
 from exits.quota import QUOTA_NAME
 from node.settings import SharingSettings
 from node.sharing import Sharing
@@ -248,3 +248,78 @@ def test_what_stands_against_both_comes_first(tmp_path: Path) -> None:
     assert (sharing.refuses_circuit(link), sharing.refuses_flow()) == (Reason.LEAVING, Reason.LEAVING)
     assert sharing.refusal is Reason.LEAVING
     assert sharing.offered() == Role.NONE
+
+
+# -- other limits while it runs
+
+
+def use(stage: Stage, *friends: str, **settings: Any) -> None:
+    stage.sharing.use(SharingSettings(**settings), friends, EVENING)
+
+
+def test_other_limits_count_from_now_on(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, circuits=1)
+    stage.work.circuit_count, stage.work.flow_count = 2, 2
+    assert stage.refusals() == (Reason.BUSY, None)
+    use(stage, circuits=3, flows=2)
+    assert stage.refusals() == (None, Reason.BUSY)
+    use(stage, hours=("01:00-02:00",), drain_s=0)
+    assert stage.refusals() == (Reason.LIMIT, Reason.LIMIT)
+    assert stage.offered[-1] == Role.NONE
+    assert ("flows", Reason.LIMIT) in stage.work.ended
+    use(stage)
+    assert stage.refusals() == (None, None)
+    assert stage.offered[-1] == BOTH
+
+
+def test_other_friends_count_from_now_on(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, only_friends=True)
+    assert stage.refusals(b"friend's key")[0] is None
+    use(stage, peer_id(STRANGER), only_friends=True)
+    assert stage.refusals(b"friend's key")[0] is Reason.NOT_ALLOWED
+    assert stage.refusals(b"stranger's key")[0] is None
+
+
+def test_a_rate_comes_changes_and_goes(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    assert stage.sharing.shaper is None
+    use(stage, up_mbit=1.0)
+    shaper = stage.sharing.shaper
+    assert shaper is not None
+    flow = Busy(stage.time, shaper, "circuit", shaper.piece_bytes)
+    flow.ask()
+    stage.run(10)
+    assert flow.carried == pytest.approx(1_250_000, rel=0.1)
+    use(stage, up_mbit=8.0)
+    assert stage.sharing.shaper is shaper, "whoever waits there would wait for ever"
+    before = flow.carried
+    stage.run(10)
+    assert flow.carried - before == pytest.approx(10_000_000, rel=0.1)
+    flow.over = True
+    use(stage)
+    stage.run(1)
+    assert all(shaper.passes("circuit", flow, 10**9) for _ in range(2))
+
+
+def test_a_month_comes_changes_and_goes(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, up_mbit=8.0)
+    use(stage, monthly_gb=0.001)
+    assert stage.sharing.shaper is not None
+    assert stage.sharing.shaper.admits("circuit", 900_000)
+    assert not stage.sharing.shaper.admits("circuit", 200_000)
+    assert stage.refusals() == (Reason.LIMIT, Reason.LIMIT)
+    use(stage, monthly_gb=0.002)
+    assert stage.refusals() == (None, None)
+    assert stage.sharing.month_mb == 0
+    use(stage)
+    assert stage.sharing.month_mb is None
+    assert stage.sharing.shaper.admits("circuit", 10**9)
+
+
+def test_a_damaged_file_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / QUOTA_NAME).write_text("?")
+    stage = Stage(tmp_path, circuits=1)
+    with pytest.raises(ConfigError, match="damaged"):
+        use(stage, monthly_gb=1.0)
+    stage.work.circuit_count = 2
+    assert stage.refusals() == (Reason.BUSY, None)

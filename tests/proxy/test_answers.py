@@ -69,6 +69,7 @@ def test_place_changes_the_sentence() -> None:
     assert "own port" in parsed(http_refusal(Reason.NOT_ALLOWED, Place.NODE))[1]
     assert "exit" not in parsed(http_refusal(Reason.NO_NAME, Place.DIRECT))[1]
     assert "You block this site" in parsed(http_refusal(Reason.NOT_ALLOWED, Place.BLOCKED))[1]
+    assert "switched off" in parsed(http_refusal(Reason.CLOSED, Place.OFF))[1]
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 407, 408, 414, 431, 501, 502, 505])
