@@ -123,7 +123,7 @@ const TASKS = {
   on: () => turnOn().then(look),
   off: () => turnOff().then(look),
   look: () => look(),
-  failure: async (tab) => ({ url: tab ? await failureOf(tab.id) : "", view: await look() }),
+  failure: async (tab) => ({ ...(await failureOf(tab?.id)), view: await look() }),
 };
 
 way.listen(() => look(), lookSoon);

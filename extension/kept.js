@@ -8,6 +8,7 @@ import { api } from "./api.js";
 const EMPTY = { on: false, port: 0, token: "", pac: "", digest: "", proxy: "" };
 
 const MAX_FAILED = 50;
+const AGAIN_WITHIN_MS = 60000;
 
 export const kept = () => api.storage.local.get(EMPTY);
 
@@ -21,19 +22,21 @@ export const seen = async () => (await api.storage.session.get({ view: null })).
 
 export const see = (view) => api.storage.session.set({ view });
 
+const failures = async () => (await api.storage.session.get({ failed: [] })).failed;
+
 /** Remember, in memory, which address a tab could not load. */
 export async function failedAt(tab, url) {
-  const { failed } = await api.storage.session.get({ failed: [] });
-  const others = failed.filter((entry) => entry.tab !== tab);
-  await api.storage.session.set({ failed: [...others, { tab, url }].slice(-MAX_FAILED) });
+  const before = await failureOf(tab);
+  const at = Date.now();
+  const isAgain = before.url === url && at - before.at < AGAIN_WITHIN_MS;
+  const others = (await failures()).filter((entry) => entry.tab !== tab);
+  await api.storage.session.set({ failed: [...others, { tab, url, at, isAgain }].slice(-MAX_FAILED) });
 }
 
-export async function failureOf(tab) {
-  const { failed } = await api.storage.session.get({ failed: [] });
-  return failed.find((entry) => entry.tab === tab)?.url ?? "";
-}
+/** @returns {Promise<{url: string, at: number, isAgain: boolean}>} `isAgain`: the same failed a short time before */
+export const failureOf = async (tab) =>
+  (await failures()).find((entry) => entry.tab === tab) ?? { url: "", at: 0, isAgain: false };
 
 export async function forgetTab(tab) {
-  const { failed } = await api.storage.session.get({ failed: [] });
-  await api.storage.session.set({ failed: failed.filter((entry) => entry.tab !== tab) });
+  await api.storage.session.set({ failed: (await failures()).filter((entry) => entry.tab !== tab) });
 }

@@ -5,13 +5,17 @@ const LOOK_EVERY_MS = 2000;
 /** Chromium obeys new proxy settings a moment after it took them. */
 const PAUSE_MS = 300;
 
-const { url, view } = await tell("failure");
+const { url, isAgain, view } = await tell("failure");
 const isPage = /^https?:/.test(url);
-let wasDown = view.word !== "up";
+let isWaiting = !isAgain || view.word !== "up";
 
+/** As soon as the node is up, try once more. */
 function show(now) {
-  showView(now.word === "up" ? SITE : now);
-  if (wasDown && now.word === "up") setTimeout(again, PAUSE_MS);
+  const isUp = now.word === "up";
+  showView(isUp ? SITE : now);
+  if (!isWaiting || !isUp) return;
+  isWaiting = false;
+  setTimeout(again, PAUSE_MS);
 }
 
 const SITE = {
@@ -28,5 +32,5 @@ else $("again").disabled = true;
 $("again").addEventListener("click", again);
 show(view);
 setInterval(async () => {
-  if (!document.hidden && wasDown) show(await tell("look"));
+  if (!document.hidden && isWaiting) show(await tell("look"));
 }, LOOK_EVERY_MS);
