@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint clean
+.PHONY: setup demo test fuzz api-fuzz lint extension clean
 
 setup:
 	@sh scripts/setup
@@ -28,6 +28,10 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# dist/macrovpn-chromium.zip and dist/macrovpn-firefox.zip, and a folder of each to load unpacked
+extension: setup
+	$(BIN)/python -m scripts.extension
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

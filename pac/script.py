@@ -13,7 +13,7 @@ from __future__ import annotations
 from string import Template
 from typing import Final
 
-SCRIPT: Final = Template("""\
+DATA: Final = """\
 var VIA = $via;
 var GROUPS = $groups;
 var TABLE = $pairs;
@@ -23,7 +23,10 @@ var PREFIXES6 = $prefixes6;
 var IS_NAME = new RegExp($is_name);
 var IS_IPV4 = new RegExp($is_ipv4);
 var ENDS_IN_NUMBER = new RegExp($ends_in_number);
+"""
+"""One line each; what is no regular expression is JSON, which the browser extension reads."""
 
+_ANSWER: Final = """
 for (var g = 0; g < GROUPS.length; g++) {
   var words = GROUPS[g][3].split(" ");
   for (var w = 0; w < words.length; w++) { TABLE[GROUPS[g][1] + words[w] + GROUPS[g][2]] = GROUPS[g][0]; }
@@ -37,7 +40,9 @@ function FindProxyForURL(url, host) {
     return VIA;
   }
 }
+"""
 
+DECIDE: Final = """
 function told(entry, wanted) {
   if (typeof entry !== "object") { return entry; }
   for (var i = 0; i < entry.length; i++) {
@@ -145,4 +150,7 @@ function firstBits(groups, bits) {
   if (rest) { key.push((groups[full] >> (16 - rest)).toString(16)); }
   return key.join(":");
 }
-""")
+"""
+"""What to do with a host; the browser extension has these functions too."""
+
+SCRIPT: Final = Template(DATA + _ANSWER + DECIDE)
