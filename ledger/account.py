@@ -11,6 +11,7 @@ life of a channel, so that nobody wins anything by reconnecting.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from ledger.amounts import PARTS_PER_UNIT, check_amount, check_parts
@@ -25,6 +26,10 @@ HISTORY_SHARE: Final = 4
 
 SLACK_SHARE: Final = 64
 """The part of its own count that a payer pays for what only the payee counted, on top of a window."""
+
+UNDER_WAY: Final = 3
+"""Vouchers that a payer may have signed and the payee not acknowledged. Each is due a quarter of a window after the one
+before, and three quarters are paid ahead, so that more would not be signed in a round trip."""
 
 LOST_SHARE: Final = 3
 """A payee gives back datagrams that got lost, up to this part of those that arrived: a quarter of all."""
@@ -78,6 +83,7 @@ class PayerAccount:
         "_marked",
         "_paid",
         "_rate",
+        "_round",
         "_settled",
         "_surplus",
         "counted",
@@ -95,7 +101,7 @@ class PayerAccount:
         self._paid = paid
         self._surplus = surplus
         self.counted = self.stated = self.datagrams = self.set_off = self.offered = 0
-        self._rate = self._highest_rate = self._lost = self._marked = self._settled = 0
+        self._rate = self._highest_rate = self._lost = self._marked = self._settled = self._round = 0
         self._reckon()
 
     def _reckon(self) -> None:
@@ -116,7 +122,8 @@ class PayerAccount:
         if check_amount(cumulative) < self._paid:
             raise ValueError("what is signed cannot be taken back")
         self._paid = cumulative
-        self._marked = self.counted + self._lost
+        if not self._round:
+            self._round, self._marked = cumulative, self.counted + self._lost
         self._reckon()
 
     @property
@@ -178,8 +185,9 @@ class PayerAccount:
     def states(self, parts: int, acknowledged: int = 0) -> None:
         """Hear the payee's count for this link.
 
-        What was counted here before the last voucher but one, and is not in the payee's count now that it has the last
-        one, never reached it. If it comes late after all, the next such word puts it right.
+        Vouchers make rounds: the first that is signed after the answer to the one that began the last round begins the
+        next. What was counted here before a round, and is not in the payee's count at the end of the next one, never
+        reached it. If it comes late after all, the next such word puts it right.
 
         Args:
             parts: the count.
@@ -189,11 +197,11 @@ class PayerAccount:
             ValueError: no parts.
         """
         self.stated = check_parts(parts)
-        if acknowledged >= self._paid:
+        if acknowledged >= self._round > 0:
             lost = min(max(0, self._settled - parts), self.counted + self._lost - self.offered)
             self.counted += self._lost - lost
             self._lost = lost
-            self._settled = self._marked
+            self._settled, self._round = self._marked, 0
 
     def offerable(self) -> int:
         """Parts of use on this link that this end can set off without being more than one window ahead."""
@@ -242,13 +250,15 @@ class PayeeAccount:
         ValueError: no amounts, or `start` is above what is paid.
     """
 
-    __slots__ = ("_datagrams", "_limit", "_lost", "_marked", "counted", "paid", "set_off", "start")
+    __slots__ = ("_datagrams", "_limit", "_lost", "_marks", "counted", "paid", "set_off", "start")
 
     def __init__(self, paid: int, start: int) -> None:
         self.start = _start_of(paid, start)
         self.paid = paid
         self.counted = self.set_off = 0
-        self._datagrams = self._marked = self._lost = 0
+        self._datagrams = self._lost = 0
+        self._marks: deque[int] = deque(maxlen=UNDER_WAY)
+        """What was sent of datagrams at each of the last words of how much arrived."""
         self._reckon()
 
     def _reckon(self) -> None:
@@ -285,17 +295,19 @@ class PayeeAccount:
     def arrived(self, parts: int) -> None:
         """Hear how much of datagrams ever arrived on this link, in parts.
 
-        What was sent before the last such word and is still missing is lost, and given back, as far as `LOST_SHARE`
-        goes. It is not counted again if it comes late, since what it made room for may be used.
+        The voucher with this word was signed after the answer to the one that came `UNDER_WAY` earlier. What was sent
+        before that answer and is still missing is lost, and given back, as far as `LOST_SHARE` goes. It is not counted
+        again if it comes late, since what it made room for may be used.
 
         Raises:
             ValueError: no parts.
         """
         arrived = min(check_parts(parts), self._datagrams)
-        lost = max(self._lost, min(self._marked - arrived, arrived // LOST_SHARE))
+        sent = self._marks[0] if len(self._marks) == UNDER_WAY else 0
+        lost = max(self._lost, min(sent - arrived, arrived // LOST_SHARE))
         self.give_back(lost - self._lost)
         self._lost = lost
-        self._marked = self._datagrams
+        self._marks.append(self._datagrams)
 
     def cancel(self, agreed: int) -> None:
         """Set what is agreed to be set off on this link, in parts; no more than is counted."""
