@@ -6,7 +6,8 @@ ahead of its own count, which is all that it can lose. Both ends count the same 
 In flight the two counts differ, and what is lost on the way makes them differ for good. Where the payee counted less,
 the payer comes down to the payee's count. Where it counted more, the payer pays by the payee's count as long as that
 takes it no further than its window, and 1/64 of all that it counted itself, ahead of its own. Both hold for the whole
-life of a channel, so that nobody wins anything by reconnecting.
+life of a channel, so that nobody wins anything by reconnecting. All that is paid ahead may be under way when a link
+dies, and then only the payee has counted it. So some of what a payer may still pay for such counts is always kept.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ SLACK_SHARE: Final = 64
 UNDER_WAY: Final = 3
 """Vouchers that a payer may have signed and the payee not acknowledged. Each is due a quarter of a window after the one
 before, and three quarters are paid ahead, so that more would not be signed in a round trip."""
+
+KEPT_SHARE: Final = 4
+"""The part of what a payer may still pay beyond its own count that one link never takes, and so not its end either."""
+
+LEAST_LEFT: Final = 2 * PARTS_PER_UNIT
+"""So much of it is not kept: vouchers are whole units."""
 
 LOST_SHARE: Final = 3
 """A payee gives back datagrams that got lost, up to this part of those that arrived: a quarter of all."""
@@ -226,7 +233,8 @@ class PayerAccount:
         if self.counted <= self._due_above >= self.stated:
             return None
         own = self.own + self.set_off - self.offered
-        most = own + own // SLACK_SHARE + self.widest
+        left = own // SLACK_SHARE + self.widest - self._surplus
+        most = own + self._surplus + min(left, max(left - left // KEPT_SHARE, LEAST_LEFT))
         target = min(limit, min(self.used + self.window * 3 // 4, most) // PARTS_PER_UNIT)
         return target if target > self._paid else None
 

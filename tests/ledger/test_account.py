@@ -100,7 +100,7 @@ def test_the_payees_count_is_paid_when_it_is_higher() -> None:
     account.took(UNIT)
     account.states(3 * UNIT)
     assert account.used == 3 * UNIT
-    assert account.next_amount(MAX_AMOUNT) == 9
+    assert account.next_amount(MAX_AMOUNT) == 7
     assert account.own == UNIT
     assert not account.take(3 * UNIT + 1)
     assert account.take(3 * UNIT)
@@ -116,10 +116,10 @@ def test_a_lower_word_takes_back_a_higher_one() -> None:
 def test_a_payee_that_states_too_much_gets_a_window_and_a_64th() -> None:
     account = payer()
     account.states(MAX_PARTS)
-    assert sign_all(account) == RATE
-    assert account.used == RATE * UNIT
+    assert sign_all(account) == RATE * 3 // 4, "the rest is kept for the next link"
+    assert account.used == RATE * 3 // 4 * UNIT
     account.took(64 * 10 * UNIT)
-    assert sign_all(account) == 650 + window_units(account.paid, RATE)
+    assert sign_all(account) == 640 + (10 + window_units(account.paid, RATE)) * 3 // 4
 
 
 def test_reconnecting_wins_a_liar_nothing() -> None:
@@ -138,7 +138,7 @@ def test_what_only_the_payee_counted_is_no_use_of_its_own() -> None:
     assert account.used == 8 * UNIT
     account.took(UNIT)
     assert account.own == 6 * UNIT
-    assert sign_all(account) == 14
+    assert sign_all(account) == 9 + (RATE - 3) * 3 // 4
 
 
 def test_what_was_granted_at_a_high_rate_does_not_block_a_low_one() -> None:
@@ -158,6 +158,39 @@ def test_what_is_signed_cannot_be_taken_back() -> None:
         account.paid = 5
     account.paid = 6
     assert account.paid == 6
+
+
+@pytest.mark.parametrize("rate", [6, 30, 500])
+@pytest.mark.parametrize("before", [0, 20])
+def test_links_that_die_with_all_that_is_paid_under_way_blame_nobody(rate: int, before: int) -> None:
+    """Only the payee has counted it, each time. MB are carried before, and between."""
+    ends = Neighbours(rate)
+    piece = 20_000 * rate
+    ends.carry(before * 50, down=piece)
+    for _ in range(20):
+        ends.settle()
+        while ends.send_down(piece):
+            pass
+        ends.reconnect()
+        assert not ends.down
+        assert ends.settle()
+        own = ends.payer.own
+        ends.carry(200, down=piece)
+        assert ends.payer.own - own > 2 * rate * UNIT
+    assert ends.exposure <= ends.allowed + ends.counted // SLACK_SHARE
+
+
+@pytest.mark.parametrize("rate", [6, 30, 500])
+def test_two_links_may_die_before_anything_comes(rate: int) -> None:
+    ends = Neighbours(rate)
+    for _ in range(2):
+        ends.settle()
+        while ends.send_down(MESSAGE_BYTES * rate):
+            pass
+        ends.reconnect()
+        assert ends.settle()
+    assert ends.counted == 0
+    assert ends.exposure <= ends.payer.window
 
 
 @pytest.mark.parametrize("value", NO_AMOUNTS)

@@ -424,6 +424,8 @@ def test_what_never_reached_the_payee_is_not_paid_for() -> None:
 
 def test_the_payees_count_is_heard() -> None:
     payer = paid_up()
+    payer.account.took(WINDOW // 4)
+    assert payer.due() == []
     assert commit_of(payer.receive(Due(WINDOW // 2), 0)).cumulative > FIRST
 
 

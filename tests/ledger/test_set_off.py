@@ -135,7 +135,7 @@ def test_an_offer_counts_as_if_it_were_agreed(agreed: int, offered: int) -> None
     account.took(6 * UNIT)
     account.cancel(agreed * UNIT, offered * UNIT)
     account.states(MAX_PARTS)
-    assert sign_all(account) == 6 - offered + RATE
+    assert sign_all(account) == 6 - offered + RATE * 3 // 4
 
 
 def test_what_is_offered_stays_counted() -> None:
