@@ -276,6 +276,23 @@ async def test_a_guard_that_is_not_paid_may_say_so(stops: bool, at_fault: list[i
         assert held_against(paid.network, paid.client) == at_fault
 
 
+@pytest.mark.parametrize("place", range(2))
+async def test_what_never_left_is_not_counted_when_the_link_dies(place: int) -> None:
+    async with paid_chain(2) as paid:
+        _, far = await begun(paid)
+        payee, engine = paid.payee(place), paid.network.nodes[place].engine
+        assert isinstance(engine, WireEngine)
+        (end,) = [connection for connection in engine.connections if not connection.dialled]
+        before, end.stalled = payee.used, True
+        assert far.flow is not None
+        far.flow.write(bytes(20_000))
+        await until(lambda: end.queued_bytes > 20_000)
+        assert payee.used - before > 20_000 * paid.rate(place)
+        end.close()
+        await until(lambda: payee.given_back)
+        assert abs(payee.used - before) < 100 * paid.rate(place), "but for the mean size of what was queued"
+
+
 @pytest.mark.parametrize("who", ["payer", "payee"])
 @pytest.mark.parametrize("place", range(3))
 async def test_a_circuit_that_ends_leaves_nothing_waiting(place: int, who: str) -> None:
