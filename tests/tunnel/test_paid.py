@@ -20,7 +20,7 @@ from tests.harness.wire import WireEngine
 from tunnel import circuit, pulse, queues
 from tunnel.datagram_tags import DATAGRAM_BYTES
 from tunnel.engines import load_engine
-from tunnel.limits import APART_BYTES
+from tunnel.limits import APART_BYTES, MAX_MESSAGE
 from tunnel.padding import Shape
 
 if TYPE_CHECKING:
@@ -231,6 +231,24 @@ async def test_what_waits_for_money_at_a_hop_is_bounded(monkeypatch: pytest.Monk
         await until(lambda: paid.client.pool.counters["circuit unpaid"] == 1)
         assert relay.queues.held_bytes < 1_000, "the pings of the other circuit"
         assert all(held in relay._held() for held in relay.queues._held_up)
+
+
+async def test_a_hop_does_not_pay_on_for_a_payer_that_does_not_pay() -> None:
+    """Whichever of its circuits goes too far ends, and what moves goes on."""
+    async with paid_chain(3) as paid:
+        near, far = await begun(paid)
+        paid.network.early = True
+        guard, income = paid.network.nodes[0].relay, paid.payee(0)
+        income.stop()
+        income.advances = 10_000
+        assert far.flow is not None
+        far.flow.write(LARGE)
+        await until(lambda: guard.counters["over budget"] == 1)
+        await until(lambda: paid.client.pool.counters["circuit unpaid"] == 1)
+        assert not near.data
+        assert income.owed == paid.payer(1).used
+        longest = MAX_MESSAGE * paid.rate(1)
+        assert income.advances < income.owed - income.used <= income.advances + longest
 
 
 async def test_who_cannot_pay_the_next_hop_keeps_no_more_than_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
