@@ -16,6 +16,7 @@ from ledger.amounts import PARTS_PER_UNIT
 from ledger.messages import Stopped
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import Payer
+from tunnel.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 WORDS_PER_WINDOW: Final = 16
 """How often it is looked whether something can be set off."""
 
+
+WARY_SHARE: Final = 4
+"""A payee that owes others a window less this part of it, beyond what it got, ends circuits that wait, and at a window
+all of them."""
 
 WINDOWS_AHEAD: Final = 2
 """What a payer may be ahead, as the payee sees it: its window, and what it counts as used and is still under way."""
@@ -321,8 +326,16 @@ class Incoming(End):
 
     @property
     def overdrawn(self) -> bool:
-        paid = self.session.account.paid if self.channel else 0
-        return self.spent > window_units(paid, self._rate) * PARTS_PER_UNIT
+        return self.spent > self._window - self._window // WARY_SHARE
+
+    def call_in(self) -> None:
+        if self.spent > self._window - MAX_MESSAGE * self._rate:
+            self.stop(Reason.UNPAID)
+
+    @property
+    def _window(self) -> int:
+        """Parts: what this node is ready to lose here."""
+        return window_units(self.session.account.paid if self.channel else 0, self._rate) * PARTS_PER_UNIT
 
     @property
     def spent(self) -> int:

@@ -103,8 +103,11 @@ class HopCircuit:
     def over_budget(self) -> None:
         """Too much waits here: end the circuit."""
         self._relay.counters["over budget"] += 1
-        unpaid = self.overdrawn or any(tally is not None and tally.waits for tally in (self.near, self.far))
+        overdrawn = self.overdrawn
+        unpaid = overdrawn or any(tally is not None and tally.waits for tally in (self.near, self.far))
         self.close(Reason.UNPAID if unpaid else Reason.BUSY)
+        if overdrawn and self.income is not None:
+            self.income.call_in()
 
     def is_paid_on(self, link: Link, *, pays: bool) -> bool:
         """Whether this node pays something for it on a link, or is paid something there."""

@@ -55,7 +55,11 @@ class Income(Account, Protocol):
 
     @property
     def overdrawn(self) -> bool:
-        """Whether this node owes others more for what it carries here than it got, by more than it is ready to lose."""
+        """Whether this node owes others so much more for what it carries here than it got that circuits for which
+        something waits must end."""
+
+    def call_in(self) -> None:
+        """One has ended for that. If this node owes all that it is ready to lose, all others end as well."""
 
     def owes(self, parts: int) -> None:
         """This node owes another peer so much more for it: bytes times units per MB, negative for what it owes no

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from core.flow import FlowRequest
+from core.tariffs import RATES
 from node.paying import PayingNode
 from node.settings import PaymentsSettings
 from node.wallet import Wallet
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 SINK = FlowRequest("sink.example", 80)
 STEP = 2
 """That all ask."""
+
+
+def rate_of(hops: int, place: int) -> int:
+    """What the hop at a place of a path is paid, units per MB."""
+    return RATES[STEP] * (hops - place)
 
 
 class Earner:
@@ -92,7 +98,6 @@ class Earning:
 
     def __init__(self, folder: Path, delay_s: float) -> None:
         self._folder = folder
-        self._homes = 0
         self._new: Earner
         self.echo = Echo()
         self.network = Network(Board(delay_s).engine, toll=lambda: self._new.paying, tariff=STEP)

@@ -26,12 +26,13 @@ class Purse:
         asked: how often something could not be taken.
         owed: parts that are owed to others for it.
         advances: how many more of them than are used there may be.
+        calls: how often a circuit ended for that.
     """
 
     def __init__(self, *, pays: bool, paid: int) -> None:
         self.pays = pays
         self.paid = paid
-        self.used = self.datagrams = self.given_back = self.asked = self.owed = 0
+        self.used = self.datagrams = self.given_back = self.asked = self.owed = self.calls = 0
         self.advances = PLENTY
         self._waiting: list[Callable[[], None]] = []
 
@@ -61,6 +62,9 @@ class Purse:
     @property
     def overdrawn(self) -> bool:
         return self.owed - self.used > self.advances
+
+    def call_in(self) -> None:
+        self.calls += 1
 
     def owes(self, parts: int) -> None:
         assert not self.pays

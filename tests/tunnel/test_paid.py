@@ -243,12 +243,12 @@ async def test_a_hop_does_not_pay_on_for_a_payer_that_does_not_pay() -> None:
         income.advances = 10_000
         assert far.flow is not None
         far.flow.write(LARGE)
-        await until(lambda: guard.counters["over budget"] == 1)
-        await until(lambda: paid.client.pool.counters["circuit unpaid"] == 1)
+        await until(lambda: guard.counters["over budget"] and paid.client.pool.counters["circuit unpaid"])
         assert not near.data
         assert income.owed == paid.payer(1).used
         longest = MAX_MESSAGE * paid.rate(1)
         assert income.advances < income.owed - income.used <= income.advances + longest
+        assert income.calls == guard.counters["over budget"]
 
 
 async def test_who_cannot_pay_the_next_hop_keeps_no_more_than_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
