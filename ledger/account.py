@@ -6,11 +6,13 @@ ahead of its own count, which is all that it can lose. Both ends count the same 
 In flight the two counts differ, and what is lost on the way makes them differ for good. Where the payee counted less,
 the payer comes down to the payee's count. Where it counted more, the payer pays by the payee's count as long as that
 takes it no further than its window, and 1/64 of all that it counted itself, ahead of its own. Both hold for the whole
-life of a channel, so that nobody wins anything by reconnecting.
+life of a channel, so that nobody wins anything by reconnecting. All that is paid ahead may be under way when a link
+dies, and then only the payee has counted it. So some of what a payer may still pay for such counts is always kept.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from ledger.amounts import PARTS_PER_UNIT, check_amount, check_parts
@@ -25,6 +27,16 @@ HISTORY_SHARE: Final = 4
 
 SLACK_SHARE: Final = 64
 """The part of its own count that a payer pays for what only the payee counted, on top of a window."""
+
+UNDER_WAY: Final = 3
+"""Vouchers that a payer may have signed and the payee not acknowledged. Each is due a quarter of a window after the one
+before, and three quarters are paid ahead, so that more would not be signed in a round trip."""
+
+KEPT_SHARE: Final = 4
+"""The part of what a payer may still pay beyond its own count that one link never takes, and so not its end either."""
+
+LEAST_LEFT: Final = 2 * PARTS_PER_UNIT
+"""So much of it is not kept: vouchers are whole units."""
 
 LOST_SHARE: Final = 3
 """A payee gives back datagrams that got lost, up to this part of those that arrived: a quarter of all."""
@@ -79,6 +91,7 @@ class PayerAccount:
         "_marked",
         "_paid",
         "_rate",
+        "_round",
         "_settled",
         "_surplus",
         "counted",
@@ -97,7 +110,7 @@ class PayerAccount:
         self._paid = paid
         self._surplus = surplus
         self.counted = self.stated = self.datagrams = self.set_off = self.offered = 0
-        self._rate = self._highest_rate = self._lost = self._marked = self._settled = 0
+        self._rate = self._highest_rate = self._lost = self._marked = self._settled = self._round = 0
         self._reckon()
 
     def _reckon(self) -> None:
@@ -119,7 +132,8 @@ class PayerAccount:
         if check_amount(cumulative) < self._paid:
             raise ValueError("what is signed cannot be taken back")
         self._paid = cumulative
-        self._marked = self.counted + self._lost
+        if not self._round:
+            self._round, self._marked = cumulative, self.counted + self._lost
         self._reckon()
 
     @property
@@ -191,8 +205,9 @@ class PayerAccount:
     def states(self, parts: int, acknowledged: int = 0) -> None:
         """Hear the payee's count for this link.
 
-        What was counted here before the last voucher but one, and is not in the payee's count now that it has the last
-        one, never reached it. If it comes late after all, the next such word puts it right.
+        Vouchers make rounds: the first that is signed after the answer to the one that began the last round begins the
+        next. What was counted here before a round, and is not in the payee's count at the end of the next one, never
+        reached it. If it comes late after all, the next such word puts it right.
 
         Args:
             parts: the count.
@@ -203,11 +218,11 @@ class PayerAccount:
         """
         self.stated = check_parts(parts)
         self.until = -1
-        if acknowledged >= self._paid:
+        if acknowledged >= self._round > 0:
             lost = min(max(0, self._settled - parts), self.counted + self._lost - self.offered)
             self.counted += self._lost - lost
             self._lost = lost
-            self._settled = self._marked
+            self._settled, self._round = self._marked, 0
 
     def offerable(self) -> int:
         """Parts of use on this link that this end can set off without being more than one window ahead."""
@@ -232,7 +247,8 @@ class PayerAccount:
         if self.counted <= self._due_above >= self.stated:
             return None
         own = self.own + self.set_off - self.offered
-        most = own + own // SLACK_SHARE + self.widest
+        left = own // SLACK_SHARE + self.widest - self._surplus
+        most = own + self._surplus + min(left, max(left - left // KEPT_SHARE, LEAST_LEFT))
         target = min(limit, min(self.used + self.window * 3 // 4, most) // PARTS_PER_UNIT)
         return target if target > self._paid else None
 
@@ -257,13 +273,15 @@ class PayeeAccount:
         ValueError: no amounts, or `start` is above what is paid.
     """
 
-    __slots__ = ("_datagrams", "_lost", "_marked", "counted", "paid", "set_off", "start", "until")
+    __slots__ = ("_datagrams", "_lost", "_marks", "counted", "paid", "set_off", "start", "until")
 
     def __init__(self, paid: int, start: int) -> None:
         self.start = _start_of(paid, start)
         self.paid = paid
         self.counted = self.set_off = 0
-        self._datagrams = self._marked = self._lost = 0
+        self._datagrams = self._lost = 0
+        self._marks: deque[int] = deque(maxlen=UNDER_WAY)
+        """What was sent of datagrams at each of the last words of how much arrived."""
         self._reckon()
 
     def _reckon(self) -> None:
@@ -300,17 +318,19 @@ class PayeeAccount:
     def arrived(self, parts: int) -> None:
         """Hear how much of datagrams ever arrived on this link, in parts.
 
-        What was sent before the last such word and is still missing is lost, and given back, as far as `LOST_SHARE`
-        goes. It is not counted again if it comes late, since what it made room for may be used.
+        The voucher with this word was signed after the answer to the one that came `UNDER_WAY` earlier. What was sent
+        before that answer and is still missing is lost, and given back, as far as `LOST_SHARE` goes. It is not counted
+        again if it comes late, since what it made room for may be used.
 
         Raises:
             ValueError: no parts.
         """
         arrived = min(check_parts(parts), self._datagrams)
-        lost = max(self._lost, min(self._marked - arrived, arrived // LOST_SHARE))
+        sent = self._marks[0] if len(self._marks) == UNDER_WAY else 0
+        lost = max(self._lost, min(sent - arrived, arrived // LOST_SHARE))
         self.give_back(lost - self._lost)
         self._lost = lost
-        self._marked = self._datagrams
+        self._marks.append(self._datagrams)
 
     def cancel(self, agreed: int) -> None:
         """Set what is agreed to be set off on this link, in parts; no more than is counted."""

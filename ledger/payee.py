@@ -2,9 +2,9 @@
 
     ASK → TERMS → CHANNEL → the owner looks it up → STATE → VOUCHER → the owner stores it → PAID → VOUCHER → …
 
-A voucher is verified, then stored, and only then acknowledged and moved on. One is under way at a time; of those that
-come meanwhile only the highest is kept. So a flood of them costs one check of a signature per commit, and never more
-than one each `CHECK_S`.
+A voucher is verified, then stored, and only then acknowledged and moved on. One is stored at a time; of those that come
+meanwhile only the highest is kept. So a flood of them costs one check of a signature per commit, and never more than
+one each `CHECK_S`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOOK_S: Final = 1.0
 
 CHECK_S: Final = 1 / 64
 """Between two checks of a signature that one link causes, seconds, in the long run. An honest payer sends a voucher per
-quarter of a window and round trip. At 15,000 checks a second (`bench vouchers`) this is 0.4 % of a core."""
+quarter of a window. At 15,000 checks a second (`bench vouchers`) this is 0.4 % of a core."""
 
 CHECKS_AHEAD: Final = 32
 """Checks that may follow each other at once: the first windows are small and quickly used."""

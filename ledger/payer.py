@@ -2,19 +2,21 @@
 
     ASK → TERMS → the owner finds or opens a channel → CHANNEL → STATE → VOUCHER → PAID → VOUCHER → …
 
-An amount is stored before it is signed, and the next one is not signed before the payee has acknowledged the last. So
-after any crash the books of the two ends are at most one voucher apart, and STATE brings them together.
+An amount is stored before it is signed. No more than `UNDER_WAY` vouchers and a window wait for the payee's word at
+once. Each voucher says all that was ever paid, so after any crash STATE and the last one bring the books of the two
+ends together.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import DecodeError, PaymentError, Reason
 from ledger import messages
-from ledger.account import PayerAccount
+from ledger.account import UNDER_WAY, PayerAccount
 from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT
 from ledger.messages import Side, Stopped
 from ledger.voucher import check
@@ -144,6 +146,7 @@ class Payer:
         self._differ_since = 0.0
         self._due_at: float | None = None
         self._answer_by: float | None = None
+        self._under_way: deque[int] = deque()
         self._account: PayerAccount | None = None
         self.stage = Stage.START
         self.acknowledged = 0
@@ -211,15 +214,15 @@ class Payer:
         if self.stage is not Stage.UP or self._pending is not None or not self._rate:
             return []
         account = self.account
-        if self.acknowledged < account.paid:
+        if len(self._under_way) >= UNDER_WAY:
             return []
         limit = min(self.deposit, self.cap)
-        amount = account.next_amount(limit)
+        amount = account.next_amount(min(limit, self.acknowledged + account.window // PARTS_PER_UNIT))
         if amount is not None:
             self._pending, self._due_at = amount, None
             return [Commit(amount, account.own)]
         wanted = self._wanted
-        if wanted is None or self._told == (self.deposit, self.cap):
+        if wanted is None or wanted <= limit or self._told == (self.deposit, self.cap):
             return []
         self._told = (self.deposit, self.cap)
         return [CapReached() if self.cap <= self.deposit else NeedDeposit(wanted - self.deposit)]
@@ -276,7 +279,7 @@ class Payer:
             case Stage.SHOWN, messages.State():
                 return self._state(message, now)
             case Stage.UP, messages.Paid():
-                return self._paid(message)
+                return self._paid(message, now)
             case Stage.UP, messages.Due():
                 return self._due(message, now)
             case _:
@@ -319,15 +322,16 @@ class Payer:
             self._sign(now)
         return events + self.due()
 
-    def _paid(self, paid: messages.Paid) -> list[Event]:
+    def _paid(self, paid: messages.Paid, now: float) -> list[Event]:
         if paid.cumulative > self.account.paid:
             return self.stop(Reason.PROTOCOL)
         if paid.cumulative <= self.acknowledged:
             return []
         self.account.states(paid.counted, paid.cumulative)
         self.acknowledged = paid.cumulative
-        if paid.cumulative == self.account.paid:
-            self._answer_by = None
+        while self._under_way and self._under_way[0] <= paid.cumulative:
+            self._under_way.popleft()
+            self._answer_by = now + ANSWER_S if self._under_way else None
         return [Acknowledged(paid.cumulative), *self.due()]
 
     def _due(self, due: messages.Due, now: float) -> list[Event]:
@@ -353,7 +357,9 @@ class Payer:
         assert own is not None
         signature = own.key.sign(self._separator, own.channel, amount)
         self._say(messages.Voucher(amount, signature, self.account.datagrams))
-        self._answer_by = now + ANSWER_S
+        self._under_way.append(amount)
+        if self._answer_by is None:
+            self._answer_by = now + ANSWER_S
 
     def _say(self, message: messages.Message) -> None:
         self.outgoing.append(messages.encode(message))

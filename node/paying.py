@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ledger.books import PayerChannel
     from node.wallet import Wallet
     from tunnel.link import Link
-    from tunnel.toll import Account
+    from tunnel.toll import Account, Income
 
 AGAIN_S: Final = 2.0
 """After so long a neighbour that would not be paid, or is paid no more, is asked anew. Longer than `payee.LOOK_S`."""
@@ -58,6 +58,7 @@ class PayingNode:
         self._own: dict[bytes, OwnChannel] = {}
         self._turns: dict[bytes, asyncio.Lock] = {}
         self._used: dict[bytes, int] = {}
+        self._spent: dict[bytes, int] = {}
         self._holders: dict[bytes, Incoming] = {}
 
     async def close(self) -> None:
@@ -86,7 +87,7 @@ class PayingNode:
     def accepts(self, paid: int, pays: int) -> Reason | None:
         return Reason.PRICE if paid - pays < self._own_rate else None
 
-    def paid_by(self, link: Link, rate: int) -> Account:
+    def paid_by(self, link: Link, rate: int) -> Income:
         end = self._incoming(link)
         end.earns(rate)
         return end
@@ -152,7 +153,11 @@ class PayingNode:
         if former is not None and former is not end:
             former.stop(Reason.CLOSED)
 
-    def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
+    def spent_for(self, channel: bytes) -> int:
+        return self._spent.pop(channel, 0)
+
+    def let_go(self, channel: bytes, end: Incoming, used: int, spent: int) -> None:
+        self._spent[channel] = spent
         if self._holders.get(channel) is end:
             del self._holders[channel]
             self._used[channel] = used

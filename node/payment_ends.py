@@ -16,6 +16,7 @@ from ledger.amounts import PARTS_PER_UNIT
 from ledger.messages import Stopped
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import Payer
+from tunnel.limits import MAX_MESSAGE
 from tunnel.toll import SHUT
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 WORDS_PER_WINDOW: Final = 16
 """How often it is looked whether something can be set off."""
 
+
+WARY_SHARE: Final = 4
+"""A payee that owes others a window less this part of it, beyond what it got, ends circuits that wait, and at a window
+all of them."""
 
 WINDOWS_AHEAD: Final = 2
 """What a payer may be ahead, as the payee sees it: its window, and what it counts as used and is still under way."""
@@ -59,8 +64,11 @@ class Paying(Protocol):
     def holds(self, channel: bytes, end: Incoming) -> None:
         """A channel pays at this end now, and at no other one."""
 
-    def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
-        """A link has a channel no more."""
+    def let_go(self, channel: bytes, end: Incoming, used: int, spent: int) -> None:
+        """A link has a channel no more. `spent`: parts that this node owed others for it beyond what it used."""
+
+    def spent_for(self, channel: bytes) -> int:
+        """The same of the link that had it last, once; 0 if none had."""
 
     def progress(self, link: Link) -> None:
         """Something was used over a link: look whether it can be set off."""
@@ -291,14 +299,14 @@ class Outgoing(End):
 
 
 class Incoming(End):
-    """What a neighbour pays here over a link. Implements `tunnel.toll.Account`."""
+    """What a neighbour pays here over a link. Implements `tunnel.toll.Income`."""
 
     pays = False
     meter: Meter
 
     def __init__(self, paying: Paying, link: Link) -> None:
         super().__init__(paying, link)
-        self._rate = 0
+        self._rate = self._spent = 0
         self.meter = SHUT
         self.channel = b""
         self.session = self._new_session()
@@ -321,6 +329,27 @@ class Incoming(End):
     def give_back(self, rate: int, count: int) -> None:
         if self.session.stage is payee.Stage.UP:
             self.session.account.give_back(rate * count)
+
+    @property
+    def overdrawn(self) -> bool:
+        return self.spent > self._window - self._window // WARY_SHARE
+
+    def call_in(self) -> None:
+        if self.spent > self._window - MAX_MESSAGE * self._rate:
+            self.stop(Reason.UNPAID)
+
+    @property
+    def _window(self) -> int:
+        """Parts: what this node is ready to lose here."""
+        return window_units(self.session.account.paid if self.channel else 0, self._rate) * PARTS_PER_UNIT
+
+    @property
+    def spent(self) -> int:
+        """Parts that this node owes others for what it carries here, beyond what was used of the channel."""
+        return self._spent - (self.session.account.counted if self.channel else 0)
+
+    def owes(self, parts: int) -> None:
+        self._spent += parts
 
     def wait(self, go: Callable[[], None]) -> None:
         super().wait(go)
@@ -377,6 +406,7 @@ class Incoming(End):
         if session.stage is payee.Stage.UP:  # it has the channel's key: only then others lose it
             self.channel = channel
             self._paying.holds(channel, self)
+            self._spent += self._paying.spent_for(channel)
             self.wake()
 
     async def _store(self, session: Payee, cumulative: int, signature: bytes, used: int) -> None:
@@ -407,7 +437,8 @@ class Incoming(End):
     def _ended(self, reason: Reason) -> None:
         self.stopped = reason
         if (used := self.used) is not None:
-            self._paying.let_go(self.channel, self, used)
+            self._paying.let_go(self.channel, self, used, self.spent)
+            self._spent = 0
             self._spawn(self._wallet.note_use(self.channel, used), "earning use")
         self._paying.ended(self._link, self, reason)
 

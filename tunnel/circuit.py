@@ -118,7 +118,9 @@ class Circuit:
         self._sessions = [Session(own) for own in keys]
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
-        self.credit: CircuitCredit[ClientFlow] = CircuitCredit(memory, self._loop.time, self._loop.call_soon)
+        self.credit: CircuitCredit[ClientFlow] = CircuitCredit(
+            memory, self._loop.time, self._loop.call_soon, costs=price is not None
+        )
         self.made_at = self.used_at = self._loop.time()
         self._tally = None if price is None else Tally(*price, self._holds, self._came)
         self.use = None if price is None else Use(shape, self._loop.time())

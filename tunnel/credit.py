@@ -84,6 +84,7 @@ class ReceiveWindow:
         first: bytes that may come before anything is told.
         most: bytes that the window never exceeds.
         growth: where the bytes beyond `first` come from; None for no bound but `most`.
+        proven_bytes: of which the window stays a quarter at most, if it has grown, until so many are dealt with.
 
     Attributes:
         received: bytes that came.
@@ -97,6 +98,7 @@ class ReceiveWindow:
         "_growth",
         "_limit",
         "_most",
+        "_proven_bytes",
         "_since",
         "_since_consumed",
         "_told",
@@ -105,7 +107,8 @@ class ReceiveWindow:
         "window",
     )
 
-    def __init__(self, first: int, most: int, growth: Growth | None = None) -> None:
+    def __init__(self, first: int, most: int, growth: Growth | None = None, proven_bytes: int = PROVEN_BYTES) -> None:
+        self._proven_bytes = proven_bytes
         self._first = self._floor = first
         self._most = most
         self._growth = growth
@@ -200,7 +203,7 @@ class ReceiveWindow:
             return
         wanted = int(ROUND_TRIPS * rtt_s * (self.consumed - consumed) / (now - since))
         wanted = max(wanted, PROVEN_WINDOW if self._floor == self._first else self._floor)
-        proven = self.consumed >= PROVEN_BYTES
+        proven = self.consumed >= self._proven_bytes
         if not proven:
             # Step by step, so that none of several flows that begin together gets far ahead.
             wanted = min(wanted, max(self.window, self.consumed // TELL_SHARE))
@@ -245,10 +248,18 @@ class CircuitCredit[End: Sender]:
         memory: the node's.
         clock: gives seconds that only rise.
         later: calls a function when the event loop has dealt with what is at hand.
+        costs: whether what comes is paid. Then hops can carry ahead of what they are paid for no more than a quarter of
+            what a neighbour ever paid them (`ledger.account`). So the window is no larger part of what came: it is what
+            waits, unpaid, where payments are slower than the line, and hops end circuits for which too much does.
     """
 
     def __init__(
-        self, memory: Memory, clock: Callable[[], float], later: Callable[[Callable[[], None]], object]
+        self,
+        memory: Memory,
+        clock: Callable[[], float],
+        later: Callable[[Callable[[], None]], object],
+        *,
+        costs: bool = False,
     ) -> None:
         self.memory = memory
         self.clock = clock
@@ -258,7 +269,9 @@ class CircuitCredit[End: Sender]:
         self._excess = 0
         self._rtt_s = LEAST_RTT_S
         self._measured = False
-        self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW)
+        self._costs = costs
+        proven = TELL_SHARE * MAX_CIRCUIT_WINDOW if costs else PROVEN_BYTES
+        self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW, proven_bytes=proven)
         self._arrivals = Arrivals()
         self._largest = MAX_CIRCUIT_WINDOW
         self._sent = 0
@@ -285,7 +298,7 @@ class CircuitCredit[End: Sender]:
         known = self._measured
         self._rtt_s = max(LEAST_RTT_S, min(rtt_s, self._rtt_s) if known else rtt_s)
         self._measured = True
-        if not known and self._window.guess(self._rtt_s):
+        if not known and not self._costs and self._window.guess(self._rtt_s):
             self._tell_credit()
 
     @property

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tunnel.relay import Relay
     from tunnel.tally import Tally
     from tunnel.terminal import Terminal
+    from tunnel.toll import Income
     from tunnel.wireguard.session import Session
 
 
@@ -35,6 +36,7 @@ class HopCircuit:
         turn: higher than that of every circuit that is older.
         gate: as for `Relay`.
         near, far: what it costs on the link before, and on the one after; None where it costs nothing.
+        income: from which it is paid.
         forth_bytes, back_bytes: bytes of messages that were passed on, towards the exit and back.
     """
 
@@ -50,6 +52,7 @@ class HopCircuit:
         self.next_number = 0
         self.near: Tally | None = None
         self.far: Tally | None = None
+        self.income: Income | None = None
         self.queue: CircuitQueue = CircuitQueue(self, relay.queues)
         self.gate: Gate | None = relay.gate
         self._orders = self._new_orders()
@@ -92,11 +95,19 @@ class HopCircuit:
         """Count what a flow of this circuit was cut for."""
         self._relay.counters[why] += 1
 
+    @property
+    def overdrawn(self) -> bool:
+        """Whether who pays for it has had this node pay out too much."""
+        return self.income is not None and self.income.overdrawn
+
     def over_budget(self) -> None:
         """Too much waits here: end the circuit."""
         self._relay.counters["over budget"] += 1
-        unpaid = any(tally is not None and tally.waits for tally in (self.near, self.far))
+        overdrawn = self.overdrawn
+        unpaid = overdrawn or any(tally is not None and tally.waits for tally in (self.near, self.far))
         self.close(Reason.UNPAID if unpaid else Reason.BUSY)
+        if overdrawn and self.income is not None:
+            self.income.call_in()
 
     def is_paid_on(self, link: Link, *, pays: bool) -> bool:
         """Whether this node pays something for it on a link, or is paid something there."""

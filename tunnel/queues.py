@@ -28,6 +28,10 @@ class Held(Protocol):
     def queue(self) -> CircuitQueue:
         """What waits for it."""
 
+    @property
+    def overdrawn(self) -> bool:
+        """Whether its payer has had this hop pay out too much."""
+
     def over_budget(self) -> None:
         """End the circuit."""
 
@@ -51,7 +55,8 @@ class CircuitQueue:
         self._held_since: int | None = None
 
     def holds(self, count: int) -> None:
-        """Count bytes that wait for their turn at this hop's own limit; negative for those that wait no more."""
+        """Count bytes that wait for their turn at this hop's own limit, or for money; negative for those that wait no
+        more, and none for a datagram that could not wait."""
         self._held_bytes += count
         self._node.held_bytes += count
         if not self._held_bytes:
@@ -62,6 +67,8 @@ class CircuitQueue:
                 self._held_since = self._node.turn()
                 self._node.held_up(self._circuit)
             self._counted(count)
+        if count >= 0 and self._circuit.overdrawn:
+            self._circuit.over_budget()
 
     def queued(self, stream: LinkStream, size: int) -> None:
         """Count `size` bytes more that wait on a stream."""

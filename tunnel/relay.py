@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
+from tunnel.behalf import OnBehalf
 from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
@@ -271,13 +272,16 @@ class Relay:
                 onward.link.destroy(onward.number, Reason.CLOSED)
             return
         if slot.paid:
-            circuit.near = Tally(self._toll.paid_by(link, slot.paid), slot.paid, circuit.queue.holds)
+            circuit.income = self._toll.paid_by(link, slot.paid)
+            circuit.near = Tally(circuit.income, slot.paid, circuit.queue.holds)
         if onward is None:
             circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory)
         else:
             circuit.next_link, circuit.next_number = onward.link, onward.number
-            if onward.account is not None:
-                circuit.far = Tally(onward.account, slot.pays, circuit.queue.holds)
+            if (account := onward.account) is not None:
+                if circuit.income is not None:
+                    account = OnBehalf(account, circuit.income)
+                circuit.far = Tally(account, slot.pays, circuit.queue.holds)
         owner.circuit = circuit
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:

@@ -105,7 +105,8 @@ class Tally:
     Args:
         account: of that link.
         rate: what the circuit costs there, units per MB, not 0.
-        holds: told how many bytes more wait here, and negative ones when they do no more. May end the circuit.
+        holds: told how many bytes more wait here, negative ones when they do no more, and none when a datagram was
+            dropped because it is not paid. May end the circuit.
         came: told the bytes of each message that came in at the paying end.
     """
 
@@ -207,7 +208,10 @@ class Tally:
 
     def may_send_datagram(self, size: int) -> bool:
         """Ask to send one; it is dropped else."""
-        return not self._count and not self._over and self.account.take_datagram(self._rate, size)
+        taken = not self._count and not self._over and self.account.take_datagram(self._rate, size)
+        if not taken and not self._over:
+            self._holds(0)
+        return taken
 
     def datagram_unsent(self, size: int) -> None:
         """One that was asked for found no room. To the payee it is one of those that get lost."""

@@ -76,13 +76,29 @@ class Account(Protocol):
         """Call back, once, when something was paid since; never if nothing is."""
 
 
+class Income(Account, Protocol):
+    """The account of a link on which a neighbour pays this node, which may have to pay others for what it carries."""
+
+    @property
+    def overdrawn(self) -> bool:
+        """Whether this node owes others so much more for what it carries here than it got that circuits for which
+        something waits must end."""
+
+    def call_in(self) -> None:
+        """One has ended for that. If this node owes all that it is ready to lose, all others end as well."""
+
+    def owes(self, parts: int) -> None:
+        """This node owes another peer so much more for it: bytes times units per MB, negative for what it owes no
+        more."""
+
+
 class Toll(Protocol):
     """The payments of a node."""
 
     def accepts(self, paid: int, pays: int) -> Reason | None:
         """Why this hop does not serve at these rates, in units per MB; None when it does."""
 
-    def paid_by(self, link: Link, rate: int) -> Account:
+    def paid_by(self, link: Link, rate: int) -> Income:
         """The account of a link for what the neighbour pays here.
 
         Args:
@@ -114,7 +130,7 @@ class NoToll:
     def accepts(self, paid: int, pays: int) -> Reason | None:
         return Reason.NO_CHANNEL if paid or pays else None
 
-    def paid_by(self, link: Link, rate: int) -> Account:
+    def paid_by(self, link: Link, rate: int) -> Income:
         raise CircuitError(Reason.NO_CHANNEL)
 
     async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:

@@ -33,7 +33,7 @@ class Heard:
         self.reset: list[int] = []
         self.datagrams: list[bytes] = []
         self.drained: list[int] = []
-        self.closed = 0
+        self.closed = self.never_left = 0
 
     def stream_received(self, stream: int, data: memoryview, end: bool) -> None:
         self.data.setdefault(stream, bytearray()).extend(data)
@@ -55,6 +55,7 @@ class Heard:
 
     def connection_closed(self) -> None:
         self.closed += 1
+        self.never_left = sum(self.connection.queued(stream) for stream in range(0, 64, 4))
 
 
 class Pair:

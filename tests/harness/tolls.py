@@ -36,7 +36,7 @@ class _Meter:
 
 
 class Purse:
-    """A `tunnel.toll.Account`.
+    """A `tunnel.toll.Account`, and an `Income` where it is paid.
 
     Attributes:
         paid: parts (bytes times units per MB) that may be used.
@@ -44,13 +44,17 @@ class Purse:
         datagrams: parts of datagrams among them.
         given_back: parts that were counted and never left.
         asked: how often something could not be taken.
+        owed: parts that are owed to others for it.
+        advances: how many more of them than are used there may be.
+        calls: how often a circuit ended for that.
     """
 
     def __init__(self, *, pays: bool, paid: int) -> None:
         self.pays = pays
         self.paid = paid
         self.meter: Meter = _Meter(self)
-        self.used = self.datagrams = self.given_back = self.asked = 0
+        self.used = self.datagrams = self.given_back = self.asked = self.owed = self.calls = 0
+        self.advances = PLENTY
         self._waiting: list[Callable[[], None]] = []
 
     def take(self, rate: int, count: int) -> bool:
@@ -75,6 +79,17 @@ class Purse:
     def give_back(self, rate: int, count: int) -> None:
         self.used -= rate * count
         self.given_back += rate * count
+
+    @property
+    def overdrawn(self) -> bool:
+        return self.owed - self.used > self.advances
+
+    def call_in(self) -> None:
+        self.calls += 1
+
+    def owes(self, parts: int) -> None:
+        assert not self.pays
+        self.owed += parts
 
     def wait(self, go: Callable[[], None]) -> None:
         assert go not in self._waiting, "waits twice"

@@ -181,9 +181,14 @@ def wire() -> tuple[WireConnection, WireConnection]:
 
 
 class Board:
-    """Where engines in memory find each other by port."""
+    """Where engines in memory find each other by port.
 
-    def __init__(self) -> None:
+    Args:
+        delay_s: from one to another, on every connection.
+    """
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
         self.engines: dict[int, WireEngine] = {}
 
     def engine(self) -> WireEngine:
@@ -223,6 +228,7 @@ class WireEngine:
             await asyncio.sleep(timeout_s)
             raise LinkError(Reason.NEXT_HOP)
         near, far = wire()
+        near.delay_s = far.delay_s = self._board.delay_s
         near.peer_address, far.peer_address = address, ("127.0.0.1", self._port)
         self.connections.append(near)
         other.connections.append(far)

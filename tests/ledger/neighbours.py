@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ledger.account import SLACK_SHARE, PayeeAccount, PayerAccount
+from ledger.account import KEPT_SHARE, LEAST_LEFT, SLACK_SHARE, PayeeAccount, PayerAccount
 from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT
 
 MESSAGE_BYTES: Final = 33_000
@@ -199,7 +199,9 @@ class Neighbours:
     @property
     def tolerance(self) -> int:
         """Parts by which the payee's count may be above the payer's without either getting stuck."""
-        return self.payer.widest + self.payer.own // SLACK_SHARE - self.message - PARTS_PER_UNIT
+        surplus = self.payer.start + self.payer.counted - self.payer.own
+        left = self.payer.widest + self.payer.own // SLACK_SHARE - surplus
+        return surplus + min(left, max(left - left // KEPT_SHARE, LEAST_LEFT)) - self.message - PARTS_PER_UNIT
 
     def settle(self) -> bool:
         """Let everything arrive, and both ends do what they do, until nothing changes.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import ledger.payee
 from core.errors import DecodeError, Reason
+from ledger.account import UNDER_WAY
 from ledger.amounts import MAX_AMOUNT, MAX_PARTS, PARTS_PER_UNIT
 from ledger.messages import (
     NO_SIGNATURE,
@@ -173,9 +174,9 @@ def test_the_highest_of_those_that_come_meanwhile_is_next(checks: list[int]) -> 
 def test_datagrams_count_once_the_voucher_is_stored() -> None:
     payee = payee_in(Stage.UP, theirs(7))
     payee.account.take_datagram(4000)
-    for cumulative, counted in ((8, 4000), (9, 4000 - 1000)):
+    for cumulative, counted in (*((8 + turn, 4000) for turn in range(UNDER_WAY)), (8 + UNDER_WAY, 4000 - 1000)):
         payee.receive(voucher(cumulative, datagrams=3000), 0)
-        assert payee.account.counted == 4000
+        assert payee.account.counted == 4000, "before it is stored"
         payee.stored(0)
         assert taken(payee) == [Paid(cumulative, counted)]
 

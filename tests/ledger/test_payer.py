@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import Reason
-from ledger.account import SLACK_SHARE
+from ledger.account import SLACK_SHARE, UNDER_WAY
 from ledger.amounts import MAX_PARTS, PARTS_PER_UNIT
 from ledger.messages import (
     NO_SIGNATURE,
@@ -121,16 +121,40 @@ def test_a_channel_may_be_refused(reason: Reason) -> None:
 # -- vouchers
 
 
-def test_the_next_voucher_waits_for_the_last_one() -> None:
+def test_the_next_voucher_waits_for_the_store() -> None:
     payer = paid_up()
     payer.account.took(WINDOW // 2)
     assert commit_of(payer.due()) == Commit(FIRST + RATE // 2, WINDOW // 2)
     assert payer.due() == [], "while it is being stored"
-    payer.stored(0)
     payer.account.took(WINDOW // 2)
-    assert payer.due() == [], "before it is acknowledged"
-    acknowledged, commit = payer.receive(Paid(FIRST + RATE // 2, WINDOW), 0)
-    assert (acknowledged, commit) == (Acknowledged(FIRST + RATE // 2), Commit(FIRST + RATE, WINDOW))
+    assert commit_of(payer.stored(0)) == Commit(FIRST + RATE, WINDOW)
+    assert taken(payer) == [voucher(FIRST + RATE // 2)]
+
+
+def test_some_vouchers_are_under_way_at_once() -> None:
+    payer = paid_up()
+    for turn in range(1, UNDER_WAY + 1):
+        payer.account.took(WINDOW // 4 + 1)
+        assert commit_of(payer.due()).cumulative == FIRST + turn * RATE // 4
+        payer.stored(turn)
+    payer.account.took(WINDOW // 4 + 1)
+    assert payer.due() == []
+    assert payer.next_at == 1 + ANSWER_S
+    acknowledged, commit = payer.receive(Paid(FIRST + RATE // 4, WINDOW // 4 + 1), 9)
+    assert acknowledged == Acknowledged(FIRST + RATE // 4)
+    assert commit == Commit(FIRST + (UNDER_WAY + 1) * RATE // 4, (UNDER_WAY + 1) * (WINDOW // 4 + 1))
+    assert payer.next_at == 9 + ANSWER_S, "for the next one"
+
+
+def test_no_more_than_a_window_waits_for_an_answer() -> None:
+    payer = payer_in(Stage.UP)
+    payer.stored(0)
+    assert payer.account.take(FIRST * PARTS_PER_UNIT)
+    assert commit_of(payer.due()).cumulative == RATE
+    payer.stored(0)
+    assert payer.account.take((RATE - FIRST) * PARTS_PER_UNIT)
+    assert payer.due() == [], "whatever was sent"
+    assert payer.receive(Paid(FIRST, 0), 0) == [Acknowledged(FIRST), Commit(RATE + FIRST, WINDOW)]
 
 
 def test_what_could_not_be_stored_is_not_signed() -> None:
@@ -189,8 +213,7 @@ def test_the_deposit_is_asked_for_once() -> None:
     assert commit_of(payer.due()) == Commit(FIRST - 1, WINDOW // 2)
     payer.deposit = DEPOSIT
     assert payer.due() == [], "one is being stored"
-    payer.stored(0)
-    assert commit_of(payer.receive(Paid(FIRST - 1, 0), 0)[1:]).cumulative == FIRST + RATE // 2
+    assert commit_of(payer.stored(0)).cumulative == FIRST + RATE // 2
 
 
 def test_the_cap_is_told_of_once() -> None:
@@ -200,8 +223,8 @@ def test_the_cap_is_told_of_once() -> None:
     assert payer.due() == []
     payer.cap = 2
     assert commit_of(payer.due()) == Commit(2, 0)
-    payer.stored(0)
-    assert payer.receive(Paid(2, 0), 0) == [Acknowledged(2), CapReached()]
+    assert payer.stored(0) == [CapReached()]
+    assert payer.receive(Paid(2, 0), 0) == [Acknowledged(2)]
     assert payer.stop(Reason.SPENDING_CAP) == [Stopped(Reason.SPENDING_CAP, Side.PAYER)]
     assert taken(payer)[-1] == Stop(Side.PAYER, Reason.SPENDING_CAP)
 
@@ -264,7 +287,7 @@ def test_a_payee_that_missed_the_last_voucher_gets_it_again() -> None:
     assert payer.receive(state(40, 20 * PARTS_PER_UNIT), 0) == [Acknowledged(40)]
     assert taken(payer) == [voucher(50)]
     payer.account.took(29 * PARTS_PER_UNIT)
-    assert payer.due() == [], "one is on its way"
+    assert commit_of(payer.due()).cumulative == 52, "a window above what is acknowledged"
     assert payer.receive(Paid(50, 0), 0)[0] == Acknowledged(50)
 
 
@@ -401,6 +424,8 @@ def test_what_never_reached_the_payee_is_not_paid_for() -> None:
 
 def test_the_payees_count_is_heard() -> None:
     payer = paid_up()
+    payer.account.took(WINDOW // 4)
+    assert payer.due() == []
     assert commit_of(payer.receive(Due(WINDOW // 2), 0)).cumulative > FIRST
 
 

@@ -118,7 +118,7 @@ class Download:
 
 @pytest.mark.parametrize(
     ("round_trip_s", "first_s", "third_s"),
-    [(0.002, 60, 69), (0.02, 30, 69), (0.05, 5, 60), (0.1, 2, 6)],
+    [(0.002, 60, 69), (0.02, 50, 69), (0.05, 15, 69), (0.1, 4, 50)],
 )
 def test_a_new_channel_becomes_as_fast_as_the_line(round_trip_s: float, first_s: int, third_s: int) -> None:
     """MB in the first and in the third second, with the rate of a guard at a middle tariff."""

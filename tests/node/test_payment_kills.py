@@ -87,7 +87,7 @@ def check(folder: Path, died: dict[str, int]) -> None:
     assert acknowledged, "something was paid"
     assert theirs.paid >= max(acknowledged), "no acknowledged voucher is lost"
     window = window_units(own.paid, RATE)
-    assert theirs.paid <= own.paid <= theirs.paid + window, "what is stored as signed is at most a voucher ahead"
+    assert theirs.paid <= own.paid <= theirs.paid + window, "what is stored as signed is at most a window ahead"
     got, moved = (len(words(folder / f"{role}.log", 1)) * PIECE * RATE / PARTS_PER_UNIT for role in POINTS)
     # Who dies forgets what was used since the last voucher, and nobody else pays for that.
     assert own.paid <= got + got / SLACK_SHARE + window * (1 + died["payer"] + died["payee"])

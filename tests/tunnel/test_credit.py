@@ -10,6 +10,7 @@ from core.errors import DecodeError, Reason
 from tests.harness.joined import Clock, Ends, Later, Listener
 from tunnel.credit import CircuitCredit, Growth, ReceiveWindow
 from tunnel.flow import FlowEnd
+from tunnel.frames import decode_credit
 from tunnel.limits import (
     CIRCUIT_GROWTH,
     CIRCUIT_KEPT,
@@ -18,6 +19,7 @@ from tunnel.limits import (
     FLOW_WINDOW,
     LEAST_CIRCUIT_WINDOW,
     LEAST_RTT_S,
+    MAX_CIRCUIT_WINDOW,
     MAX_FLOW_WINDOW,
     PROVEN_BYTES,
     PROVEN_WINDOW,
@@ -53,6 +55,22 @@ def test_flows_that_are_read_no_further_leave_half_of_the_growth_to_those_that_a
     window = ReceiveWindow(FLOW_WINDOW, MAX_FLOW_WINDOW, growth)
     read(window, 10e6, 5)
     assert window.window > CIRCUIT_GROWTH // 8
+
+
+def test_what_is_paid_for_is_asked_for_up_to_a_quarter_of_what_came() -> None:
+    told: list[int] = []
+    clock = Clock()
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock, Later(), costs=True)
+    credit.tell_with(lambda frames: told.append(decode_credit(memoryview(frames)[-12:])[1]))
+    credit.measured(RTT_S)
+    assert not told, "it begins with the first window, however long the path is"
+    came = 0
+    while came < 5 * MAX_CIRCUIT_WINDOW:
+        clock.now += 0.001
+        credit.came(64_000)
+        came += 64_000 + DATA_COST
+        assert told[-1:] <= [max(CIRCUIT_WINDOW, came // 4)]
+    assert told[-1] > MAX_CIRCUIT_WINDOW // 2
 
 
 def test_it_never_exceeds_the_most() -> None:

@@ -167,6 +167,23 @@ async def test_queued_bytes_are_those_of_all_streams_and_go_with_a_reset(names: 
         assert connection.queued_bytes == 0
 
 
+@pytest.mark.parametrize("side", [0, 1])
+async def test_what_never_left_is_known_when_a_connection_is_gone(names: Names, side: int) -> None:
+    async with pair(names) as both:
+        both.echo = False
+        connection, heard = await both.dial()
+        stream = connection.open_stream()
+        connection.write(stream, b"here")
+        await until(lambda: both.accepted)
+        connection.write(stream, bytes(8 << 20))
+        queued = connection.queued_bytes
+        assert queued > 1 << 20
+        (connection, both.accepted[0].connection)[side].close()
+        await until(lambda: heard.closed)
+        assert heard.never_left == queued if side == 0 else 0 < heard.never_left <= queued
+        assert connection.queued_bytes == connection.queued(stream) == 0
+
+
 async def test_datagrams_pass_up_to_their_limit_and_an_oversized_one_stops_none(names: Names) -> None:
     async with pair(names) as both:
         both.echo = False

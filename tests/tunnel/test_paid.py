@@ -20,7 +20,7 @@ from tests.harness.wire import WireEngine
 from tunnel import circuit, pulse, queues
 from tunnel.datagram_tags import DATAGRAM_BYTES
 from tunnel.engines import load_engine
-from tunnel.limits import APART_BYTES
+from tunnel.limits import APART_BYTES, MAX_MESSAGE
 from tunnel.padding import Shape
 
 if TYPE_CHECKING:
@@ -233,6 +233,24 @@ async def test_what_waits_for_money_at_a_hop_is_bounded(monkeypatch: pytest.Monk
         assert all(held in relay._held() for held in relay.queues._held_up)
 
 
+async def test_a_hop_does_not_pay_on_for_a_payer_that_does_not_pay() -> None:
+    """Whichever of its circuits goes too far ends, and what moves goes on."""
+    async with paid_chain(3) as paid:
+        near, far = await begun(paid)
+        paid.network.early = True
+        guard, income = paid.network.nodes[0].relay, paid.payee(0)
+        income.stop()
+        income.advances = 10_000
+        assert far.flow is not None
+        far.flow.write(LARGE)
+        await until(lambda: guard.counters["over budget"] and paid.client.pool.counters["circuit unpaid"])
+        assert not near.data
+        assert income.owed == paid.payer(1).used
+        longest = MAX_MESSAGE * paid.rate(1)
+        assert income.advances < income.owed - income.used <= income.advances + longest
+        assert income.calls == guard.counters["over budget"]
+
+
 async def test_who_cannot_pay_the_next_hop_keeps_no_more_than_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
     async with paid_chain(2) as paid:
         listeners = [await paid.open(SINK) for _ in range(20)]
@@ -274,6 +292,23 @@ async def test_a_guard_that_is_not_paid_may_say_so(stops: bool, at_fault: list[i
         max(paid.network.nodes[0].relay._held(), key=lambda held: len(held.flows)).close(Reason.UNPAID)
         await until(lambda: paid.client.pool.counters["circuit unpaid"])
         assert held_against(paid.network, paid.client) == at_fault
+
+
+@pytest.mark.parametrize("place", range(2))
+async def test_what_never_left_is_not_counted_when_the_link_dies(place: int) -> None:
+    async with paid_chain(2) as paid:
+        _, far = await begun(paid)
+        payee, engine = paid.payee(place), paid.network.nodes[place].engine
+        assert isinstance(engine, WireEngine)
+        (end,) = [connection for connection in engine.connections if not connection.dialled]
+        before, end.stalled = payee.used, True
+        assert far.flow is not None
+        far.flow.write(bytes(20_000))
+        await until(lambda: end.queued_bytes > 20_000)
+        assert payee.used - before > 20_000 * paid.rate(place)
+        end.close()
+        await until(lambda: payee.given_back)
+        assert abs(payee.used - before) < 100 * paid.rate(place), "but for the mean size of what was queued"
 
 
 @pytest.mark.parametrize("who", ["payer", "payee"])

@@ -117,6 +117,22 @@ async def test_a_datagram_that_found_no_room_was_not_sent() -> None:
     assert ends.payee.counted == 100 + 100 * 100, "to the payee they are lost ones"
 
 
+async def test_a_datagram_that_is_not_paid_is_told_of() -> None:
+    ends = await Ends.up()
+    stream, _ = ends.open()
+    stream.send(record(message(1)))
+    await turns()
+    told: list[int] = []
+    for end, sender in ((ends.payer, stream), (ends.payee, ends.back())):
+        end.act = lambda: told.append(0)
+        end.purse.stop(50 * RATE)
+        sender.send_datagram(datagram(1))
+        assert end.held == 0
+        end.purse.pay(PLENTY)
+        sender.send_datagram(datagram(1))
+    assert len(told) == 2
+
+
 async def test_what_the_engine_still_held_when_a_stream_was_cut_is_given_back() -> None:
     ends = await Ends.up()
     stream, _ = ends.open()

@@ -217,13 +217,13 @@ class AiopquicConnection:
             return
         self._over = True
         self._waiting.clear()
-        self._queued.clear()
-        self.queued_bytes = 0
         if not self.established.done():
             self.established.set_result(LinkError(Reason.NEXT_HOP))
         self._engine.connection_over(self)
         if self._handler is not None:
             self._handler.connection_closed()
+        self._queued.clear()
+        self.queued_bytes = 0
 
 
 class AiopquicEngine:

@@ -278,8 +278,6 @@ class AioquicConnection:
         if self._over:
             return
         self._over = True
-        self._queued.clear()
-        self.queued_bytes = 0
         for handle in (self._timer, self._sending):
             if handle is not None:
                 handle.cancel()
@@ -288,3 +286,5 @@ class AioquicConnection:
         self._owner.connection_over(self)
         if self._handler is not None:
             self._handler.connection_closed()
+        self._queued.clear()
+        self.queued_bytes = 0

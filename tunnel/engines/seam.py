@@ -38,7 +38,7 @@ class ConnectionHandler(Protocol):
         """One datagram of the other side. Datagrams get lost, come twice or out of order. The memory may be kept."""
 
     def connection_closed(self) -> None:
-        """The connection is gone. Last call."""
+        """The connection is gone. Last call; `Connection.queued` still says what never left."""
 
 
 class Connection(Protocol):

@@ -1,0 +1,160 @@
+"""Nodes in one process that pay each other: the real tunnel, real wallets, and one ledger of test coins."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from core.flow import FlowRequest
+from core.tariffs import RATES
+from node.paying import PayingNode
+from node.settings import PaymentsSettings
+from node.wallet import Wallet
+from tests.harness.network import Collect, Echo, Network
+from tests.harness.waiting import until
+from tests.harness.wire import Board
+from tunnel.building import build
+from tunnel.padding import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from core.errors import Reason
+    from tunnel.circuit import Circuit
+    from tunnel.client_flow import ClientFlow
+    from tunnel.link import Link
+    from tunnel.service import Tunnel
+
+SINK = FlowRequest("sink.example", 80)
+STEP = 2
+"""That all ask."""
+
+
+def rate_of(hops: int, place: int) -> int:
+    """What the hop at a place of a path is paid, units per MB."""
+    return RATES[STEP] * (hops - place)
+
+
+class Earner:
+    """A node with money.
+
+    Attributes:
+        stops: why nothing more was paid over a link, and whether this node was to pay.
+    """
+
+    tunnel: Tunnel
+
+    def __init__(self, wallet: Wallet) -> None:
+        self.stops: list[tuple[Reason, bool]] = []
+        self.wallet = wallet
+        self.paying = PayingNode(wallet, STEP, self._ended)
+
+    def _ended(self, link: Link, reason: Reason, pays: bool) -> None:
+        self.stops.append((reason, pays))
+        self.tunnel.end_paid(link, reason, pays=pays)
+
+    @property
+    def got(self) -> int:
+        """Units that it was paid."""
+        return sum(row.paid for row in self.wallet.store.payees)
+
+    @property
+    def owes(self) -> int:
+        """Parts that it has counted of what it is to pay others."""
+        return sum(end.session.account.own for end in self.paying._out.values() if end.channel)
+
+    def stop_paying(self) -> None:
+        """Sign nothing more: as if nothing were stored any more."""
+        for end in self.paying._out.values():
+            end.session._pending = 0
+
+
+class Ended:
+    """Nobody looks after a circuit: it is noted why it ended."""
+
+    def __init__(self) -> None:
+        self.reason: Reason | None = None
+
+    def circuit_proved(self, circuit: Circuit, asked_at: float) -> None: ...
+
+    def circuit_over(self, circuit: Circuit, reason: Reason) -> None:
+        self.reason = reason
+
+    def circuit_leaving(self, circuit: Circuit, place: int) -> None: ...
+
+    def flows_lost(self, circuit: Circuit, flows: list[ClientFlow]) -> None:
+        for flow in flows:
+            flow.give_up()
+
+
+class Earning:
+    """A path of hops that are paid, and clients.
+
+    Attributes:
+        hops: the guard first.
+        echo: at the end of the path.
+    """
+
+    def __init__(self, folder: Path, delay_s: float) -> None:
+        self._folder = folder
+        self._new: Earner
+        self.echo = Echo()
+        self.network = Network(Board(delay_s).engine, toll=lambda: self._new.paying, tariff=STEP)
+        self.hops: list[Earner] = []
+        self.all: list[Earner] = []
+
+    async def _earner(self) -> Earner:
+        home = self._folder / f"node-{len(self.all)}"
+        home.mkdir()
+        settings = PaymentsSettings(settlement="local", ledger=str(self._folder / "ledger.db"), tariff=STEP)
+        self._new = Earner(await Wallet.open(settings, home, relays=True))
+        self.all.append(self._new)
+        return self._new
+
+    async def add_hop(self, *, ends: bool) -> None:
+        earner = await self._earner()
+        earner.tunnel = await self.network.add(self.echo if ends else None)
+        self.hops.append(earner)
+
+    async def client(self, *, starts: bool = False) -> Earner:
+        """A client with new keys. It builds circuits by itself if it starts."""
+        earner = await self._earner()
+        earner.tunnel = self.network.client()
+        await earner.tunnel.start(0, client=starts)
+        return earner
+
+    async def circuit(self, client: Earner) -> tuple[Circuit, Ended]:
+        """Another circuit of a client, beside its own."""
+        path, ended = tuple(self.network.hops[key] for key in self.network.keys), Ended()
+        tunnel = client.tunnel
+        circuit = await build(path, tunnel.links, 600, ended, tunnel.memory, Shape.STEPS, client.paying)
+        return circuit, ended
+
+    async def asked(self, circuit: Circuit) -> tuple[Collect, Collect]:
+        """Both ends of a new flow on a circuit, the client's first."""
+        flow = circuit.open_flow(SINK)
+        near = Collect(flow)
+        flow.attach(near)
+        known = len(self.echo.listeners)
+        await until(lambda: len(self.echo.listeners) > known)
+        return near, self.echo.listeners[-1]
+
+    async def close(self) -> None:
+        await self.network.close()
+        for earner in self.all:
+            await earner.paying.close()
+            await earner.wallet.close()
+
+
+@asynccontextmanager
+async def earning(folder: Path, count: int, delay_s: float = 0.0) -> AsyncIterator[Earning]:
+    """A path of so many hops, each neighbour so many seconds away from the next."""
+    found = Earning(folder, delay_s)
+    try:
+        for place in range(count):
+            await found.add_hop(ends=place == count - 1)
+        found.network.paths = [list(range(count))]
+        yield found
+    finally:
+        await found.close()
