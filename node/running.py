@@ -20,11 +20,12 @@ from node.files import KEYS_NAME, load_token
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.metrics import Sample
-from node.money import TOO_DEAR, Money
+from node.money import Money
 from node.networks import membership
 from node.outside import OutsideOnly
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
+from node.price_view import price_per_gb
 from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
@@ -316,12 +317,10 @@ class RunningNode:
         if not len(self._peering.directory):
             looked_for = "They are being looked for in the DHT. " if self._discovery.state == "on" else ""
             reason = f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._network.is_private]}"
-        elif self._money.too_dear(
-            found.tariff_step for found in self._peering.directory.peers() if found.roles & Role.EXIT
-        ):
-            reason = TOO_DEAR
         else:
             reason = (failure or Reason.NO_PATH).sentence
+            if failure in (None, Reason.NO_PATH):
+                reason = self._choosing.priced_out() or reason
         return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
 
     def status(self) -> dict[str, Any]:
@@ -409,6 +408,7 @@ class RunningNode:
             "flows": len(circuit.flows),
             "in_use": circuit.isolation is not None,
             "options": shown_options(circuit.options),
+            "price_per_gb": price_per_gb([hop.tariff for hop in circuit.path]),
             "age_s": round(now - circuit.made_at, 1),
             "hops": hops,
         }
@@ -458,10 +458,11 @@ class RunningNode:
         return await self._money.facts(self._tariffs())
 
     def _tariffs(self) -> list[int]:
-        """The tariff steps of the hops that new flows go over, as far as there are any."""
+        """The tariff steps of the dearest path that new flows go over, as far as there are any."""
         circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
         in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits
-        return [hop.tariff for hop in in_use[0].path] if in_use else []
+        paths = [[hop.tariff for hop in circuit.path] for circuit in in_use]
+        return max(paths, key=price_per_gb, default=[])
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
         return await self._money.do(order)
