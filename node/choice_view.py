@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from core.flow import NO_OPTIONS
+from node.price_view import price_per_gb
 from peers.descriptor import Role
 from peers.identity import peer_id
 from peers.path_draw import Place
@@ -97,6 +98,7 @@ def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, A
         "flows": len(circuit.flows),
         "in_use": circuit.isolation is not None,
         "options": shown_options(circuit.options),
+        "price_per_gb": price_per_gb([hop.tariff for hop in circuit.path]),
         "age_s": round(now - circuit.made_at, 1),
         "hops": hops,
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.flow import NO_OPTIONS
 from node.guards import KeptGuards
+from node.price_view import price_sentence
 from node.settings import MODE_HOPS
 from peers.choice import Choice, Moment
 from peers.eligible import PATIENCE_S, Eligible
@@ -20,6 +21,7 @@ from peers.nearness import from_nowhere
 from peers.networks import PUBLIC_NAME
 from peers.path_search import PathRules, declared_region
 from peers.paths import path_of
+from peers.prices import obstacle
 from peers.scores import LEANS
 from tunnel.path import ANY_EXIT
 
@@ -96,6 +98,7 @@ class Choosing:
             region_of=region_of,
             regions=chosen.regions,
             excluded=chosen.excluded_regions,
+            min_tariff=chosen.min_tariff,
             max_tariff=self._payable(chosen.max_tariff),
             friends=frozenset(map(parse_peer_id, settings.peers.friends)),
         )
@@ -182,11 +185,13 @@ class Choosing:
 
     def _site_choice(self, options: SiteOptions) -> Choice:
         rules, mode = self.choice.rules, options.mode or self._chosen.mode
+        most = rules.max_tariff if options.max_tariff is None else self._payable(options.max_tariff)
         rules = replace(
             rules,
             hops=self._chosen.hops or MODE_HOPS[mode],
             regions=rules.regions if options.regions is None else options.regions,
-            max_tariff=rules.max_tariff if options.max_tariff is None else self._payable(options.max_tariff),
+            min_tariff=min(rules.min_tariff, most),
+            max_tariff=most,
         )
         return self.choice.for_site(rules, LEANS[mode])
 
@@ -204,6 +209,11 @@ class Choosing:
         if len(self._served) > _PORTS_REMEMBERED:
             del self._served[next(iter(self._served))]
         return found
+
+    def priced_out(self) -> str:
+        """A sentence if it is for the price that there is no path; empty if not."""
+        choice = self.choice
+        return price_sentence(obstacle(choice.candidates, choice.rules, _random), self._chosen, pays=self._pays)
 
     # -- what the tunnel tells
 

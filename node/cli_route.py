@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node.cli_common import common, plain, region_text, show
+from node.coins import coins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,9 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
     lines = []
     for circuit in sorted(answer["circuits"], key=lambda found: not found.get("in_use", True)):
         use = f"{circuit['flows']} flows" if circuit.get("in_use", True) else "ready"
-        lines.append(f"circuit {plain(circuit['id'])}: {use}, {circuit['age_s']:.0f} s old{_options(circuit)}")
+        lines.append(
+            f"circuit {plain(circuit['id'])}: {use}, {circuit['age_s']:.0f} s old, {_price(circuit)}{_options(circuit)}"
+        )
         for hop in circuit["hops"]:
             lines.append(
                 f"  {plain(hop['role']):<6} {_region(hop)} {_ms(hop.get('rtt_ms')):>8}  {plain(hop['peer_id'])}"
@@ -36,6 +39,12 @@ def route(home: Path, as_json: bool, explain: bool) -> None:
                 lines.append(f"         says that it serves {plain(hop['serves'])}")
             lines += _reasons(hop) if explain else ()
     show(as_json, answer, "\n".join(lines) or "There is no circuit now.")
+
+
+def _price(circuit: dict[str, Any]) -> str:
+    """Say what a circuit costs."""
+    each = circuit["price_per_gb"]
+    return f"{coins(each)} coins per GB" if each else "costs nothing"
 
 
 def _options(circuit: dict[str, Any]) -> str:

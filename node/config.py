@@ -292,6 +292,12 @@ def _check_together(settings: Settings, places: Mapping[str, str]) -> None:
     if not settings.peers.gossip and not settings.peers.dht:
         raise ConfigError(places["peers.gossip"], "gossip and the DHT are both off, so no peer would be found")
     _check_payments(settings.payments, places)
+    least, most = settings.tunnel.min_tariff, settings.tunnel.max_tariff
+    if least > most:
+        raise ConfigError(places["tunnel.min_tariff"], f"it is above tunnel.max_tariff, {most}, so nobody would do")
+    if least and settings.payments.settlement == "off":
+        problem = "only peers that ask for money would do, and payments are off; set payments.settlement, or this to 0"
+        raise ConfigError(places["tunnel.min_tariff"], problem)
 
 
 def _check_payments(payments: PaymentsSettings, places: Mapping[str, str]) -> None:

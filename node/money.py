@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from core.errors import MacroVpnError
-from core.tariffs import RATES
+from node.price_view import price_per_gb
 from tunnel.toll import NO_TOLL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path as Folder
 
     from core.errors import Reason
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from tunnel.link import Link
     from tunnel.service import Tunnel
     from tunnel.toll import Toll
-
-TOO_DEAR: Final = (
-    "All exits that are known ask for money, and payments are off. See payments.settlement, and `macrovpn wallet`."
-)
-_MB_PER_GB: Final = 1000
 
 
 class PaymentsOffError(MacroVpnError):
@@ -99,15 +94,6 @@ class Money:
 
     # -- for people
 
-    def too_dear(self, exits: Iterable[int]) -> bool:
-        """Whether all exits ask for money while payments are off.
-
-        Args:
-            exits: the steps that they ask.
-        """
-        steps = list(exits)
-        return self._settings.settlement == "off" and bool(steps) and 0 not in steps
-
     async def facts(self, steps: Sequence[int]) -> dict[str, Any]:
         """What `macrovpn wallet` shows.
 
@@ -132,8 +118,7 @@ class Money:
     @staticmethod
     def price(steps: Sequence[int]) -> dict[str, Any]:
         """What the present path costs: its hops' steps, and units per GB; None without a path."""
-        each = RATES[max(steps)] * len(steps) if steps else None
-        return {"tariffs": list(steps), "price_per_gb": None if each is None else each * _MB_PER_GB}
+        return {"tariffs": list(steps), "price_per_gb": price_per_gb(steps) if steps else None}
 
     async def do(self, order: WalletOrder) -> dict[str, Any]:
         """Do what somebody ordered.

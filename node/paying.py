@@ -15,6 +15,7 @@ from ledger.payer import OwnChannel
 from ledger.set_off import SetOff
 from ledger.voucher import SigningKey
 from node.payment_ends import Incoming, Outgoing
+from tunnel.toll import NO_TOLL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,8 @@ class PayingNode:
     # -- tunnel.toll.Toll
 
     def accepts(self, paid: int, pays: int) -> Reason | None:
+        if not self._own_rate:
+            return NO_TOLL.accepts(paid, pays)  # to pay others for nothing would only bind its deposits
         return Reason.PRICE if paid - pays < self._own_rate else None
 
     def paid_by(self, link: Link, rate: int) -> Income:

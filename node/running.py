@@ -22,12 +22,13 @@ from node.holding import Holding
 from node.isolation import isolate_sites
 from node.live import LiveSettings
 from node.metrics import Sample
-from node.money import TOO_DEAR, Money
+from node.money import Money
 from node.networks import membership
 from node.outside import OutsideOnly
 from node.own_traffic import NO_SPEED, OwnTraffic, second
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
+from node.price_view import price_per_gb
 from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
@@ -341,12 +342,10 @@ class RunningNode:
         if not len(self._peering.directory):
             looked_for = "They are being looked for in the DHT. " if self._discovery.state == "on" else ""
             reason = f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._network.is_private]}"
-        elif self._money.too_dear(
-            found.tariff_step for found in self._peering.directory.peers() if found.roles & Role.EXIT
-        ):
-            reason = TOO_DEAR
         else:
             reason = (failure or Reason.NO_PATH).sentence
+            if failure in (None, Reason.NO_PATH):
+                reason = self._choosing.priced_out() or reason
         return ("blocked" if now - self._silent_since > BLOCKED_AFTER_S else "connecting"), reason
 
     def status(self) -> dict[str, Any]:
@@ -469,9 +468,9 @@ class RunningNode:
         return await self._money.facts(self._tariffs())
 
     def _tariffs(self) -> list[int]:
-        """The tariff steps of the hops that new flows go over, as far as there are any."""
+        """The tariff steps of the dearest path that new flows go over, as far as there are any."""
         in_use = [circuit for circuit in self._circuits if circuit.isolation is not None] or self._circuits
-        return [hop.tariff for hop in in_use[0].path] if in_use else []
+        return max(([hop.tariff for hop in circuit.path] for circuit in in_use), key=price_per_gb, default=[])
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
         if order.what == "cap" and self._settings.payments.settlement != "off":

@@ -336,6 +336,7 @@ class TunnelSettings(_Section, frozen=True):
     regions: Annotated[tuple[str, ...], _REGIONS] = ()
     excluded_regions: Annotated[tuple[str, ...], _REGIONS] = ()
     switch_back: Annotated[bool, _SWITCH] = True
+    min_tariff: Annotated[int, _TARIFF] = 0
     max_tariff: Annotated[int, _TARIFF] = 7
     spread: Annotated[int, _SPREAD] = 2
     hop_interval_s: Annotated[int, _INTERVAL] = 600

@@ -12,7 +12,7 @@ from core.ports import ServedPorts, serves_port
 from peers.descriptor import Role
 from peers.nearness import from_nowhere, nowhere
 from peers.path_draw import Place
-from peers.paths import choose_path, choose_pinned_path
+from peers.paths import choose_pinned_path, has_path
 from peers.region_order import RegionOrder, is_in
 from peers.scores import weight_to_keep, weights
 from tunnel.path import ANY_EXIT
@@ -201,7 +201,8 @@ class Choice:
             try:
                 path = choose(rules=here)
             except CircuitError:
-                if self._possible(here) if self._keep is None else self._reachable(here, choose):
+                among_kept = self._keep is not None or rules.for_one_flow
+                if self._reachable(here, choose) if among_kept else has_path(self.candidates, here, self._rng):
                     raise
             else:
                 if not rules.for_one_flow:
@@ -235,7 +236,7 @@ class Choice:
         return any(not port or serves_port(found.exit_policy, port) for found in allowed)
 
     def _may_be_exit(self, found: Descriptor) -> bool:
-        return found.tariff_step <= self.rules.max_tariff and self.rules.may_end_at(found)
+        return self.rules.may_cost(found) and self.rules.may_end_at(found)
 
     def look(self, out_of_order: Collection[PeerKey]) -> None:
         """Find out which of the wanted regions have an exit that works.
@@ -292,21 +293,13 @@ class Choice:
         regions = {
             self.rules.region_of(found)
             for found in self.candidates.peers()
-            if found.peer not in out_of_order and int(found.roles) & int(Role.EXIT)
+            if found.peer not in out_of_order and int(found.roles) & int(Role.EXIT) and self.rules.may_cost(found)
         }
         return lambda wanted: any(is_in(region, (wanted,)) for region in regions)
 
-    def _possible(self, rules: PathRules) -> bool:
-        """Whether there is a path for somebody who avoids nobody and holds on to nobody."""
-        try:
-            choose_path(self.candidates, rules, self._rng)
-        except CircuitError:
-            return False
-        return True
-
     @staticmethod
     def _reachable(rules: PathRules, choose: Callable[..., tuple[Descriptor, ...]]) -> bool:
-        """Whether there is one for a site, over those that are held on to, for somebody who avoids nobody."""
+        """Whether there is one over those that are held on to, for somebody who avoids nobody."""
         try:
             choose(rules=rules, avoid=())
         except CircuitError:

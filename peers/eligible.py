@@ -13,8 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from core.errors import CircuitError
-from peers.paths import choose_path
+from peers.paths import has_path
 from peers.voices import Voice
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Eligible:
         if self._directory.voices.enough or not self._directory.voices.any_neighbour:
             return False
         if self._waits_until is None:
-            if not self._has_path(self._directory.peers()):
+            if not has_path(self._directory, self._rules, self._rng):
                 return False
             self._waits_until = clock + self._patience_s
         return clock < self._waits_until
@@ -105,18 +104,11 @@ class Eligible:
         yield everyone
 
     def _with_guards(self, peers: Collection[Descriptor]) -> tuple[Descriptor, ...] | None:
-        if not self._has_path(peers):
+        if not has_path(_Only(tuple(peers)), self._rules, self._rng):
             return None
         there = {found.peer for found in peers}
         guards = (self._directory.get(peer) for peer in self._pins.guards.peers if peer not in there)
         return (*peers, *(found for found in guards if found is not None))
-
-    def _has_path(self, peers: Collection[Descriptor]) -> bool:
-        try:
-            choose_path(_Only(tuple(peers)), self._rules, self._rng)
-        except CircuitError:
-            return False
-        return True
 
     def _note_guards(self) -> None:
         """Tell which voices are the guards'. By the addresses at which they were dialled, not by those they declare:

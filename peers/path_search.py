@@ -7,6 +7,9 @@ A peer without an address is reached through a relay that holds a link to it, wh
 the number of hops that is asked for: else an exit could choose who stands on one of the first two places, and those
 learn who the client is, or who its guard. A peer and the relays that it names count as one operator. So whoever fits
 beside it fits beside each of them, and none of them stands elsewhere on the path.
+
+All hops ask for money, or none does: who asks for nothing may have no way to be paid, or to pay the next one. Which of
+the two it is follows from the exit, which is drawn first.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ class PathRules:
         region_of: the region of a peer, as far as it is believed; empty for none.
         regions: where the exit may be; empty for anywhere.
         excluded: where it may not be. With either of the two, an exit without a region is left out.
-        max_tariff: the highest tariff step of any hop, 0 to 7.
+        min_tariff: the lowest tariff step of any hop, 0 to 7.
+        max_tariff: the highest.
         port: a TCP port that the exit must serve, by what it says; 0 for any.
         but: where the path may not end.
         friends: peers that may be used although they serve only those that they chose.
@@ -78,6 +82,7 @@ class PathRules:
     region_of: Callable[[Descriptor], str] = declared_region
     regions: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    min_tariff: int = 0
     max_tariff: int = MAX_TARIFF_STEP
     port: int = 0
     but: frozenset[PeerKey] = frozenset()
@@ -96,6 +101,10 @@ class PathRules:
     def for_one_flow(self) -> bool:
         """Whether they hold for the path of one flow, and others may end elsewhere."""
         return bool(self.port or self.but)
+
+    def may_cost(self, found: Descriptor) -> bool:
+        """Whether a peer asks no more than it may, and no less."""
+        return self.min_tariff <= found.tariff_step <= self.max_tariff
 
     def may_end_at(self, found: Descriptor) -> bool:
         """Whether an exit is where one may be, and serves what it shall."""
@@ -126,7 +135,12 @@ class Candidate:
     marks: frozenset[bytes]
     """No two hops of a path share a mark: see `PathRules.marks`."""
     via: tuple[Candidate, ...] = ()
-    """Relays that hold a link to it, if it has no address."""
+    """Relays of its kind that hold a link to it, if it has no address."""
+
+    @property
+    def paid(self) -> bool:
+        """Of which of the two kinds it is: whether it asks for money."""
+        return self.descriptor.tariff_step > 0
 
 
 class Steps:
@@ -175,7 +189,8 @@ class Search:
         self._steps = steps
         self._relays = [found for found in candidates if serves(found, Role.RELAY)]
         self._named = {found.descriptor.peer: found for found in self._relays if not found.via}
-        exits = [found for found in candidates if serves(found, Role.EXIT) and rules.may_end_at(found.descriptor)]
+        self._anywhere = [found for found in candidates if serves(found, Role.EXIT)]
+        exits = [found for found in self._anywhere if rules.may_end_at(found.descriptor)]
         self._exits = exits if last is None else [found for found in exits if found.descriptor.peer == last]
 
     # Each order is made when it is first needed: it takes a weight and a random number for every peer.
@@ -185,34 +200,51 @@ class Search:
         return _one_each(self._in_order(self._exits, Place.EXIT))
 
     @cached_property
-    def _middles(self) -> list[Candidate]:
-        return _one_each(self._in_order(self._relays, Place.MIDDLE))
+    def _middles(self) -> dict[bool, list[Candidate]]:
+        return _by_kind(_one_each(self._in_order(self._relays, Place.MIDDLE)))
 
     @cached_property
     def _to_keep(self) -> list[Candidate]:
         return self._in_order(self._named.values(), Place.KEPT)
 
     @cached_property
-    def _firsts(self) -> list[Candidate]:
-        return _one_each(self._to_keep)
+    def _firsts(self) -> dict[bool, list[Candidate]]:
+        return _by_kind(_one_each(self._to_keep))
+
+    @cached_property
+    def _kinds(self) -> set[bool]:
+        """Those kinds of relays that make a path, wherever that ends, for somebody who holds on to nobody; both if
+        neither does."""
+        kinds = {found.paid for found in self._named.values()}
+        return {kind for kind in kinds if self._is_whole(kind)} or kinds if len(kinds) > 1 else kinds
+
+    def _is_whole(self, kind: bool) -> bool:
+        steps = Steps(STEPS_PER_EXIT)
+        for end in self._anywhere:
+            if end.paid == kind and self._find_before(end, None, None, steps) is not None:
+                return True
+            if steps.over:
+                break
+        return False
 
     def _in_order(self, candidates: Iterable[Candidate], place: Place) -> list[Candidate]:
         candidates = list(candidates)
         weights = self._weigh([found.descriptor for found in candidates], place)
         return in_random_order(candidates, weights, self._rng)
 
-    def draw(self, but: Collection[PeerKey], rather_not: Collection[PeerKey] = ()) -> PeerKey | None:
-        """Draw a relay to hold on to.
+    def draw(self, but: Collection[PeerKey], after: Collection[PeerKey] = ()) -> PeerKey | None:
+        """Draw a relay to hold on to, of a kind that makes a path.
 
         Args:
             but: those that there are; one that shares no mark with these is preferred.
-            rather_not: peers taken only if there are no others.
+            after: those before it on a path, which are taken only if there are no others; it is of their kinds.
         """
         used = frozenset[bytes]().union(*(self._named[peer].marks for peer in but if peer in self._named))
-        free = [found for found in self._to_keep if found.descriptor.peer not in but]
+        kinds = self._kinds & {self._named[peer].paid for peer in after if peer in self._named} or self._kinds
+        free = [found for found in self._to_keep if found.descriptor.peer not in but and found.paid in kinds]
 
         def worse(found: Candidate) -> tuple[bool, bool]:
-            return found.descriptor.peer in rather_not, not used.isdisjoint(found.marks)
+            return found.descriptor.peer in after, not used.isdisjoint(found.marks)
 
         return min(free, key=worse).descriptor.peer if free else None
 
@@ -245,13 +277,13 @@ class Search:
         seconds: Collection[PeerKey] | None,
         steps: Steps,
     ) -> list[Candidate] | None:
-        for places in self._places(firsts, seconds):
+        for places in self._places(firsts, seconds, end.paid):
             fixed = [found for found in (*places, end) if found is not None]
             used = frozenset[bytes]().union(*(found.marks for found in fixed))
             steps.taken += 1
             if len(used) == sum(len(found.marks) for found in fixed):
                 count = self._before - len(fixed) + 1
-                for relays in self._relays_for(places, count):
+                for relays in self._relays_for(places, count, end.paid):
                     rest = disjoint(relays, count, used, steps)
                     if rest is not None:
                         self._rng.shuffle(rest)
@@ -262,17 +294,17 @@ class Search:
                 break
         return None
 
-    def _relays_for(self, places: Sequence[Candidate | None], count: int) -> Iterator[list[Candidate]]:
+    def _relays_for(self, places: Sequence[Candidate | None], count: int, kind: bool) -> Iterator[list[Candidate]]:
         """Those that `count` hops may be drawn from; if there is no room for one without an address, only the others.
 
         Who takes one of the first places may be held on to, and so is drawn by the weights for that.
         """
         if None in places or not count:
-            yield self._firsts if count else []
+            yield self._firsts[kind] if count else []
             return
-        yield self._middles
-        if any(found.via for found in self._middles):
-            yield [found for found in self._middles if not found.via]
+        yield self._middles[kind]
+        if any(found.via for found in self._middles[kind]):
+            yield [found for found in self._middles[kind] if not found.via]
 
     def through(self, path: Sequence[Candidate]) -> tuple[Candidate, ...] | None:
         """Put relays before those hops that have no address, unless one that holds a link to them stands there.
@@ -301,21 +333,23 @@ class Search:
         return None
 
     def _places(
-        self, firsts: Collection[PeerKey] | None, seconds: Collection[PeerKey] | None
+        self, firsts: Collection[PeerKey] | None, seconds: Collection[PeerKey] | None, kind: bool
     ) -> Iterator[tuple[Candidate | None, ...]]:
-        """Who may stand on the first places, the exit's aside; None stands for anyone."""
+        """Who of a kind may stand on the first places, the exit's aside; None stands for anyone."""
         if self._before == 0:
             yield ()
             return
-        for first in self._those(firsts):
+        for first in self._those(firsts, kind):
             if self._before == 1:
                 yield (first,)
                 continue
-            for second in self._those(seconds):
+            for second in self._those(seconds, kind):
                 yield (first, second)
 
-    def _those(self, peers: Collection[PeerKey] | None) -> list[Candidate | None]:
-        return [None] if peers is None else [self._named[peer] for peer in peers if peer in self._named]
+    def _those(self, peers: Collection[PeerKey] | None, kind: bool) -> list[Candidate | None]:
+        if peers is None:
+            return [None]
+        return [found for peer in peers if (found := self._named.get(peer)) is not None and found.paid == kind]
 
 
 def candidates_for(
@@ -331,7 +365,7 @@ def candidates_for(
     holders: dict[PeerKey, Candidate] = {}
     without: list[Descriptor] = []
     for found in descriptors:
-        if found.peer in avoid or found.tariff_step > rules.max_tariff:
+        if found.peer in avoid or not rules.may_cost(found):
             continue
         if found.restricted and found.peer not in rules.friends:
             continue
@@ -343,7 +377,8 @@ def candidates_for(
         elif found.via and rules.over_links:
             without.append(found)
     for found in without:
-        if via := tuple(holders[hold.relay] for hold in found.via if hold.relay in holders):
+        there = (holders[hold.relay] for hold in found.via if hold.relay in holders)
+        if via := tuple(relay for relay in there if relay.paid == (found.tariff_step > 0)):
             shared = [relay.marks for relay in via] if rules.diversity else []
             yield Candidate(found, rules.marks(found, ()).union(*shared), via)
 
@@ -355,15 +390,23 @@ def serves(candidate: Candidate, role: Role) -> bool:
 
 
 def _one_each(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Return the first candidate for each set of marks.
+    """Return the first candidate of its kind for each set of marks.
 
     Others with the same marks fit and clash wherever it does, so they need not be tried. Since it stands where the
     order has put the first of them, each is as likely to be the first of all as its weight says.
     """
-    found: dict[frozenset[bytes], Candidate] = {}
+    found: dict[tuple[frozenset[bytes], bool], Candidate] = {}
     for candidate in candidates:
-        found.setdefault(candidate.marks, candidate)
+        found.setdefault((candidate.marks, candidate.paid), candidate)
     return list(found.values())
+
+
+def _by_kind(candidates: Iterable[Candidate]) -> dict[bool, list[Candidate]]:
+    """Split candidates into those that ask for nothing and those that ask for money; the order stays."""
+    found: dict[bool, list[Candidate]] = {False: [], True: []}
+    for candidate in candidates:
+        found[candidate.paid].append(candidate)
+    return found
 
 
 def disjoint(candidates: list[Candidate], count: int, used: frozenset[bytes], steps: Steps) -> list[Candidate] | None:

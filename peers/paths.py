@@ -1,8 +1,8 @@
 """Draw a path at random among those that the rules allow.
 
 First comes the exit, the scarcest, then the others. Every exit that can be had is as likely as its weight says, and
-where the others stand on the path is drawn last. A client's first two hops, though, come from the peers that it holds
-on to (`peers.guards`).
+where the others stand on the path is drawn last. If it asks for money they do too, and else none does. A client's first
+two hops, though, come from the peers that it holds on to (`peers.guards`).
 """
 
 from __future__ import annotations
@@ -62,6 +62,15 @@ def choose_path(
     return _all_hops(search, search.find(None, None))
 
 
+def has_path(directory_view: DirectoryView, rules: PathRules, rng: Rng) -> bool:
+    """Whether there is a path for somebody who avoids nobody and holds on to nobody."""
+    try:
+        choose_path(directory_view, rules, rng)
+    except CircuitError:
+        return False
+    return True
+
+
 def choose_pinned_path(
     directory_view: DirectoryView,
     rules: PathRules,
@@ -78,7 +87,7 @@ def choose_pinned_path(
     To avoid a guard or a second hop is no reason to draw another one: as long as there is a path over those that can
     be used, by whomever it goes, the answer is `NO_PATH`, and the caller must choose whom to forgive. What one flow
     wants of its exit is no reason either: a web page chooses ports, and an exit which it serves. Nor is what the user
-    wants for one site, since pages choose sites.
+    wants for one site, since pages choose sites, nor what an exit asks that is wanted by name.
 
     Args:
         directory_view: as for `choose_path`.
@@ -104,7 +113,8 @@ def choose_pinned_path(
     pins.begin(now)
     _fill(pins, search if keep is None else searching(keep, avoid=avoid), rules, now, rng)
     found = _among_kept(pins, search, lambda: searching(rules, avoid=()), known, now, rng)
-    if found is None and keep is None and not rules.for_one_flow and not pins.waits_for(known, now):
+    may_draw = keep is None and not rules.for_one_flow and not _is_of_another_kind(last, pins, peers)
+    if found is None and may_draw and not pins.waits_for(known, now):
         found = _beyond(pins, searching(rules, avoid={*avoid, *pins.resting(now)}), *pins.awake(now))
         found = found or _beyond(pins, search, pins.guards.peers, pins.seconds.peers)
     hops = _all_hops(search, found)
@@ -157,6 +167,16 @@ def _fill(pins: PinnedHops, search: Search, rules: PathRules, now: float, rng: R
         return
     while pins.seconds.missing and (second := search.draw(pins.seconds.peers, pins.guards.peers)) is not None:
         pins.pin_second(second, now, rng)
+
+
+def _is_of_another_kind(last: PeerKey | None, pins: PinnedHops, peers: Sequence[Descriptor]) -> bool:
+    """Whether an exit that is wanted asks for money and no guard does, or the other way round.
+
+    It may have changed that to have a guard drawn, and of one kind there may be few.
+    """
+    paid = {found.peer: found.tariff_step > 0 for found in peers}
+    kinds = {paid[guard] for guard in pins.guards.peers if guard in paid}
+    return last in paid and bool(kinds) and paid[last] not in kinds
 
 
 def _beyond(

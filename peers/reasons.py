@@ -80,6 +80,8 @@ def explain(
         For each hop, the guard first.
     """
     candidates = list(candidates_for(descriptors, rules, frozenset()))
+    kind = next((found.paid for found in candidates if found.descriptor.peer == path[-1]), None)
+    candidates = [found for found in candidates if kind in (found.paid, None)]
     return tuple(_explain(place, path, candidates, rules, weighing, pins) for place in range(len(path)))
 
 

@@ -301,6 +301,7 @@ class _Circuit(Shape, frozen=True):
     flows: Count
     in_use: bool
     options: dict[str, Any]
+    price_per_gb: Count
     age_s: float
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from core.errors import MacroVpnError
 from node.client import NodeClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,11 +73,46 @@ def command(*arguments: str, home: Path | str | None = None, timeout: float = 40
     return answer
 
 
+def books(home: Path) -> dict[str, Any]:
+    """What `macrovpn wallet books` says of a network."""
+    return command("wallet", "books", str(home))
+
+
+def settled(home: Path) -> dict[str, dict[str, Any]]:
+    """The books of all, by node, once nothing is under way."""
+    seen: list[dict[str, Any]] = []
+
+    def still() -> bool:
+        seen.append(books(home))
+        return len(seen) > 1 and seen[-1]["agree"] and seen[-1]["sums"] == seen[-2]["sums"]
+
+    until("the books agree", still, 20)
+    return {row["node"]: row for row in seen[-1]["books"]}
+
+
 def status_of(home: Path) -> dict[str, Any]:
     """The status of a home's node, without the work of a command; empty while none answers."""
     with suppress(MacroVpnError):
         return NodeClient(home).status()
     return {}
+
+
+@contextmanager
+def newcomer(home: Path, environment: Mapping[str, str], *options: str) -> Iterator[None]:
+    """A client with an empty home."""
+    arguments = ["up", "--foreground", "--port", "0", "--allow-address", "127.0.0.0/8", "--home", str(home), *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "node", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 class Demo:

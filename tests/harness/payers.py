@@ -109,7 +109,7 @@ async def members(folder: Path, count: int = 2, **settings: Any) -> AsyncIterato
     for number in range(count):
         home = folder / f"node-{number}"
         home.mkdir()
-        chosen = PaymentsSettings(settlement="local", ledger=str(folder / "ledger.db"), tariff=2, **settings)
+        chosen = PaymentsSettings(settlement="local", ledger=str(folder / "ledger.db"), **({"tariff": 2} | settings))
         found.append(Member(home, PeerKey(bytes([number]) * 32), chosen))
     try:
         for member in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -113,6 +114,55 @@ async def test_who_pays_nothing_takes_whom_nobody_must_pay(tmp_path: Folder) -> 
     assert NL.peer not in {site(rig, max_tariff=3)[-1].peer for _ in range(40)}
 
 
+def priced(rig: Rig, *steps: int, sequence: int = 2) -> Rig:
+    """Have relays and exits ask so much, the others as before."""
+    for found, step in zip((NL, NL2, DE, *RELAYS), steps, strict=False):
+        rig.directory.insert(replace(found, sequence=sequence, tariff_step=step), None)
+    return rig
+
+
+async def test_who_wants_to_pay_takes_nobody_who_asks_for_nothing(tmp_path: Folder) -> None:
+    rig = priced(Rig(tmp_path, min_tariff=1, max_tariff=3), 1, 3, 4, 1, 2, 3, 1)
+    paths = [rig.choosing.choose([], None) for _ in range(40)]
+    assert {path[-1].peer for path in paths} == {NL.peer, NL2.peer}
+    assert {1 <= hop.tariff <= 3 for path in paths for hop in path} == {True}
+    with pytest.raises(CircuitError):
+        site(rig, max_tariff=0)
+    assert rig.choosing.choice_for(SiteOptions(max_tariff=0)).rules.min_tariff == 0, "what is said for a site counts"
+
+
+@pytest.mark.parametrize(
+    ("settlement", "tunnel", "steps", "says"),
+    [
+        ("off", {}, (), ""),
+        ("local", {}, (7, 7, 7, *[1] * 8), ""),
+        ("off", {}, (1, 7, 2), "All exits that are known ask for money, and payments are off."),
+        ("off", {}, (1, 0, 2, *[1] * 8), "Too many relays ask for money, and payments are off."),
+        (
+            "local",
+            {"max_tariff": 2},
+            (3, 7, 3),
+            r"All exits that are known ask for more than you allow \(tariff step 2\).",
+        ),
+        ("local", {"max_tariff": 2, "regions": ("DE",)}, (0, 0, 3), "All exits that are known ask for more"),
+        ("local", {"min_tariff": 1, "max_tariff": 2}, (0, 3, 3), r"No exit .* you allow \(tariff steps 1 to 2\)."),
+        ("local", {}, (1, 1, 1), "neither those that are paid nor those that ask for nothing make a whole path"),
+        ("local", {"max_tariff": 2}, (2, 7, 7, *[3] * 8), "Of the peers that ask for what you allow .* 0 to 2"),
+        ("local", {"regions": ("FR",)}, (7, 7, 7), ""),
+    ],
+)
+async def test_it_says_when_it_is_for_the_price_that_there_is_no_path(
+    tmp_path: Folder, settlement: Literal["off", "local"], tunnel: dict[str, Any], steps: tuple[int, ...], says: str
+) -> None:
+    rig = priced(Rig(tmp_path, settlement=settlement, **tunnel), *steps)
+    found = rig.choosing.priced_out()
+    assert re.search(says, found)
+    assert bool(found) == bool(says)
+    if says:
+        with pytest.raises(CircuitError):
+            rig.choosing.choose([], None)
+
+
 async def test_what_is_known_of_addresses_and_regions_counts(tmp_path: Folder) -> None:
     directory = Directory()
     for found in (*RELAYS[:2], NL, DE):
@@ -170,18 +220,20 @@ def site(rig: Rig, *, port: int = 443, **options: Any) -> Path:
 
 async def test_a_sites_options_stand_in_for_the_settings_of_the_same_names(tmp_path: Folder) -> None:
     rig = Rig(tmp_path, regions=("NL",), max_tariff=2)
-    # One of them at most can be a guard, so of the two guards one always asks for nothing.
-    for found, step in zip(RELAYS, (2, 3, 4), strict=False):
+    # One of those that ask for more at most can be a guard, so of the two guards one always asks for little.
+    for found, step in zip((*RELAYS, NL, NL2, DE), (2, 3, 4, *[1] * 8), strict=True):
         rig.directory.insert(replace(found, sequence=2, tariff_step=step), None)
     assert {site(rig, regions=("DE",))[-1].peer for _ in range(20)} == {DE.peer}
     assert {site(rig, regions=())[-1].peer for _ in range(60)} == {NL.peer, NL2.peer, DE.peer}
     assert {site(rig, mode="speed")[-1].peer for _ in range(20)} == {NL.peer, NL2.peer}, "the rest is as set"
     assert [len(site(rig, mode=mode)) for mode in ("speed", "balanced", "privacy")] == [2, 3, 3]
-    rig.directory.insert(replace(NL, sequence=2, tariff_step=3), None)
+    rig.directory.insert(replace(NL, sequence=3, tariff_step=3), None)
     assert {site(rig, max_tariff=3)[-1].peer for _ in range(40)} == {NL.peer, NL2.peer}
     assert {site(rig, mode="privacy")[-1].peer for _ in range(20)} == {NL2.peer}
-    dear = {found.peer for found in rig.directory.peers() if found.tariff_step > 0}
-    assert not dear.intersection(peers_of(site(rig, max_tariff=0)))
+    dear = {found.peer for found in rig.directory.peers() if found.tariff_step > 1}
+    assert not dear.intersection(peers_of(site(rig, max_tariff=1)))
+    with pytest.raises(CircuitError):
+        site(rig, max_tariff=0)
     assert rig.ends() == {NL2.peer}, "nothing of this counts for other sites"
 
 

@@ -71,7 +71,9 @@ class Telling(Node):
         last = hop | {"rtt_ms": None, "serves": "ports 80,443\x1b"}
         options = {"regions": ["DE", "NL"], "max_tariff": 0, "isolated": True, "mode": "speed\x1b"}
         first = {"id": "c1", "flows": 2, "in_use": True, "age_s": 61.7, "hops": [hop, last], "options": options}
-        return {"circuits": [first | {"id": "c0", "flows": 0, "in_use": False, "hops": [], "options": {}}, first]}
+        first |= {"price_per_gb": 6000}
+        ready = first | {"id": "c0", "flows": 0, "in_use": False, "hops": [], "options": {}, "price_per_gb": 0}
+        return {"circuits": [ready, first]}
 
     def explain(self) -> dict[str, Any]:
         standing = {
@@ -163,9 +165,9 @@ def test_asking_a_node(tmp_path: Path) -> None:
 
         assert answer("route", "--home", tmp_path) == node.route()
         text = call("route", "--home", tmp_path).stdout
-        assert text.startswith("circuit c1: 2 flows, 62 s old; for sites with"), "what is in use comes first"
-        assert "old; for sites with regions DE,NL, max_tariff 0, isolated, mode speed" in text
-        assert text.endswith("circuit c0: ready, 62 s old\n")
+        assert text.startswith("circuit c1: 2 flows, 62 s old, 0.006 coins per GB; for"), "what is in use comes first"
+        assert "GB; for sites with regions DE,NL, max_tariff 0, isolated, mode speed" in text
+        assert text.endswith("circuit c0: ready, 62 s old, costs nothing\n")
         assert "\x1b" not in text
 
         assert answer("route", "--explain", "--home", tmp_path) == node.explain()

@@ -123,6 +123,14 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ),
         ('[tunnel]\nexcluded_regions = ["x"]\n', "config.toml, line 2: tunnel.excluded_regions must be a list of"),
         ("[tunnel]\nmax_tariff = 8\n", "config.toml, line 2: tunnel.max_tariff must be a tariff step, 0 to 7"),
+        (
+            "[tunnel]\nmax_tariff = 2\nmin_tariff = 3\n",
+            "config.toml, line 3: it is above tunnel.max_tariff, 2, so nobody would do",
+        ),
+        (
+            "[tunnel]\nmin_tariff = 1\n",
+            "config.toml, line 2: only peers that ask for money would do, and payments are off",
+        ),
         ("[tunnel]\nspread = 0\n", "config.toml, line 2: tunnel.spread must be a number of circuits"),
         ("[tunnel]\nspread = 5\n", "config.toml, line 2: tunnel.spread must be a number of circuits"),
         ("[peers]\nport = 65536\n", "config.toml, line 2: peers.port must be a port number, 0 to 65535"),

@@ -34,12 +34,6 @@ async def test_while_payments_are_off_nothing_is_kept_and_nothing_costs(tmp_path
     assert not files(tmp_path)
 
 
-@pytest.mark.parametrize(("exits", "dear"), [([], False), ([1], True), ([7, 1], True), ([1, 0], False)])
-def test_it_says_when_all_ask_for_money(tmp_path: Path, exits: list[int], dear: bool) -> None:
-    assert Money(PaymentsSettings(), tmp_path, relays=False).too_dear(exits) is dear
-    assert not Money(PaymentsSettings(settlement="local"), tmp_path, relays=False).too_dear(exits)
-
-
 async def test_with_payments_there_are_books_that_only_the_user_reads(tmp_path: Path) -> None:
     money = Money(PaymentsSettings(settlement="local", tariff=3), tmp_path, relays=True)
     await money.open()

@@ -210,6 +210,13 @@ async def test_margins(tmp_path: Path) -> None:
         assert relay.paying.accepts(4, 6) is Reason.PRICE
 
 
+async def test_who_asks_for_nothing_is_not_paid_and_pays_nobody(tmp_path: Path) -> None:
+    async with members(tmp_path, 1, tariff=0) as (relay,):
+        assert relay.paying.accepts(0, 0) is None
+        for paid, pays in ((2, 0), (0, 2), (2, 2), (4, 2)):
+            assert relay.paying.accepts(paid, pays) is Reason.NO_CHANNEL
+
+
 async def test_what_no_neighbour_says_costs_the_link(tmp_path: Path) -> None:
     async with members(tmp_path) as (client, guard):
         near, far = connect(client, guard)

@@ -43,7 +43,7 @@ NL, NL2, DE, US = exit_in(101, "NL"), exit_in(102, "NL"), exit_in(103, "DE"), ex
 
 
 class Client:
-    """A client that knows these exits, and seven relays."""
+    """A client that knows these exits, and seven relays that all ask the same."""
 
     def __init__(
         self,
@@ -56,9 +56,10 @@ class Client:
         max_tariff: int = 7,
         seen_from: SeenFrom = from_nowhere,
         seed: int = 7,
+        tariff: int = 0,
     ) -> None:
         self.directory = Directory()
-        for found in (*RELAYS, *exits):
+        for found in (*(replace(relay, tariff_step=tariff) for relay in RELAYS), *exits):
             assert self.directory.insert(found, None)
         rules = PathRules(hops, lambda _: True, regions=regions, excluded=excluded, max_tariff=max_tariff)
         self.measurements, self.pins = Measurements(), PinnedHops()

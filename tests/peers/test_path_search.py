@@ -71,7 +71,8 @@ def keeps(path: Sequence[Descriptor], rules: PathRules) -> bool:
         end.roles & EXIT != 0
         and all(found.roles & RELAY for found in path[:-1])
         and not any(marks(one) & marks(other) for one, other in combinations(path, 2))
-        and all(found.tariff_step <= rules.max_tariff for found in path)
+        and all(rules.min_tariff <= found.tariff_step <= rules.max_tariff for found in path)
+        and len({found.tariff_step > 0 for found in path}) == 1
         and (not rules.regions or is_in(end.region, rules.regions))
         and not is_in(end.region, rules.excluded)
         and (not rules.excluded or end.region != "")
@@ -86,7 +87,7 @@ peers_of_a_network = st.lists(
         st.sampled_from(HOSTS),
         operator=st.sampled_from([b"", b"", b"one", b"two"]),
         region=st.sampled_from(["", "NL", "DE", "US-CA"]),
-        tariff=st.integers(0, 3),
+        tariff=st.sampled_from([0, 0, 1, 3]),
     ),
     min_size=1,
     max_size=7,
@@ -99,7 +100,8 @@ rules_of_a_client = st.builds(
     asn_of=st.just(SYSTEMS.get),
     regions=st.sampled_from([(), ("NL",), ("US", "DE")]),
     excluded=st.sampled_from([(), ("DE",), ("US",)]),
-    max_tariff=st.integers(1, 7),
+    min_tariff=st.sampled_from([0, 0, 0, 1]),
+    max_tariff=st.sampled_from([0, 1, 2, 7, 7]),
 )
 
 

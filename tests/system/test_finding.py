@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
 import tomllib
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.harness.demo import ROOT, Demo, status_of, until
+from tests.harness.demo import Demo, newcomer, status_of, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.harness.origin import Origin
@@ -24,24 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 FIRST_CIRCUIT_S = 5.0
-
-
-@contextmanager
-def newcomer(home: Path, environment: Mapping[str, str], *options: str) -> Iterator[None]:
-    """A client with an empty home."""
-    arguments = ["up", "--foreground", "--port", "0", "--allow-address", "127.0.0.0/8", "--home", str(home), *options]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "node", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def settings_of(demo: Demo) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.harness.demo import Demo, command, until
+from tests.harness.demo import Demo, command, settled, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,22 +27,6 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield demo
 
 
-def books(demo: Demo) -> dict[str, Any]:
-    return command("wallet", "books", str(demo.home))
-
-
-def settled(demo: Demo) -> dict[str, dict[str, Any]]:
-    """The books of all, by node, once nothing is under way."""
-    seen: list[dict[str, Any]] = []
-
-    def still() -> bool:
-        seen.append(books(demo))
-        return len(seen) > 1 and seen[-1]["agree"] and seen[-1]["sums"] == seen[-2]["sums"]
-
-    until("the books agree", still, 20)
-    return {row["node"]: row for row in seen[-1]["books"]}
-
-
 def download(demo: Demo, origin: Origin, size: int, key: str) -> tuple[str, int]:
     """Fetch so many bytes; returns curl's word on the status and how many came."""
     url = f"http://127.0.0.1:{origin.http}/bytes/{size}"
@@ -52,10 +36,10 @@ def download(demo: Demo, origin: Origin, size: int, key: str) -> tuple[str, int]
 
 
 def test_each_hop_earns_what_the_tariff_says(paid: Demo, origin: Origin) -> None:
-    before = settled(paid)
+    before = settled(paid.home)
     status, count = download(paid, origin, LARGE, "large")
     assert (status, count) == ("200", LARGE)
-    after = settled(paid)
+    after = settled(paid.home)
 
     def more(node: str, what: str) -> int:
         return int(after[node][what]) - int(before[node][what])
