@@ -91,9 +91,13 @@ class Testnet(ABC):
         """A new account with so much."""
         key = WalletKey(self._draw(32).hex(), "test")
         if wei:
-            paid = {"from": self._bank, "to": self.shown(key.account), "value": hex(wei), "gas": hex(21_000)}
-            await self._receipt(await self.rpc("eth_sendTransaction", paid))
+            await self.give(key.account, wei)
         return key
+
+    async def give(self, account: bytes, wei: int) -> None:
+        """Give an account so much."""
+        paid = {"from": self._bank, "to": self.shown(account), "value": hex(wei), "gas": hex(21_000)}
+        await self._receipt(await self.rpc("eth_sendTransaction", paid))
 
     async def _receipt(self, transaction: Any) -> TxReceipt:
         async with asyncio.timeout(START_S):
