@@ -92,11 +92,7 @@ class Controlled(Protocol):
         """
 
     async def wallet(self) -> dict[str, Any]:
-        """What the node holds, paid and earned.
-
-        Raises:
-            MacroVpnError: the settlement does not answer.
-        """
+        """What the node holds, paid and earned."""
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
         """Do something with its money.
@@ -284,10 +280,7 @@ class Control:
         return _json(self._node.rules())
 
     async def _get_wallet(self, request: web.Request) -> web.Response:
-        try:
-            return _json(await self._node.wallet())
-        except MacroVpnError as error:
-            return _error(409, str(error))
+        return _json(await self._node.wallet())
 
     async def _post_wallet(self, request: web.Request) -> web.Response:
         try:

@@ -1,4 +1,4 @@
-"""The contract beside the model, on py-evm: random calls get the same answers as on a local ledger (`test_local.py`)."""
+"""The contract on py-evm beside the model: random calls get the same answers as on a local ledger (`test_local.py`)."""
 
 from __future__ import annotations
 
