@@ -25,7 +25,7 @@ ANSWER_SPREAD_S: Final = CLOSE_DELAY_S // 24
 CLAIM_STEP: Final = 1000
 """Units. What a claim brings is at least this, and its voucher says a multiple of it."""
 
-UNEVEN: Final = 4 * CLAIM_STEP
+UNEVEN: Final = 10 * CLAIM_STEP
 """Units, from which on a payer that signs no even amount is claimed from all the same."""
 
 

@@ -130,8 +130,8 @@ class Wallet:
                 return mined
             if mined.gas >= gas * 63 // 64:  # an inner call leaves the rest (EIP-150)
                 more *= 2
-            if worth is not None:
-                worth = max(0, worth - mined.gas * limit)
+            if worth is not None and self._last is not None:
+                worth = max(0, worth - mined.gas * self._last[1].most)
         raise PaymentError(Reason.SETTLEMENT, NOT_TAKEN)
 
     async def _carry_out(self, call: Call, gas: int, limit: int) -> Mined:

@@ -41,6 +41,9 @@ LOOK_S: Final = 30.0
 SETTLE_S: Final = 3600.0
 """How long one call of the settlement may take. On a chain it waits until it counts, and has limits of its own."""
 
+BALANCE_S: Final = 3.0
+"""How long whoever looks at the wallet waits for the settlement. Shorter than `node.client.LIMIT_S`."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -381,9 +384,12 @@ class Wallet:
         """
         balance, trouble = None, ""
         try:
-            balance = await self.settlement.balance()
+            async with asyncio.timeout(BALANCE_S):
+                balance = await self.settlement.balance()
         except PaymentError as error:
             trouble = str(error)
+        except TimeoutError:
+            trouble = Reason.SETTLEMENT.sentence
         store, totals, domain = self.store, self.store.totals, self.settlement.domain
         rows: tuple[PayerChannel | PayeeChannel, ...] = (*store.payers, *store.payees)
         return self.sums(live) | {
