@@ -86,7 +86,7 @@ _SENTENCES: Final = {
     Reason.SPENDING_CAP: "Your spending cap is reached, so nothing was sent.",
     Reason.COUNTS_DIFFER: "A peer counts far more bytes than came, so it is paid nothing more.",
     Reason.BAD_VOUCHER: "The voucher is not signed by who must sign it.",
-    Reason.NO_FUNDS: "The wallet does not hold as much as the channel needs.",
+    Reason.NO_FUNDS: "The wallet does not hold what the channel needs; on a chain, gas comes on top.",
     Reason.NOT_OPEN: "The payment channel is closing or closed.",
     Reason.TOO_EARLY: "The payee still has time to claim.",
     Reason.SETTLEMENT: "The ledger that holds the payment channels does not answer.",
@@ -158,7 +158,17 @@ class NotYetError(CircuitError):
 
 
 class PaymentError(_ReasonError):
-    """Something about money is refused; nothing was changed."""
+    """Something about money is refused; nothing was changed.
+
+    Args:
+        reason: why.
+        sentence: the same in words, from whoever knows more than the reason says.
+    """
+
+    def __init__(self, reason: Reason, sentence: str = "") -> None:
+        super().__init__(reason)
+        if sentence:
+            self.args = (sentence,)
 
 
 class StoreError(MacroVpnError):

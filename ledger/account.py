@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ledger.amounts import PARTS_PER_UNIT, check_amount, check_parts
+from ledger.amounts import PARTS_PER_UNIT, check_amount, check_parts, roundest
 
 FIRST_WINDOW_MB: Final = 1
 LEAST_WINDOW: Final = 4
@@ -37,6 +37,12 @@ KEPT_SHARE: Final = 4
 
 LEAST_LEFT: Final = 2 * PARTS_PER_UNIT
 """So much of it is not kept: vouchers are whole units."""
+
+EVEN_SHARE: Final = 8
+"""The part of its window that a payer pays sooner than it must, so that the amount is a round one."""
+
+EVEN_LEAST: Final = 10
+"""Units. It is not worth it for less."""
 
 LOST_SHARE: Final = 3
 """A payee gives back datagrams that got lost, up to this part of those that arrived: a quarter of all."""
@@ -238,6 +244,9 @@ class PayerAccount:
     def next_amount(self, limit: int) -> int | None:
         """What to sign next, in units; None while enough is paid, or nothing more can be.
 
+        It is about three quarters of a window ahead, up to seven eighths if that makes it rounder: a chain shows what
+        is claimed, and round amounts say less of what was carried.
+
         Sign it, store it as paid and send it, then set `paid`. If the payee waits for money and this is None for every
         limit, then the counts differ.
 
@@ -249,8 +258,13 @@ class PayerAccount:
         own = self.own + self.set_off - self.offered
         left = own // SLACK_SHARE + self.widest - self._surplus
         most = own + self._surplus + min(left, max(left - left // KEPT_SHARE, LEAST_LEFT))
-        target = min(limit, min(self.used + self.window * 3 // 4, most) // PARTS_PER_UNIT)
-        return target if target > self._paid else None
+        most = min(limit, most // PARTS_PER_UNIT)
+        window = self.window
+        target = min(most, (self.used + window * 3 // 4) // PARTS_PER_UNIT)
+        if target <= self._paid:
+            return None
+        more = window // PARTS_PER_UNIT // EVEN_SHARE
+        return roundest(target - 1, min(most, target + more)) if more >= EVEN_LEAST else target
 
 
 class PayeeAccount:

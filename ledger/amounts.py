@@ -43,6 +43,20 @@ def check_parts(value: object) -> int:
     return value
 
 
+def roundest(above: int, most: int) -> int:
+    """The largest multiple of the largest step (1, 2, 5, 10, 20, 50 …) that lies above one amount and up to another.
+
+    Of 1,126 to 1,187 that is 1,150. `most` must be above `above`.
+    """
+    found, power = most, 1
+    while power <= most:
+        for step in (power, 2 * power, 5 * power):
+            if (multiple := most // step * step) > above:
+                found = multiple
+        power *= 10
+    return found
+
+
 def encode_amount(value: int) -> bytes:
     """16 bytes, big-endian.
 

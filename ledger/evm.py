@@ -323,11 +323,11 @@ async def connect(
 
 
 async def _terms(chain: Chain, settings: EvmSettings, least_delay_s: int) -> Terms:
-    if await chain.chain_id() != settings.chain_id:
-        raise ConfigError("chain_id", "the RPC node is of another chain")
+    if (found := await chain.chain_id()) != settings.chain_id:
+        raise ConfigError("chain_id", f"the RPC node is of chain {found}, and this says {settings.chain_id}")
     final = await chain.final()
     if not (await chain.code(settings.contract, final)).startswith(channels().runtime):
-        raise ConfigError("contract", "no channels' contract of this version stands there, or not for long enough")
+        raise ConfigError("contract", "no channels' contract of this version stands there, or it is not confirmed yet")
     functions = _contract(chain, settings.contract).functions
     token = await chain.ask(functions.token().call(block_identifier=final), address)
     unit = await chain.ask(functions.unit().call(block_identifier=final), whole)

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 MAX_ANSWER_BYTES: Final = 1 << 20
 """The largest are blocks: 32 bytes and quotes for each of some thousand transactions."""
 
+SILENT: Final = (
+    "The node of the chain does not answer, or not sensibly. See whether it runs, and whether it is the one that "
+    "payments.rpc names."
+)
+
 _WORDS: Final = {
     reason.word: reason
     for reason in (
@@ -169,7 +174,7 @@ class Chain:
             word = str(error.message).rpartition(" ")[2].strip("'\"")
             raise PaymentError(_WORDS.get(word, Reason.SETTLEMENT)) from error
         except Exception as error:  # what a lying node makes web3 raise cannot be listed
-            raise PaymentError(Reason.SETTLEMENT) from error
+            raise PaymentError(Reason.SETTLEMENT, SILENT) from error
 
     async def chain_id(self) -> int:
         """The chain's."""

@@ -26,6 +26,11 @@ MAX_GAS: Final = 3_000_000
 TRIES: Final = 3
 """A call that was sent and did not work is tried so often, if it still seems that it would."""
 
+NOT_TAKEN: Final = "The chain did not carry it out in time, or at the price that may be paid for gas. Try again later."
+NO_GAS: Final = (
+    "The account cannot pay for gas. Send it some of the chain's own coin: `macrovpn wallet` shows its address."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Fees:
@@ -125,16 +130,16 @@ class Wallet:
                 return mined
             if mined.gas >= gas * 63 // 64:  # an inner call leaves the rest (EIP-150)
                 more *= 2
-            if worth is not None:
-                worth = max(0, worth - mined.gas * limit)
-        raise PaymentError(Reason.SETTLEMENT)
+            if worth is not None and self._last is not None:
+                worth = max(0, worth - mined.gas * self._last[1].most)
+        raise PaymentError(Reason.SETTLEMENT, NOT_TAKEN)
 
     async def _carry_out(self, call: Call, gas: int, limit: int) -> Mined:
         """Send until something is final."""
         nonce = await self._chain.nonce(self.account)
         price = await self._price_for(nonce, limit)
         if await self._chain.balance(self.account) < call.value + gas * price.most:
-            raise PaymentError(Reason.NO_FUNDS)
+            raise PaymentError(Reason.NO_FUNDS, NO_GAS)
         sent: list[bytes] = []
         try:
             async with asyncio.timeout(self._fees.give_up_s):
@@ -150,7 +155,7 @@ class Wallet:
                     raised = price.raised()
                     price = raised if raised.most <= limit else price
         except TimeoutError:
-            raise PaymentError(Reason.SETTLEMENT) from None
+            raise PaymentError(Reason.SETTLEMENT, NOT_TAKEN) from None
 
     async def _price_for(self, nonce: int, limit: int) -> Price:
         """What gas is to be paid at first, with room for a base fee that doubles."""
@@ -161,7 +166,7 @@ class Wallet:
             price = Price(max(price.most, raised.most), max(price.tip, raised.tip))
         price = Price(min(price.most, limit), min(price.tip, limit))
         if price.most < base + price.tip:
-            raise PaymentError(Reason.SETTLEMENT)
+            raise PaymentError(Reason.SETTLEMENT, NOT_TAKEN)
         return price
 
     async def _final(self, sent: list[bytes], nonce: int) -> Mined | None:
@@ -186,7 +191,7 @@ class Wallet:
             await asyncio.sleep(self._fees.poll_s)
         else:
             return None
-        raise PaymentError(Reason.SETTLEMENT)
+        raise PaymentError(Reason.SETTLEMENT, NOT_TAKEN)
 
     def _sign(self, call: Call, nonce: int, gas: int, price: Price) -> tuple[bytes, bytes]:
         """The transaction and its hash."""

@@ -49,7 +49,7 @@ def claim(home: Path, as_json: bool) -> None:
     from node.client import NodeClient
 
     answer = NodeClient(home).wallet_do("claim")
-    show(as_json, answer, f"Claimed {coins(answer['claimed'])} coins.")
+    show(as_json, answer, _claim_text(answer))
 
 
 @wallet.command()
@@ -126,11 +126,20 @@ def books(folder: str, as_json: bool) -> None:
     top = Folder(folder).absolute()
     rows = [{"node": "client" if home == top else home.name} | NodeClient(home).wallet() for home in homes]
     rows = [row for row in rows if row["settlement"] != "off"]
+    if unknown := [row["node"] for row in rows if row["balance"] is None]:
+        raise UnknownBalanceError(unknown[0])
     rows = [row | {"due": _due(row)} for row in rows]
     sums = {name: sum(row[name] for row in rows) for name in (*_COLUMNS, "paid", "received")}
     links = sum(channel["pays"] for row in rows for channel in row["channels"])
     agree = sums["paid"] == sums["received"] and abs(sums["spent"] - sums["earned"]) <= links
     show(as_json, {"books": rows, "sums": sums, "agree": agree}, _books_text(rows, sums, agree=agree))
+
+
+class UnknownBalanceError(MacroVpnError):
+    """A node cannot say what it has."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__(f"The ledger or chain of {node} does not answer, so what it has is not known. Try again.")
 
 
 class NoBooksError(MacroVpnError):
@@ -141,6 +150,13 @@ class NoBooksError(MacroVpnError):
 
 
 # -- text
+
+
+def _claim_text(answer: dict[str, int]) -> str:
+    text = f"Claimed {coins(answer['claimed'])} coins."
+    if answer["left"]:
+        text += f" {coins(answer['left'])} are left for later: now gas would cost too large a part of them."
+    return text
 
 
 def _due(facts: dict[str, Any]) -> int:
@@ -154,13 +170,14 @@ def wallet_text(facts: dict[str, Any]) -> str:
         return 'Payments are off, and only peers that ask nothing are used. See payments.settlement ("local" or "evm").'
     kind = "test coins of this machine" if facts["settlement"] == "local" else f"chain {plain(facts['chain'])}"
     spent, most = facts["spent"], facts["cap"]
+    free = "not known" if facts["balance"] is None else f"{coins(facts['balance'])} coins free"
     if most is None:
         limit = "none; macrovpn wallet cap 0.5 sets one"
     else:
         limit = f"{coins(most)} coins in all, {coins(max(0, most - facts['paid']))} left"
     lines = [
         f"account   {plain(facts['account'])} ({kind})",
-        f"balance   {coins(facts['balance'])} coins free, {coins(facts['locked'])} locked in channels",
+        f"balance   {free}, {coins(facts['locked'])} locked in channels",
         f"spent     {coins(spent)}, and {coins(max(0, facts['paid'] - spent))} are paid ahead",
         f"earned    {coins(facts['earned'])}; {coins(facts['claimed'])} claimed, {coins(_due(facts))} not yet",
         f"cap       {limit}",

@@ -99,9 +99,6 @@ class Money:
 
         Args:
             steps: the tariffs of the present path's hops; empty without a path.
-
-        Raises:
-            PaymentError: the settlement does not answer.
         """
         if self._paying is None:
             return {"settlement": "off"}

@@ -69,8 +69,9 @@ class PayingNode:
         await self.tasks.finish(CLOSE_S)
 
     async def facts(self) -> dict[str, Any]:
-        """What `macrovpn wallet` shows. Raises as `Wallet.facts`."""
-        return await self.wallet.facts(self._live()) | self._state()
+        """What `macrovpn wallet` shows."""
+        facts = await self.wallet.facts(self._live())
+        return facts if facts["trouble"] else facts | self._state()
 
     def sums(self) -> dict[str, Any]:
         """What was spent and earned, in units, the cap and what is wrong."""

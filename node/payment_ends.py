@@ -411,7 +411,7 @@ class Incoming(End):
 
     async def _store(self, session: Payee, cumulative: int, signature: bytes, used: int) -> None:
         try:
-            await self._wallet.store.take_voucher(self.channel, cumulative, signature, used)
+            await self._wallet.take_voucher(self.channel, cumulative, signature, used)
         except (MacroVpnError, ValueError) as error:
             if session is self.session:
                 self._act(session.stop(_reason_of(error, Reason.SETTLEMENT)))

@@ -69,7 +69,10 @@ async def _chain(settings: PaymentsSettings, key: WalletKey) -> Settlement:
         confirmations=settings.confirmations,
         unit_wei=settings.unit_wei or None,
     )
-    return await connect(chosen, key, settings.rpc)
+    try:
+        return await connect(chosen, key, settings.rpc)
+    except ConfigError as error:
+        raise ConfigError(f"payments.{error.where}", error.problem) from error
 
 
 def wallet_key(home: Path) -> WalletKey:

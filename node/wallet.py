@@ -1,8 +1,7 @@
 """A node's money: its books, its account in the settlement, and what is done with them from time to time.
 
-Channels are opened when somebody is to be paid, topped up when they run low, claimed now and then, watched for a payer
-that closes, and forgotten when they are closed. What was claimed when says nothing of what was carried when: claims
-come at random times and in round steps.
+Channels are opened when somebody is to be paid, topped up when they run low, claimed now and then (`ledger.claiming`),
+watched for a payer that closes, and forgotten when they are closed.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from core.errors import MacroVpnError, PaymentError, Reason
 from core.tasks import Tasks
 from ledger.amounts import MAX_AMOUNT, PARTS_PER_UNIT, UNITS_PER_COIN
 from ledger.books import PayeeChannel, PayerChannel
+from ledger.claiming import Claims
 from ledger.settlement import ChannelState
 from ledger.store import Store
 from ledger.voucher import SigningKey
@@ -38,18 +38,14 @@ if TYPE_CHECKING:
 
 STORE_NAME: Final = "money.db"
 LOOK_S: Final = 30.0
-"""Between two looks at the channels on which this node is paid; a payer's close leaves a day."""
+"""Between two looks at all channels; a payer's close leaves a day."""
 
-CLAIM_S: Final = 1800.0
-"""Mean time between two rounds of claims."""
+SETTLE_S: Final = 3600.0
+"""How long one call of the settlement may take. On a chain it waits until it counts, and has limits of its own."""
 
-CLAIM_STEP: Final = 1000
-"""Units. Claims that nobody ordered are made in multiples of this."""
+BALANCE_S: Final = 3.0
+"""How long whoever looks at the wallet waits for the settlement. Shorter than `node.client.LIMIT_S`."""
 
-SETTLE_S: Final = 120.0
-"""How long one call of the settlement may take."""
-
-_random = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +76,8 @@ class Wallet:
         self._settings = settings
         self._tasks = Tasks()
         self._opening: dict[bytes, asyncio.Lock] = {}
+        self._claims = Claims(random.SystemRandom().random)
+        self._claiming = asyncio.Lock()
         self.store = store
         self.settlement = settlement
         self.separator = settlement.domain.separator
@@ -124,7 +122,6 @@ class Wallet:
     def start(self) -> None:
         """Look after the channels from now on."""
         self._tasks.spawn(self._look_after(), "wallet")
-        self._tasks.spawn(self._claim_at_times(), "claims")
 
     async def close(self) -> None:
         """Write down what waits, and let go of everything."""
@@ -245,18 +242,20 @@ class Wallet:
             await self.store.deposit(channel, found.deposit)
         return self.store.payee(channel) or row
 
+    async def take_voucher(self, channel: bytes, cumulative: int, signature: bytes, used: int) -> None:
+        """Keep a voucher. Arguments and errors as for `Store.take_voucher`."""
+        if await self.store.take_voucher(channel, cumulative, signature, used):
+            self._claims.stored(channel, cumulative, signature)
+
     # -- from time to time
 
     async def _look_after(self) -> None:
         while True:
-            await self._look_at_all()
+            for row in self.store.payees:
+                await self._attempt(self._look_at_payee, row)
+            for own in self.store.payers:
+                await self._attempt(self._look_at_payer, own)
             await asyncio.sleep(LOOK_S)
-
-    async def _look_at_all(self) -> None:
-        for row in self.store.payees:
-            await self._attempt(self._look_at_payee, row)
-        for own in self.store.payers:
-            await self._attempt(self._look_at_payer, own)
 
     @staticmethod
     async def _attempt[Row](look: Callable[[Row], Any], row: Row) -> None:
@@ -267,17 +266,24 @@ class Wallet:
             _log.info("a channel could not be looked after: %s", type(error).__name__)
 
     async def _look_at_payee(self, row: PayeeChannel) -> None:
-        found = await self._gone_or(row.channel)
-        if found is not None and found.state is ChannelState.CLOSING:
-            await self._claim(row)
-        await self._remember(row, found)
+        channel = row.channel
+        closing = bool(await self.settlement.closing([channel]))
+        voucher = self._claims.due(row, asyncio.get_running_loop().time(), closing=closing)
+        if voucher is not None:
+            await self._claim(channel, *voucher)
+        async with self._claiming:
+            found = await self._gone_or(channel)
+            await self._remember(channel, found)
+            await self._note_claimed(channel, found)
+        if self.store.payee(channel) is None:
+            self._claims.forget(channel)
 
     async def _look_at_payer(self, row: PayerChannel) -> None:
         found = await self._gone_or(row.channel)
         if found is not None and found.state is ChannelState.CLOSING and await self._is_due(found):
             await self.settlement.finish_close(row.channel)
             found = await self._gone_or(row.channel)
-        await self._remember(row, found)
+        await self._remember(row.channel, found)
 
     async def _is_due(self, found: Channel) -> bool:
         return await self.settlement.now_s() >= found.closes_at
@@ -291,29 +297,34 @@ class Wallet:
                 return None
             raise
 
-    async def _remember(self, row: PayerChannel | PayeeChannel, found: Channel | None) -> None:
-        if found is None:
+    async def _remember(self, channel: bytes, found: Channel | None) -> None:
+        """Note the state of a channel, and forget it when it is closed."""
+        row = self.store.payer(channel) or self.store.payee(channel)
+        if found is None or row is None:
             return
         if found.state is not row.state:
-            await self.store.state(row.channel, found.state)
-        if isinstance(row, PayeeChannel) and found.claimed > row.claimed:
-            await self.store.claimed(row.channel, min(found.claimed, row.paid))
+            await self.store.state(channel, found.state)
         if found.state is ChannelState.CLOSED:
-            await self.store.forget(row.channel)
+            await self.store.forget(channel)
 
-    async def _claim_at_times(self) -> None:
-        while True:
-            await asyncio.sleep(_random.expovariate(1 / CLAIM_S))
-            for row in self.store.payees:
-                if row.paid - row.claimed >= CLAIM_STEP:
-                    await self._attempt(self._claim, row)
+    async def _note_claimed(self, channel: bytes, found: Channel | None) -> None:
+        """Note what was paid out, by whomever it was claimed. `_claiming` is held, so that nothing else does."""
+        row = self.store.payee(channel)
+        if found is not None and row is not None and found.claimed > row.claimed:
+            await self.store.claimed(channel, min(found.claimed, row.paid))
 
-    async def _claim(self, row: PayeeChannel) -> int:
-        if row.paid == row.claimed:
-            return 0
-        credited = await self.settlement.claim(row.channel, row.paid, row.signature)
-        await self.store.claimed(row.channel, row.paid)
+    async def _claim(self, channel: bytes, cumulative: int, signature: bytes) -> int:
+        """Claim, and note what that brought: nothing, where gas would have cost too much of it."""
+        async with self._claiming:
+            credited = await self.settlement.claim(channel, cumulative, signature)
+            await self._note_claimed(channel, await self._gone_or(channel))
         return credited
+
+    async def _claim_all(self) -> dict[str, int]:
+        """What was paid out, and what is left because it is not worth its gas."""
+        rows = [row for row in self.store.payees if row.paid > row.claimed]
+        claimed = sum([await self._claim(row.channel, row.paid, row.signature) for row in rows])
+        return {"claimed": claimed, "left": sum(row.paid - row.claimed for row in self.store.payees)}
 
     # -- for people
 
@@ -343,7 +354,7 @@ class Wallet:
         """
         match order.what:
             case "claim":
-                return {"claimed": sum([await self._claim(row) for row in self.store.payees])}
+                return await self._claim_all()
             case "close":
                 return await self._close(order.channel)
             case "cap":
@@ -381,16 +392,24 @@ class Wallet:
         Args:
             live: parts used on channels that are in use now, by their ids.
 
-        Raises:
-            PaymentError: the settlement does not answer.
+        `balance` is None, and `trouble` says why, while the settlement does not answer.
         """
+        balance, trouble = None, ""
+        try:
+            async with asyncio.timeout(BALANCE_S):
+                balance = await self.settlement.balance()
+        except PaymentError as error:
+            trouble = str(error)
+        except TimeoutError:
+            trouble = Reason.SETTLEMENT.sentence
         store, totals, domain = self.store, self.store.totals, self.settlement.domain
         rows: tuple[PayerChannel | PayeeChannel, ...] = (*store.payers, *store.payees)
         return self.sums(live) | {
             "settlement": self._settings.settlement,
             "chain": str(domain.chain_id) if domain.chain_id else "",
             "account": "0x" + self.settlement.account.hex(),
-            "balance": await self.settlement.balance(),
+            "balance": balance,
+            "trouble": trouble,
             "locked": sum(row.deposit - row.paid for row in store.payers),
             "claimed": totals.earned + sum(row.claimed for row in store.payees),
             "cap": self.cap,

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator
+    from pathlib import Path
+
+    from tests.harness.chain import Anvil
 
 
 os.environ["MACROVPN_PEERS_DHT"] = "false"
@@ -46,3 +49,23 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Apply the rule to modules that skip themselves."""
     return _no_skip((yield))
+
+
+@pytest.fixture(scope="session")
+def anvil_program() -> Path:
+    """The program, fetched if need be."""
+    from scripts.get_anvil import anvil
+
+    try:
+        return anvil()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+async def anvil(anvil_program: Path) -> AsyncIterator[Anvil]:
+    """A chain in a process of its own."""
+    from tests.harness.chain import Anvil  # what that imports takes seconds, and few tests need it
+
+    async with Anvil(anvil_program) as started:
+        yield started

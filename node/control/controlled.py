@@ -86,11 +86,7 @@ class Controlled(Protocol):
         """Take part, or end all flows and refuse new ones until switched on again."""
 
     async def wallet(self) -> dict[str, Any]:
-        """What the node holds, paid and earned.
-
-        Raises:
-            MacroVpnError: the settlement does not answer.
-        """
+        """What the node holds, paid and earned."""
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
         """Do something with its money.

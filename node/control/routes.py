@@ -392,7 +392,7 @@ TABLE: Final = (
         Changes,
         _NO_TIME,
     ),
-    Route("GET", "/v1/wallet", "Money", _EVERYBODY, Desk.get_wallet, shapes.Wallet, refusals=_NO_TIME),
+    Route("GET", "/v1/wallet", "Money", _EVERYBODY, Desk.get_wallet, shapes.Wallet),
     Route(
         "POST",
         "/v1/wallet/{what}",

@@ -163,7 +163,7 @@ class Wallet(Money, frozen=True, kw_only=True):
     settlement: str
     chain: str | Missing = UNSET
     account: str | Missing = UNSET
-    balance: int | Missing = UNSET
+    balance: int | None | Missing = UNSET
     locked: int | Missing = UNSET
     claimed: Count | Missing = UNSET
     tariff: Count | Missing = UNSET
@@ -174,6 +174,7 @@ class Done(Shape, frozen=True):
     """What came of an order to the wallet."""
 
     claimed: Count | Missing = UNSET
+    left: Count | Missing = UNSET
     closing: Count | Missing = UNSET
     cap: Count | Missing | None = UNSET
     channel: str | Missing = UNSET

@@ -91,9 +91,13 @@ class Testnet(ABC):
         """A new account with so much."""
         key = WalletKey(self._draw(32).hex(), "test")
         if wei:
-            paid = {"from": self._bank, "to": self.shown(key.account), "value": hex(wei), "gas": hex(21_000)}
-            await self._receipt(await self.rpc("eth_sendTransaction", paid))
+            await self.give(key.account, wei)
         return key
+
+    async def give(self, account: bytes, wei: int) -> None:
+        """Give an account so much."""
+        paid = {"from": self._bank, "to": self.shown(account), "value": hex(wei), "gas": hex(21_000)}
+        await self._receipt(await self.rpc("eth_sendTransaction", paid))
 
     async def _receipt(self, transaction: Any) -> TxReceipt:
         async with asyncio.timeout(START_S):
@@ -221,7 +225,9 @@ class PyEvm(Testnet):
         self._tester.mine_blocks(blocks)
 
     async def advance(self, seconds: int) -> None:
-        self._tester.time_travel(self._tester.get_block_by_number("latest")["timestamp"] + seconds)
+        latest, pending = (self._tester.get_block_by_number(which)["timestamp"] for which in ("latest", "pending"))
+        if latest + seconds > pending:  # else as much has passed by itself
+            self._tester.time_travel(latest + seconds)
         self._tester.mine_block()
 
 
@@ -254,7 +260,11 @@ class Anvil(Testnet):
 
     async def __aexit__(self, *_: object) -> None:
         await super().__aexit__()
-        if self._process is not None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End the process, if it runs: nobody answers any more."""
+        if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             await self._process.communicate()

@@ -116,13 +116,28 @@ def newcomer(home: Path, environment: Mapping[str, str], *options: str) -> Itera
 
 
 class Demo:
-    """`macrovpn demo --json`, running. Its nodes ask for money only where a test says so: who joins it pays nothing."""
+    """`macrovpn demo --json`, running. Its nodes ask for money only where a test says so: who joins it pays nothing.
 
-    def __init__(self, *arguments: str, log: Path, environment: dict[str, str] | None = None) -> None:
+    Args:
+        arguments: options.
+        log: what it says goes there.
+        environment: variables beside those of this process.
+        program: the module that is `macrovpn`.
+        ready_s: how long it may take to be ready.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        log: Path,
+        environment: dict[str, str] | None = None,
+        program: str = "node",
+        ready_s: float = READY_S,
+    ) -> None:
         self.log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "node", "demo", "--json", "--tariff", "0", *arguments],
+                [sys.executable, "-m", program, "demo", "--json", "--tariff", "0", *arguments],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -130,7 +145,7 @@ class Demo:
                 env=os.environ | (environment or {}),
             )
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], READY_S)
+        ready, _, _ = select.select([self.process.stdout], [], [], ready_s)
         line = self.process.stdout.readline() if ready else ""
         if not line:
             self.stop()

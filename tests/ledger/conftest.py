@@ -6,28 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.get_anvil import anvil as fetched
 from tests.harness.chain import Anvil, PyEvm, Testnet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
-
-
-@pytest.fixture(scope="session")
-def anvil_program() -> Path:
-    """The program, fetched if need be."""
-    try:
-        return fetched()
-    except RuntimeError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-async def anvil(anvil_program: Path) -> AsyncIterator[Anvil]:
-    """A chain in a process of its own."""
-    async with Anvil(anvil_program) as started:
-        yield started
 
 
 @pytest.fixture(params=["py-evm", "anvil"])

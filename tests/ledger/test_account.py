@@ -108,7 +108,20 @@ def test_what_came_is_counted_and_of_datagrams_the_payee_is_told() -> None:
 def test_three_quarters_of_a_window_are_paid_ahead() -> None:
     assert payer().next_amount(MAX_AMOUNT) == 6
     assert payer(rate=0).next_amount(MAX_AMOUNT) == 3
-    assert payer(paid=1000, start=1000 * UNIT).next_amount(MAX_AMOUNT) == 1000 + 3 * 250 // 4
+
+
+def test_in_a_larger_window_amounts_are_round() -> None:
+    for used, limit, amount in (
+        (1000, MAX_AMOUNT, 1200),  # of 1,187 to 1,218
+        (1000, 1199, 1190),
+        (1000, 1188, 1188),
+        (1000, 1100, 1100),
+        (1009, MAX_AMOUNT, 1200),
+        (1009, 1199, 1198),
+    ):
+        account = payer(paid=1010, start=used * UNIT)
+        assert account.window // UNIT == 252
+        assert account.next_amount(limit) == amount
 
 
 def test_the_next_voucher_is_due_below_half_a_window() -> None:

@@ -19,6 +19,7 @@ from ledger.amounts import (
     decode_parts,
     encode_amount,
     encode_parts,
+    roundest,
 )
 
 if TYPE_CHECKING:
@@ -90,3 +91,19 @@ def test_parts_have_20_bytes(length: int) -> None:
 def test_more_parts_than_there_can_be_are_refused() -> None:
     with pytest.raises(DecodeError, match="parts: out of range"):
         decode_parts((MAX_PARTS + 1).to_bytes(20))
+
+
+@pytest.mark.parametrize(
+    ("above", "most", "found"),
+    [(0, 1, 1), (6, 7, 7), (3, 4, 4), (0, 9, 5), (10, 19, 15), (1125, 1187, 1150), (999, 1000, 1000), (1, 2999, 2000)],
+)
+def test_the_roundest_amount(above: int, most: int, found: int) -> None:
+    assert roundest(above, most) == found
+
+
+@given(st.integers(0, 10**6), st.integers(1, 10**6))
+def test_the_roundest_amount_is_one_of_them(above: int, more: int) -> None:
+    found = roundest(above, above + more)
+    assert above < found <= above + more
+    step = 10 ** len(str(more)) // 10  # there is a multiple of every step up to `more`
+    assert found % step == 0

@@ -85,12 +85,15 @@ def test_orders_arrive(tmp_path: Path) -> None:
     home = ("--home", tmp_path)
     with running(tmp_path, node):
         assert "Claimed 0.000007 coins." in call("wallet", "claim", *home).stdout
+        node.left = 12
+        assert "0.000012 are left for later: now gas would cost" in call("wallet", "claim", *home).stdout
         assert "1 channel closing." in call("wallet", "close", "0123", *home).stdout
         assert "No more than 0.5 coins are spent in all." in call("wallet", "cap", "0.5", *home).stdout
         assert "no spending cap" in call("wallet", "cap", "none", *home).stdout
         assert "holds 2.5 coins now" in call("wallet", "deposit", "1.25", *home).stdout
         assert "Written" in call("wallet", "export", tmp_path / "backup", *home).stdout
     assert node.orders == [
+        WalletOrder("claim"),
         WalletOrder("claim"),
         WalletOrder("close", channel="0123"),
         WalletOrder("cap", units=500_000),
@@ -127,6 +130,16 @@ def test_the_books_of_all(tmp_path: Path, earned: int, received: int, agree: boo
     assert found["agree"] is agree
     assert text.splitlines()[-1] == f"What was spent is {'' if agree else 'NOT '}what was earned."
     assert text.splitlines()[-2].split()[0] == "sum"
+
+
+def test_while_the_chain_is_silent_the_rest_is_shown(tmp_path: Path) -> None:
+    with running(tmp_path, Rich(settlement="evm", chain="1", balance=None, trouble="It does not answer.")):
+        lines = call("wallet", "--home", tmp_path).stdout.splitlines()
+        books = call("wallet", "books", tmp_path)
+    assert lines[1] == "balance   not known, 0.9988 locked in channels"
+    assert "trouble   It does not answer." in lines
+    assert (books.exit_code, books.stdout) == (1, "")
+    assert "The ledger or chain of client does not answer" in books.stderr
 
 
 def test_no_books(tmp_path: Path) -> None:

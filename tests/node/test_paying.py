@@ -166,7 +166,9 @@ async def test_a_channel_that_runs_low_is_topped_up(tmp_path: Path) -> None:
         assert own.paid >= 40 * RATE
 
 
-async def test_a_close_is_answered(tmp_path: Path) -> None:
+async def test_a_close_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.claiming.ANSWER_SPREAD_S", 0.1)
+    monkeypatch.setattr("node.wallet.LOOK_S", 0.02)
     async with members(tmp_path) as (client, guard):
         near = await up(client, guard)
         await use(near, client, guard, 10)
@@ -176,8 +178,8 @@ async def test_a_close_is_answered(tmp_path: Path) -> None:
         assert await client.wallet.do(WalletOrder("close")) == {"closing": 1}
         before = await guard.wallet.settlement.balance()
         guard.wallet.start()
-        await until(lambda: guard.wallet.store.payees[0].state is ChannelState.CLOSING)
-        assert guard.wallet.store.payees[0].claimed == paid
+        await until(lambda: guard.wallet.store.payees[0].claimed == paid)
+        assert guard.wallet.store.payees[0].state is ChannelState.CLOSING
         assert await guard.wallet.settlement.balance() == before + paid
 
 
