@@ -71,6 +71,11 @@ class MoneySecrets:
                 found = self._channels.setdefault(channel, Channel(channel, signer))
                 found.payee, found.voucher = name, voucher
 
+    @property
+    def all(self) -> set[bytes]:
+        """Everything that means somebody's money: what no log may hold."""
+        return set[bytes]().union(*(self.own(name) | self.secret(name) | self.public(name) for name in self.pids))
+
     # -- what may be where
 
     def own(self, name: str) -> set[bytes]:

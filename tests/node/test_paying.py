@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,6 +77,22 @@ async def test_what_was_used_is_remembered_when_a_link_ends(tmp_path: Path) -> N
         await quiet(near, near.other)
         for row in (*client.wallet.store.payers, *guard.wallet.store.payees):
             assert row.used == used
+
+
+async def test_no_wall_clock_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets it, back and forth, changes nothing."""
+    times = cycle([0.0, 4e9, 1e9, 2e9])
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    async with members(tmp_path) as (client, guard):
+        pieces = 0
+        for _ in range(3):
+            near = await up(client, guard)
+            pieces += await use(near, client, guard, 3)
+            await quiet(near, near.other)
+            part(near)
+            await quiet(near, near.other)
+        assert guard.paying.sums()["earned"] == client.paying.sums()["spent"] == pieces * PIECE * RATE // PARTS_PER_UNIT
+        assert client.stops == guard.stops == []
 
 
 async def test_who_was_not_paid_is_asked_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
