@@ -25,7 +25,8 @@ NOW = tai64n(1_700_000_000)
 
 
 class Receiver:
-    """Keeps the messages of one stream, and does something after each. With `refusing` it finds them wrong."""
+    """Keeps the messages of one stream, and does something after each and at the end. With `refusing` it finds them
+    wrong."""
 
     def __init__(self) -> None:
         self.messages: list[bytes] = []
@@ -35,6 +36,7 @@ class Receiver:
         self.refusing = False
         self.stream: LinkStream | None = None
         self.then: Callable[[], object] = lambda: None
+        self.then_ended: Callable[[], object] = lambda: None
 
     def message(self, body: memoryview) -> None:
         self.messages.append(bytes(body))
@@ -49,6 +51,7 @@ class Receiver:
 
     def ended(self) -> None:
         self.ends += 1
+        self.then_ended()
 
     def writable(self) -> None:
         self.writables += 1

@@ -59,6 +59,7 @@ class Purse:
 
     def take(self, rate: int, count: int) -> bool:
         assert rate > 0
+        assert count > 0
         if self.used + rate * count > self.paid:
             self.asked += 1
             return False

@@ -455,6 +455,7 @@ def test_nothing_is_moved_that_is_not_paid() -> None:
     assert not account.take(-1)
     assert account.take(UNIT - 1)
     assert account.take_datagram(1)
+    assert account.take(0)
     assert not account.take(1)
     assert account.used == account.counted == UNIT
     assert account.room == 0
@@ -542,7 +543,7 @@ def test_a_relay_promises_no_more_than_it_was_paid_and_a_window(
 
 def test_what_is_paid_far_ahead_was_used() -> None:
     account = PayeeAccount(100, 10 * PARTS_PER_UNIT)
-    account.bound(90 * PARTS_PER_UNIT)
+    account.bound(95 * PARTS_PER_UNIT)
     assert account.used == 10 * PARTS_PER_UNIT, "no further ahead than it may be"
     account.bound(7 * PARTS_PER_UNIT)
     assert (account.room, account.used) == (7 * PARTS_PER_UNIT, 93 * PARTS_PER_UNIT)

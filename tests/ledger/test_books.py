@@ -65,6 +65,7 @@ WRONG: list[tuple[str, tuple[Any, ...]]] = [
     ("raise_paid", (PAYER, 20, -1)),
     ("raise_paid", (PAYER, 20, 99.5 * UNIT)),
     ("raise_paid", (PAYER, 20.0, 0)),
+    ("raise_paid", (PAYER, 90.0, 0)),
     ("adopt_paid", (PAYER, 9, 0)),
     ("adopt_paid", (PAYER, MAX_AMOUNT + 1, 0)),
     ("take_voucher", (PAYEE, 11, signature(11), 11 * UNIT + 1)),
@@ -75,8 +76,10 @@ WRONG: list[tuple[str, tuple[Any, ...]]] = [
     ("use", (PAYEE, 10 * UNIT + 1)),
     ("use", (PAYER, -1)),
     ("deposit", (PAYER, 100.0)),
+    ("deposit", (PAYER, -1)),
     ("claimed", (PAYEE, 5)),
     ("claimed", (PAYEE, -1)),
+    ("claimed", (PAYEE, 99.0)),
     ("state", (PAYER, 2)),
     ("cap", (-1,)),
     ("cap", (MAX_AMOUNT + 1,)),
@@ -141,6 +144,8 @@ def test_what_was_signed_before_is_adopted_whatever_the_cap_says() -> None:
 def test_all_that_is_signed_is_an_amount() -> None:
     tried = Draft(Books([payer(1, MAX_AMOUNT, paid=1), payer(3, MAX_AMOUNT)], [], Totals(cap=MAX_AMOUNT)))
     refused(Reason.NO_FUNDS, tried.adopt_paid, name(3), MAX_AMOUNT, 0)
+    tried.adopt_paid(name(3), MAX_AMOUNT - 1, 0)
+    assert tried.signed == MAX_AMOUNT
     with pytest.raises(ValueError, match="amount"):
         Books([payer(1, MAX_AMOUNT, paid=MAX_AMOUNT), payer(3, paid=1)], [], Totals())
 

@@ -48,6 +48,15 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
+ALLOWED: Final = {
+    "ledger": ["contract", "made"],
+    "accounts": ["address", "balance"],
+    "ids": ["id"],
+    "channels": ["id", "payer", "payee", "signer", "deposit", "claimed", "closes_at"],
+}
+"""Every table and column: what a chain would show, and no vouchers, peers or times but that of a close."""
+
+
 @pytest.fixture
 async def path(tmp_path: Path) -> Path:
     """A ledger with 100 coins, of which 40 are in a channel."""
@@ -57,6 +66,13 @@ async def path(tmp_path: Path) -> Path:
     await ledger.open(ACCOUNT, KEY.address, 40)
     await ledger.aclose()
     return path
+
+
+def test_nothing_else_can_be_kept(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as sql:
+        names = [name for (name,) in sql.execute("SELECT name FROM sqlite_schema WHERE sql IS NOT NULL")]
+        columns = {name: [row[1] for row in sql.execute(f"PRAGMA table_info({name})")] for name in names}
+    assert columns == ALLOWED
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ def test_a_link_makes_us_check_so_many_signatures(checks: list[int], monkeypatch
 
 
 def test_a_voucher_that_waits_for_its_turn_is_taken_on_time() -> None:
-    payee = payee_in(Stage.UP)
+    payee = payee_in(Stage.UP, replace(theirs(0), deposit=100))
     for cumulative in range(1, CHECKS_AHEAD + 1):
         committed(payee, cumulative)
         payee.stored(0)
@@ -323,6 +323,14 @@ def test_the_last_moment_is_not_missed() -> None:
         now = at
         payee.tick(now)
     assert now == UNPAID_S
+
+
+def test_while_a_voucher_is_stored_there_is_no_last_moment() -> None:
+    payee = payee_in(Stage.UP, theirs(7))
+    payee.short(0)
+    committed(payee, 8)
+    payee.tick(2 * UNPAID_S)
+    assert payee.next_at == 2 * UNPAID_S + DUE_S
 
 
 def test_a_voucher_or_an_empty_queue_begins_anew() -> None:
@@ -480,3 +488,10 @@ def test_a_payer_may_say_anything_at_any_time(stage: Stage, turns: list[Message 
         if payee.stage is Stage.UP:
             assert payee.account.paid == books
             assert 0 <= payee.account.used <= books * PARTS_PER_UNIT
+
+
+def test_a_channel_is_accepted_once() -> None:
+    payee = payee_in(Stage.UP, theirs(7))
+    with pytest.raises(DecodeError, match="order"):
+        payee.accept(theirs(9))
+    assert payee.account.paid == 7

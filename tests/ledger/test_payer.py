@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import Reason
+from core.errors import DecodeError, Reason
 from ledger.account import SLACK_SHARE, UNDER_WAY
 from ledger.amounts import MAX_PARTS, PARTS_PER_UNIT
 from ledger.messages import (
@@ -370,6 +370,12 @@ def test_a_payee_that_waits_though_it_is_paid_is_left() -> None:
     assert taken(payer) == [Stop(Side.PAYER, Reason.COUNTS_DIFFER)]
 
 
+def test_a_payee_that_waits_and_seldom_says_so_is_left_too() -> None:
+    payer = paid_up()
+    said = [payer.receive(Due(0), turn * QUIET_S) for turn in range(round(COUNTS_S / QUIET_S) + 1)]
+    assert said[-1] == [Stopped(Reason.COUNTS_DIFFER, Side.PAYER)]
+
+
 def test_a_payee_that_no_longer_waits_is_not() -> None:
     payer = paid_up()
     for turn in range(5):
@@ -486,3 +492,11 @@ def test_a_late_answer_of_the_owner_does_nothing() -> None:
     assert late.stored(0) == late.due() == late.rates(1) == []
     assert taken(late) == [], "what is stored is not signed"
     assert late.own == replace(OWN, paid=FIRST, sure=True, rate=RATE), "but it is stored"
+
+
+@pytest.mark.parametrize("stage", [Stage.ASKED, Stage.SHOWN, Stage.UP, Stage.STOPPED])
+def test_nothing_begins_twice(stage: Stage) -> None:
+    payer = payer_in(stage)
+    with pytest.raises(DecodeError, match="order"):
+        payer.ask(0)
+    assert payer.stage is stage

@@ -136,6 +136,19 @@ def test_the_other_signature_of_the_same_is_refused() -> None:
     refused(twin)
 
 
+def test_half_of_the_order_is_low_and_no_more() -> None:
+    """Whose key it is follows from the signature, so that nothing but s can be wrong."""
+    for s, low in ((ORDER // 2, True), (ORDER // 2 + 1, False)):
+        public = coincurve.PublicKey.from_signature_and_message(
+            signature(R, s, 27)[:64] + b"\0", digest_of(HERE, CHANNEL, CUMULATIVE), hasher=None
+        )
+        if low:
+            check(address_of(public), HERE, CHANNEL, CUMULATIVE, signature(R, s, 27))
+        else:
+            with pytest.raises(PaymentError):
+                check(address_of(public), HERE, CHANNEL, CUMULATIVE, signature(R, s, 27))
+
+
 @pytest.mark.parametrize("s", [ORDER // 2 + 1, ORDER - 1, ORDER, ORDER + S, 2**256 - 1, 0])
 def test_s_out_of_range_is_refused(s: int) -> None:
     for v in (27, 28):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +13,7 @@ from core.errors import CircuitError, DecodeError, Reason
 from ledger import messages
 from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
+from ledger.local import LocalSettlement
 from ledger.settlement import ChannelState
 from ledger.store import Store
 from node.wallet_orders import WalletOrder
@@ -64,6 +68,66 @@ async def test_reconnecting_neither_wins_nor_loses(tmp_path: Path) -> None:
         assert guard.paying.sums()["earned"] == used == client.paying.sums()["spent"]
 
 
+async def test_what_was_used_is_remembered_when_a_link_ends(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        used = await use(near, client, guard, 1) * PIECE * RATE
+        part(near)
+        await quiet(near, near.other)
+        for row in (*client.wallet.store.payers, *guard.wallet.store.payees):
+            assert row.used == used
+
+
+async def test_no_wall_clock_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets it, back and forth, changes nothing."""
+    times = cycle([0.0, 4e9, 1e9, 2e9])
+    monkeypatch.setattr(time, "time", lambda: next(times))
+    async with members(tmp_path) as (client, guard):
+        pieces = 0
+        for _ in range(3):
+            near = await up(client, guard)
+            pieces += await use(near, client, guard, 3)
+            await quiet(near, near.other)
+            part(near)
+            await quiet(near, near.other)
+        assert guard.paying.sums()["earned"] == client.paying.sums()["spent"] == pieces * PIECE * RATE // PARTS_PER_UNIT
+        assert client.stops == guard.stops == []
+
+
+async def test_who_was_not_paid_is_asked_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.paying.AGAIN_S", 0.3)
+    monkeypatch.setattr("ledger.payee.LOOK_S", 0.1)
+    async with members(tmp_path) as (client, guard):
+        wallet, now = client.wallet, asyncio.get_running_loop().time
+        assert isinstance(wallet.settlement, LocalSettlement)
+        await wallet.settlement.open(guard.wallet.settlement.account, b"\1" * 20, 1000 * 10**6)
+        (near, _), since = connect(client, guard), now()
+        for _ in range(2):
+            with pytest.raises(CircuitError) as caught:
+                await client.paying.paying(near.link, guard.peer, RATE)
+            assert caught.value.reason is Reason.NO_FUNDS
+        assert near.said.count(messages.Ask()) == 1
+        await wallet.settlement.faucet(wallet.settlement.account, 10**6)
+        await until(lambda: now() > since + 0.3)
+        account = await client.paying.paying(near.link, guard.peer, RATE)
+        assert near.said.count(messages.Ask()) == 2
+        since = now()
+        await until(lambda: now() > since + 0.3)
+        assert await client.paying.paying(near.link, guard.peer, RATE) is account, (
+            "it is paid, for how long does not matter"
+        )
+
+
+async def test_a_payee_that_stopped_gets_no_more_circuits(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        guard.incoming(near.other).stop(Reason.UNPAID)
+        await until(lambda: client.stops)
+        with pytest.raises(CircuitError) as caught:
+            await client.paying.paying(near.link, guard.peer, RATE)
+        assert caught.value.reason is Reason.UNPAID
+
+
 async def test_a_thousand_clients_get_what_they_paid_for(tmp_path: Path) -> None:
     """New keys win nothing: nothing at all is carried for a link on which nothing was paid."""
     async with members(tmp_path) as (client, guard):
@@ -83,6 +147,7 @@ async def test_the_cap_is_kept_and_can_be_raised(tmp_path: Path) -> None:
             await use(near, client, guard, 100)
         assert client.wallet.store.signed <= 50
         assert client.stops == [Reason.SPENDING_CAP]
+        assert "spending cap" in client.paying.sums()["trouble"]
         with pytest.raises(CircuitError, match="spending cap"):
             await client.paying.paying(connect(client, guard)[0].link, guard.peer, RATE)
         await client.wallet.do(WalletOrder("cap", units=5000))

@@ -19,6 +19,7 @@ import pytest
 from node.client import NodeClient
 from tests.harness.associations import pysocks
 from tests.harness.demo import Demo, udp_port, until
+from tests.harness.money_secrets import MoneySecrets
 from tests.harness.origin import DatagramEcho, NameServer, Origin
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def test_nothing_is_kept(tmp_path: Path) -> None:
             assert echo.got
             assert {"not_allowed", "refused", "no_name", "done"} <= _counted_by_exits(homes)
 
+            money = MoneySecrets(demo, tmp_path / "books").all
             told = list(answers(homes))
             assert sum(what.endswith("metrics") for what, _ in told) == len(homes) - 1
             assert [(what, held) for what, answer in told for held in canaries.within(answer)] == []
@@ -227,7 +229,9 @@ def test_nothing_is_kept(tmp_path: Path) -> None:
     # What is written as a node ends counts as well, and so does what it wrote outside its home.
     for folder in (home, elsewhere):
         assert search(canaries, folder) == []
-    assert len(list(home.rglob("node.log"))) == len(homes)
+    logs = [log.read_bytes().lower() for log in (*home.rglob("node.log"), elsewhere / "demo.log")]
+    assert len(logs) == len(homes) + 1
+    assert not any(needle in log or needle.hex().encode() in log for needle in money for log in logs)
     assert list(home.rglob("peers")), "there is something to search"
 
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from node.demo_plan import LEDGER_NAME
 from tests.harness.demo import Demo, command, settled, until
+from tests.harness.money_secrets import MoneySecrets, holdings, is_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.harness.origin import Origin
 
@@ -56,6 +59,27 @@ def test_each_hop_earns_what_the_tariff_says(paid: Demo, origin: Origin) -> None
     assert min(own) >= RATE * LARGE // 10**6
     for what in (before, after):
         assert sum(row["balance"] + row["locked"] + row["due"] for row in what.values()) == 4 * 1000 * 10**6
+
+
+def test_who_is_not_at_a_channel_knows_nothing_of_it(paid: Demo, origin: Origin, tmp_path: Path) -> None:
+    """So the exit holds nothing of the guard's and the client's in memory, nor the guard of the exit's. In this network
+    all share a file of test coins, which shows accounts and channels as a chain does: a copy of a page may be anywhere.
+    """
+    assert download(paid, origin, 3_000_000, "memory") == ("200", 3_000_000)
+    books, ledger = MoneySecrets(paid, tmp_path / "before"), paid.home / LEDGER_NAME
+    pages = ledger.read_bytes()
+    found = {
+        name: holdings(pid, books.own(name) | books.secret(name) | books.public(name))
+        for name, pid in books.pids.items()
+    }
+    pages += ledger.read_bytes()
+    later = MoneySecrets(paid, tmp_path / "later")  # a channel may have been opened meanwhile
+    for name, holds in found.items():
+        assert books.own(name) <= {held.needle for held in holds}, "the search finds what is there"
+        assert later.secret(name) & {held.needle for held in holds} == set()
+        assert later.public(name) & {held.needle for held in holds if not is_of(held, pages)} == set()
+        assert books.secret(name)
+        assert books.public(name)
 
 
 def test_a_cap_is_kept_to_the_unit(paid: Demo, origin: Origin) -> None:

@@ -5,57 +5,22 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness.demo import udp_port, until
+from tests.harness.process_memory import holders
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.harness.demo import Demo
     from tests.harness.origin import NameServer, Origin
 
 pytestmark = pytest.mark.system
 
 NAME = b"canary-7f3a9c51"
-
-
-def _memory_holds(pid: int, needle: bytes) -> bool:
-    """Whether a process holds a byte string in memory that it can write to."""
-    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
-            span, rights, *_ = line.split()
-            if not rights.startswith("rw") or line.endswith(("[vvar]", "[vsyscall]")):
-                continue
-            at, end = (int(part, 16) for part in span.split("-"))
-            tail = b""
-            memory.seek(at)
-            while at < end:
-                try:
-                    part = memory.read(min(1 << 22, end - at))
-                except OSError:
-                    break
-                if not part:
-                    break
-                if needle in tail + part:
-                    return True
-                tail, at = part[-len(needle) :], at + len(part)
-    return False
-
-
-def _holders(pids: list[int], needle: bytes) -> list[int]:
-    """The processes that hold a byte string, each stopped while it is read."""
-    found = []
-    for pid in pids:
-        process = subprocess.Popen(["kill", f"-{signal.SIGSTOP.name[3:]}", str(pid)])
-        process.wait()
-        try:
-            if _memory_holds(pid, needle):
-                found.append(pid)
-        finally:
-            subprocess.run(["kill", "-CONT", str(pid)], check=True)
-    return found
 
 
 @pytest.mark.skipif(shutil.which("tcpdump") is None, reason="Debian's package tcpdump is not installed")
@@ -96,9 +61,9 @@ def test_only_the_client_and_the_exit_know_the_destination(demo: Demo, names: Na
         # The exit waits for its name server, so it has the name in use now.
         until("the question", lambda: host.decode() in names.asked)
         # Reading memory works at all: those who must know, know.
-        assert len(_holders(exits, host)) == 1
-        assert _holders(client, host) == client
-        assert _holders(relays, host) == []
+        assert len(holders(exits, host)) == 1
+        assert holders(client, host) == client
+        assert holders(relays, host) == []
     finally:
         waiting.kill()
         waiting.wait()
@@ -109,5 +74,5 @@ def test_the_exit_never_learns_the_client_address(demo: Demo, origin: Origin) ->
     # The client's UDP port, as it stands in a socket address: its guards have it, no exit has.
     port = udp_port(demo.pids("client")[0]).to_bytes(2, "big")
     needles = [b"\x02\x00" + port + bytes([127, 0, 0, 1]), port + bytes(14) + b"\xff\xff\x7f\0\0\x01"]
-    assert any(_holders(demo.pids("relay"), needle) for needle in needles)
-    assert not any(_holders(demo.pids("exit"), needle) for needle in needles)
+    assert any(holders(demo.pids("relay"), needle) for needle in needles)
+    assert not any(holders(demo.pids("exit"), needle) for needle in needles)

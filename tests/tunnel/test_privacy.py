@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from core.errors import CircuitError, Reason
 from core.flow import FlowRequest
+from tests.harness.common_strings import Part, Place, common
 from tests.harness.network import Collect, Echo, Network
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
@@ -28,8 +28,6 @@ from tunnel.wireguard.session import read_header
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from numpy.typing import NDArray
-
     from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
     from tunnel.creation import Asked
@@ -38,21 +36,9 @@ if TYPE_CHECKING:
 
 CIRCUITS = 1000
 HOPS = 3
-WINDOW = 8
 OTHERS = 5
 """Circuits that other clients hold, counted at each hop."""
 HELLO = b"the same words on every circuit, " * 3
-
-type Place = tuple[int, int]
-"""A circuit and a link of it: 0 is the one between client and guard."""
-
-
-class Part(NamedTuple):
-    """Bytes that crossed a link, or that a hop found inside, without what is constant in them."""
-
-    place: Place
-    what: str
-    data: bytes
 
 
 class Told(NamedTuple):
@@ -61,31 +47,6 @@ class Told(NamedTuple):
     indices: set[int]
     flows: set[int]
     numbers: set[int]
-
-
-def windows(data: bytes) -> list[NDArray[np.uint64]]:
-    """Every string of 8 bytes, as a number, in 8 rows: those that begin at a multiple of 8, one after that, …"""
-    rows = ((start, (len(data) - start) // WINDOW) for start in range(WINDOW))
-    return [np.frombuffer(data, np.uint64, count, start) for start, count in rows if count > 0]
-
-
-def common(parts: list[Part]) -> list[tuple[str, Place, str, Place]]:
-    """Find strings of 8 bytes that occur at more than one place: each pair of parts once."""
-    found = np.concatenate([row for part in parts for row in windows(part.data)])
-    found.sort()
-    again = np.unique(found[1:][found[1:] == found[:-1]])
-    owners: dict[int, list[Part]] = {}
-    for part in parts if len(again) else ():
-        for row in windows(part.data):
-            for value in np.intersect1d(row, again).tolist():
-                owners.setdefault(value, []).append(part)
-    shared = {
-        (one.what, one.place, other.what, other.place)
-        for held_by in owners.values()
-        for one, other in pairwise(held_by)
-        if one.place != other.place
-    }
-    return sorted(shared)
 
 
 class Wiretap:

@@ -177,6 +177,7 @@ async def test_what_waits_goes_in_order_and_nothing_overtakes_it() -> None:
     assert [receiver.writables] == [1]
     assert ends.payer.held == 0
     assert not ends.payer.tally.waits
+    assert not ends.payer.purse.waiting
 
 
 async def test_what_came_waits_in_order_with_its_end_after_it() -> None:
@@ -229,6 +230,37 @@ async def test_what_is_answered_while_things_move_is_paid_for_like_all_else() ->
     ends.payee.purse.pay(PLENTY)
     await turns()
     assert receiver.messages == [message(3, 1000)]
+
+
+async def test_what_is_answered_to_an_end_is_paid_for_too() -> None:
+    ends = await Ends.up()
+    stream, receiver = ends.open()
+    ends.payee.purse.stop()
+    stream.send(record(message(1)))
+    stream.finish()
+    await turns()
+    (far,) = ends.far
+    far.then_ended = lambda: ends.back().send(record(message(2, 1000)))
+    ends.payee.purse.pay(100 * RATE)
+    await turns()
+    assert far.ends == 1
+    assert receiver.messages == []
+    assert ends.payee.counted == 100
+
+
+async def test_an_end_that_the_engine_holds_back_leaves_a_stream_unwritable() -> None:
+    ends = await Ends.up()
+    stream, receiver = ends.open()
+    assert stream.send(record(message(1)))
+    ends.payer.purse.stop()
+    assert not stream.send(record(message(2)))
+    stream.finish()
+    ends.linked.near_wire.stalled = True
+    ends.payer.purse.pay(PLENTY)
+    assert receiver.writables == 0
+    ends.linked.near_wire.go_on()
+    await turns()
+    assert receiver.writables == 1
 
 
 async def test_a_stream_is_not_writable_while_something_waits_for_it() -> None:
@@ -306,7 +338,7 @@ async def test_a_stream_that_the_other_side_breaks_ends_at_once(how: str) -> Non
 
 async def test_after_its_end_a_circuit_moves_nothing() -> None:
     ends = await Ends.up()
-    (stream, receiver), (idle, _) = ends.open(), ends.open()
+    (stream, receiver), (idle, quiet) = ends.open(), ends.open()
     for found in (stream, idle):
         found.send(record(message(1)))
     await turns()
@@ -322,10 +354,12 @@ async def test_after_its_end_a_circuit_moves_nothing() -> None:
     assert not ends.back(1).send(record(message(4)))
     idle.send(record(message(5)))
     idle.send_datagram(datagram(6))
+    ends.back(1).send_datagram(datagram(7))
     await turns()
     assert [found.messages for found in ends.far] == [[message(1)], [message(1)]]
     assert ends.far[1].datagrams == []
     assert receiver.messages == []
+    assert quiet.datagrams == []
     assert ends.payee.held == 0
 
 

@@ -97,6 +97,13 @@ def test_what_is_under_way_is_excused_once() -> None:
     assert not spent.came(1, 0.0)
 
 
+def test_frames_that_are_no_datagrams_are_of_no_use() -> None:
+    spent = Use(Shape.STEPS, 0.0)
+    frames = [(int(Frame.PAD), memoryview(bytes(1000))), (int(Frame.DATAGRAM), memoryview(bytes(1000)))]
+    many = range(2 * int(spent.allowance) // 1000)
+    assert not all(spent.came(2000, 0.0) and list(spent.taken(iter(frames))) == frames for _ in many)
+
+
 # -- honest exits
 
 
