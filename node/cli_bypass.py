@@ -11,7 +11,7 @@ import click
 from node.cli_common import SettingType, common, plain, show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from node.settings import BypassSettings
     from pac.rules import Rule
@@ -44,12 +44,15 @@ def bypass() -> None:
 @_PRESET
 def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...]) -> None:
     """Add rules, or presets. A rule replaces the one for the same hosts, port and scheme."""
-    own, now = _settings(home)
+    from node.config_edit import edited
+
     new = _parse(rules)
     targets = {rule.target for rule in new}
-    replaced = [rule for rule in own if rule.target in targets]
-    kept = [rule for rule in own if rule.target not in targets]
-    _write(home, now, [*kept, *new], [*now.presets, *(name for name in presets if name not in now.presets)])
+    with edited(home) as write:
+        own, now = _settings(home)
+        replaced = [rule for rule in own if rule.target in targets]
+        kept = [rule for rule in own if rule.target not in targets]
+        _write(write, now, [*kept, *new], [*now.presets, *(name for name in presets if name not in now.presets)])
     _done(
         as_json,
         home,
@@ -66,25 +69,22 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
 @click.option("--list", "lists", multiple=True, metavar="NAME", help="An imported list. Repeatable.")
 def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...], lists: tuple[str, ...]) -> None:
     """Remove rules, presets or lists. Of a rule its hosts are enough, without what shall happen there."""
-    from node.config_edit import write_value
+    from node.config_edit import edited
     from node.site_rules import remove_rules
 
-    own, now = _settings(home)
-    gone: list[Rule] = []
-    for rule in _parse(rules):
-        bare = str(rule) == rule.target
-        found = [other for other in own if other == rule or (bare and other.target == rule.target)]
-        if not found:
-            raise click.ClickException(f"There is no rule {rule} among your own. `macrovpn bypass list` shows them.")
-        gone += found
-    for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
-        if name not in known:
-            raise click.ClickException(f"{name} is not in use.")
-    if lists:
-        write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
-    _write(home, now, [rule for rule in own if rule not in gone], [name for name in now.presets if name not in presets])
-    for name in lists:
-        remove_rules(home, name)
+    wanted = _parse(rules)
+    with edited(home) as write:
+        own, now = _settings(home)
+        gone = _found(wanted, own)
+        for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
+            if name not in known:
+                raise click.ClickException(f"{name} is not in use.")
+        if lists:
+            write("bypass.lists", [name for name in now.lists if name not in lists])
+        left = [rule for rule in own if rule not in gone]
+        _write(write, now, left, [name for name in now.presets if name not in presets])
+        for name in lists:
+            remove_rules(home, name)
     _done(
         as_json,
         home,
@@ -133,7 +133,7 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     """
     import re
 
-    from node.config_edit import write_value
+    from node.config_edit import edited
     from node.settings import LIST_NAME
     from node.site_rules import list_path, sources, write_rules
     from pac.foreign import is_pac, read_pac
@@ -148,11 +148,12 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     read = read_pac(text, wanted) if is_pac(text) else read_list(text, wanted)
     if not read.rules:
         raise click.ClickException("Nothing in this file could be taken as a rule.")
-    _, now = _settings(home)
-    others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
-    RuleSet([*(rule for rules in others for rule in rules), *read.rules])
-    write_rules(home, name, read.rules)
-    write_value(home, "bypass.lists", [*now.lists, *([] if name in now.lists else [name])])
+    with edited(home) as write:
+        _, now = _settings(home)
+        others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
+        RuleSet([*(rule for rules in others for rule in rules), *read.rules])
+        write_rules(home, name, read.rules)
+        write("bypass.lists", [*now.lists, *([] if name in now.lists else [name])])
     taken = {kind.value: sum(rule.action is kind for rule in read.rules) for kind in Action}
     left_out = read.left_out
     lines = [f"list      {name}: " + ", ".join(f"{count} {kind}" for kind, count in taken.items() if count)]
@@ -211,15 +212,27 @@ def _parse(texts: Sequence[str]) -> list[Rule]:
     return rules
 
 
-def _write(home: Path, now: BypassSettings, rules: Sequence[Rule], presets: Sequence[str]) -> None:
-    """Put what has changed into the file."""
-    from node.config_edit import write_value
+def _found(wanted: Sequence[Rule], own: Sequence[Rule]) -> list[Rule]:
+    """The rules that somebody names, of which the hosts are enough."""
+    gone: list[Rule] = []
+    for rule in wanted:
+        bare = str(rule) == rule.target
+        found = [other for other in own if other == rule or (bare and other.target == rule.target)]
+        if not found:
+            raise click.ClickException(f"There is no rule {rule} among your own. `macrovpn bypass list` shows them.")
+        gone += found
+    return gone
 
+
+def _write(
+    write: Callable[[str, Any], Any], now: BypassSettings, rules: Sequence[Rule], presets: Sequence[str]
+) -> None:
+    """Put what has changed into the file."""
     texts = list(dict.fromkeys(map(str, rules)))
     if texts != list(now.rules):
-        write_value(home, "bypass.rules", texts)
+        write("bypass.rules", texts)
     if list(presets) != list(now.presets):
-        write_value(home, "bypass.presets", list(presets))
+        write("bypass.presets", list(presets))
 
 
 def _read(file: Path) -> str:
