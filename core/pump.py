@@ -18,8 +18,8 @@ READ_BYTES: Final = 32756
 _READ = memoryview(bytearray(READ_BYTES))
 """What every pump of the process reads into. The event loop fills it and has it emptied within one callback."""
 
-WRITE_HIGH_BYTES: Final = 16 * 1024
-"""Bytes waiting in this program for a TCP socket above which no credit is returned to the flow."""
+WASTE: Final = 16
+"""A buffer that waits may be larger than what is used of it by this part of that."""
 
 
 class Pump(asyncio.BufferedProtocol):
@@ -56,7 +56,9 @@ class Pump(asyncio.BufferedProtocol):
             early_eof: its end of stream was already seen.
         """
         self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        # While anything waits there, no credit is returned, and what comes is kept here: an event loop holds on to each
+        # buffer as a whole until its last byte is gone.
+        transport.set_write_buffer_limits(high=0)
         transport.pause_reading()  # an event loop may not change from one kind of protocol to the other while it reads
         transport.set_protocol(self)
         if early:
@@ -119,7 +121,7 @@ class Pump(asyncio.BufferedProtocol):
 
     def _write(self, data: Buffer) -> None:
         assert self._transport is not None
-        self._transport.write(data)
+        self._transport.write(_of_its_own(data))
         if self._tcp_full:
             self._owed += len(data)
         else:
@@ -162,3 +164,11 @@ class Pump(asyncio.BufferedProtocol):
         if self._on_done is not None:
             on_done, self._on_done = self._on_done, None
             on_done(reason, self.sent_bytes, self.received_bytes)
+
+
+def _of_its_own(data: Buffer) -> Buffer:
+    """Copy a view of a buffer that is much larger: how full a message is, a peer decides, and what may have to wait
+    must take no more memory than is counted."""
+    if isinstance(data, memoryview) and WASTE * (memoryview(data.obj).nbytes - data.nbytes) > data.nbytes:
+        return bytes(data)
+    return data

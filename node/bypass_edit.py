@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError
 from node.config import CONFIG_NAME, load
-from node.config_edit import write_value
+from node.config_edit import locked, write_value
 from node.site_rules import sources
 from pac.rules import Rule, RuleSet
 
@@ -72,13 +72,14 @@ def add_rules(home: Path, new: Sequence[Rule], presets: Sequence[str] = ()) -> l
     Raises:
         ConfigError: the file is wrong, or there would be too many rules; nothing was written.
     """
-    own, now = own_rules(home)
-    targets = {rule.target for rule in new}
-    kept = [rule for rule in own if rule.target not in targets]
-    others = [rules for source, rules in sources(now, home) if source != OWN]
-    RuleSet([*kept, *new, *(rule for rules in others for rule in rules)])
-    write_bypass(home, now, [*kept, *new], [*now.presets, *(name for name in presets if name not in now.presets)])
-    return [rule for rule in own if rule.target in targets]
+    with locked(home):
+        own, now = own_rules(home)
+        targets = {rule.target for rule in new}
+        kept = [rule for rule in own if rule.target not in targets]
+        others = [rules for source, rules in sources(now, home) if source != OWN]
+        RuleSet([*kept, *new, *(rule for rules in others for rule in rules)])
+        write_bypass(home, now, [*kept, *new], [*now.presets, *(name for name in presets if name not in now.presets)])
+        return [rule for rule in own if rule.target in targets]
 
 
 def find_rules(own: Sequence[Rule], wanted: Rule) -> list[Rule]:
@@ -104,14 +105,15 @@ def remove_rule(home: Path, rule: Rule) -> list[Rule]:
         NoSuchRuleError: there is none.
         ConfigError: the file is wrong.
     """
-    own, now = own_rules(home)
-    gone = find_rules(own, rule)
-    write_bypass(home, now, [other for other in own if other not in gone], now.presets)
-    return gone
+    with locked(home):
+        own, now = own_rules(home)
+        gone = find_rules(own, rule)
+        write_bypass(home, now, [other for other in own if other not in gone], now.presets)
+        return gone
 
 
 def write_bypass(home: Path, now: BypassSettings, rules: Sequence[Rule], presets: Sequence[str]) -> None:
-    """Put what has changed into the file.
+    """Put what has changed into the file, while it is locked.
 
     Raises:
         ConfigError: the result would be wrong.

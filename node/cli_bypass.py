@@ -64,20 +64,22 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
 def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...], lists: tuple[str, ...]) -> None:
     """Remove rules, presets or lists. Of a rule its hosts are enough, without what shall happen there."""
     from node.bypass_edit import find_rules, own_rules, write_bypass
-    from node.config_edit import write_value
+    from node.config_edit import locked, write_value
     from node.site_rules import remove_rules
 
-    own, now = own_rules(home)
-    gone = [found for rule in _parse(rules) for found in find_rules(own, rule)]
-    for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
-        if name not in known:
-            raise click.ClickException(f"{name} is not in use.")
-    if lists:
-        write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
-    left = [name for name in now.presets if name not in presets]
-    write_bypass(home, now, [rule for rule in own if rule not in gone], left)
-    for name in lists:
-        remove_rules(home, name)
+    wanted = _parse(rules)
+    with locked(home):
+        own, now = own_rules(home)
+        gone = [found for rule in wanted for found in find_rules(own, rule)]
+        for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
+            if name not in known:
+                raise click.ClickException(f"{name} is not in use.")
+        if lists:
+            write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
+        left = [name for name in now.presets if name not in presets]
+        write_bypass(home, now, [rule for rule in own if rule not in gone], left)
+        for name in lists:
+            remove_rules(home, name)
     _done(
         as_json,
         home,
@@ -115,7 +117,7 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     import re
 
     from node.bypass_edit import own_rules
-    from node.config_edit import write_value
+    from node.config_edit import locked, write_value
     from node.settings import LIST_NAME
     from node.site_rules import list_path, sources, write_rules
     from pac.foreign import is_pac, read_pac
@@ -130,11 +132,12 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     read = read_pac(text, wanted) if is_pac(text) else read_list(text, wanted)
     if not read.rules:
         raise click.ClickException("Nothing in this file could be taken as a rule.")
-    _, now = own_rules(home)
-    others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
-    RuleSet([*(rule for rules in others for rule in rules), *read.rules])
-    write_rules(home, name, read.rules)
-    write_value(home, "bypass.lists", [*now.lists, *([] if name in now.lists else [name])])
+    with locked(home):
+        _, now = own_rules(home)
+        others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
+        RuleSet([*(rule for rules in others for rule in rules), *read.rules])
+        write_rules(home, name, read.rules)
+        write_value(home, "bypass.lists", [*now.lists, *([] if name in now.lists else [name])])
     taken = {kind.value: sum(rule.action is kind for rule in read.rules) for kind in Action}
     left_out = read.left_out
     lines = [f"list      {name}: " + ", ".join(f"{count} {kind}" for kind, count in taken.items() if count)]

@@ -73,7 +73,7 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
     """Change one setting, in the file and as far as possible in the running node. A list is separated by commas."""
     from node.client import NodeClient, NoNodeError
     from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text
-    from node.config_edit import as_toml, format_value, write_value
+    from node.config_edit import as_toml, format_value, set_value
 
     path = home / CONFIG_NAME
     written = as_toml(check(name, value, name, text=True))
@@ -82,7 +82,7 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
         lines = [_EFFECTS[effect]]
     except NoNodeError:
         effect = "next_start"
-        write_value(home, name, written)
+        set_value(home, name, value)
         source = load_from(read_text(path), path).source(name)
         lines = [_EFFECTS[effect] if source == FROM_FILE else f"{source} counts more, as long as it is set."]
     answer = {"name": name, "value": written, "file": str(path), "effect": effect}

@@ -49,6 +49,7 @@ def list_command(home: Path, as_json: bool) -> None:
 @click.argument("name")
 def add(name: str, home: Path, as_json: bool) -> None:
     """Trust the network that this machine is on, and call it NAME."""
+    from node.config_edit import locked
     from pac.trusted import TrustedNetwork, check_name
 
     check_name(name, "NAME")
@@ -56,7 +57,9 @@ def add(name: str, home: Path, as_json: bool) -> None:
     if here is None:
         raise NoNetworkError
     network = TrustedNetwork.of(name, here)
-    _save(home, [*_saved(home), network])
+    with locked(home):
+        _save(home, [*_saved(home), network])
+    _tell(home)
     text = f"Trusted: {network}"
     if not _proves(network):
         text += "\nAnybody can imitate these signs, so each time you are asked: macrovpn trust confirm"
@@ -68,11 +71,15 @@ def add(name: str, home: Path, as_json: bool) -> None:
 @click.argument("name")
 def remove(name: str, home: Path, as_json: bool) -> None:
     """Trust a network no longer."""
-    saved = _saved(home)
-    left = [network for network in saved if network.name != name]
-    if len(left) == len(saved):
-        raise click.ClickException(f"No trusted network is called {name}. `macrovpn trust list` shows all.")
-    _save(home, left)
+    from node.config_edit import locked
+
+    with locked(home):
+        saved = _saved(home)
+        left = [network for network in saved if network.name != name]
+        if len(left) == len(saved):
+            raise click.ClickException(f"No trusted network is called {name}. `macrovpn trust list` shows all.")
+        _save(home, left)
+    _tell(home)
     show(as_json, {"name": name}, f"{name} is trusted no longer.")
 
 
@@ -130,11 +137,16 @@ def _saved(home: Path) -> Sequence[TrustedNetwork]:
 
 
 def _save(home: Path, networks: Sequence[TrustedNetwork]) -> None:
-    """Write the networks into the settings, and tell the running node, if there is one."""
-    from node.client import NodeClient, NoNodeError
-    from node.config_edit import format_value, set_value
+    """Write the networks into the settings."""
+    from node.config_edit import write_value
 
-    set_value(home, "trust.networks", format_value([str(network) for network in networks]))
+    write_value(home, "trust.networks", tuple(str(network) for network in networks))
+
+
+def _tell(home: Path) -> None:
+    """Have a running node take them."""
+    from node.client import NodeClient, NoNodeError
+
     with suppress(NoNodeError):
         NodeClient(home).reload_trust()
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError
 from node.config import CONFIG_NAME, check, line_of, load_from, parse, read_text
-from node.files import make_home, write_private
+from node.files import editing, write_private
 from node.settings import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from node.settings import Settings
@@ -21,6 +22,10 @@ _STRING_OR_COMMENT: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|(?P<comment>\#[^\n]*)", re.DOTALL
 )
 SECRETS: Final = frozenset({"proxy.password"})
+
+EDIT_WAIT_S: Final = 5.0
+"""Patience with another process that changes settings."""
+
 REDACTED: Final = "[redacted]"
 
 
@@ -64,16 +69,32 @@ def set_value(home: Path, name: str, text: str) -> Any:
 
     Raises:
         ConfigError: the name or the value is wrong, or the file is.
-        MacroVpnError: the folder cannot be made.
+        MacroVpnError: the folder cannot be made, or another process goes on editing it.
     """
-    return write_value(home, name, check(name, text, name, text=True))
+    value = check(name, text, name, text=True)
+    with locked(home):
+        return write_value(home, name, value)
 
 
-def write_value(home: Path, name: str, value: Any) -> Any:
-    """Write one setting as `set_value` does.
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Keep others from changing settings between one's reading and one's writing of them.
 
     Args:
         home: the node's folder; made when it is missing.
+
+    Raises:
+        MacroVpnError: the folder cannot be made, or another process goes on editing it.
+    """
+    with editing(home, EDIT_WAIT_S):
+        yield
+
+
+def write_value(home: Path, name: str, value: Any) -> Any:
+    """Write one setting as `set_value` does, while it is `locked`.
+
+    Args:
+        home: the node's folder.
         name: `section.key`.
         value: of the setting's type.
 
@@ -82,10 +103,9 @@ def write_value(home: Path, name: str, value: Any) -> Any:
 
     Raises:
         ConfigError: the value is wrong, or the file is.
-        MacroVpnError: the folder cannot be made.
     """
     value = as_toml(check(name, value, name))
-    path = make_home(home) / CONFIG_NAME
+    path = home / CONFIG_NAME
     new = edited(read_text(path), path, {name: value})
     load_from(new, path, environ={}, changed=[name])
     write_text(path, new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from typing import TYPE_CHECKING, Final
 
 from node.findings import Finding, Level, OwnProxy
@@ -21,6 +22,9 @@ Source: nsIProtocolProxyService.idl."""
 REMOTE_DNS_SINCE: Final = 128
 """Firefox has the SOCKS5 proxy look names up from this version on, and has a setting of its own for it, bug 1741375."""
 LOCAL: Final = frozenset({"localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]"})
+UNASKED: Final = {"network.connectivity-service.enabled": False, "network.trr.mode": 5}
+"""With these Firefox looks no name up by itself; 5 is DNS over HTTPS switched off by choice. As it comes, it looks up
+`example.org`, `ipv4only.arpa` and `cloudflare-dns.com`: docs/clients.md says where that was measured."""
 FIXED_PROXY: Final = "Settings, Network Settings, Manual proxy configuration"
 
 
@@ -152,6 +156,18 @@ def _closed(profile: Profile, who: str) -> Iterator[Finding]:
         sentence = f"{who} lets Firefox's own services go direct when the proxy does not answer."
         lines = " and ".join(f"network.proxy.{name} to false" for name in names)
         yield Finding("firefox_closed", Level.WARNING, sentence, f"In about:config, set {lines}.")
+    yield from _unasked(profile, who)
+
+
+def _unasked(profile: Profile, who: str) -> Iterator[Finding]:
+    wanted = {name: json.dumps(value) for name, value in UNASKED.items()}
+    lines = [f"{name} to {text}" for name, text in wanted.items() if json.dumps(profile.prefs.get(name)) != text]
+    if lines:
+        sentence = (
+            f"{who} lets Firefox look up names past any proxy when it starts, to see whether there is a network and "
+            "DNS over HTTPS: your name server learns that a Firefox was started, and nothing of where you go."
+        )
+        yield Finding("firefox_unasked", Level.WARNING, sentence, f"In about:config, set {' and '.join(lines)}.")
 
 
 def by_address(check: str, begin: str, *, ours: bool) -> Finding:

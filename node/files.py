@@ -1,4 +1,4 @@
-"""Files of a home: private, whole or not at all, and one lock that says who runs there."""
+"""Files of a home: private, whole or not at all; one lock that says who runs there, and one for whoever edits."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import re
 import secrets
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from core.errors import MacroVpnError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LOCK_NAME: Final = "node.lock"
 KEYS_NAME: Final = "keys"
 _LOCK_WAIT_S: Final = 0.3
 """`lock_holder` takes the lock for an instant: whoever finds it taken tries again this long."""
+_LOCK_EVERY_S: Final = 0.02
 
 
 class HomeTakenError(MacroVpnError):
@@ -34,6 +36,19 @@ class HomeTakenError(MacroVpnError):
         super().__init__(f"A node already runs in {home} (process {pid}). Stop it with `macrovpn down`.")
         self.home = home
         self.pid = pid
+
+
+class EditingError(MacroVpnError):
+    """The files of a home cannot be locked for a change.
+
+    Args:
+        home: the folder.
+        problem: why not, and what to do.
+    """
+
+    def __init__(self, home: Path, problem: str) -> None:
+        super().__init__(f"The settings in {home} were not changed: {problem}.")
+        self.home = home
 
 
 def make_home(home: Path) -> Path:
@@ -90,6 +105,54 @@ def load_token(path: Path, size: int) -> str:
     return token
 
 
+@contextmanager
+def editing(home: Path, wait_s: float) -> Iterator[Path]:
+    """Keep other processes from editing a home between one's reading and one's writing of it.
+
+    It is the folder that is locked, so no file is left behind. Whoever holds it must not ask for it again.
+
+    Args:
+        home: the folder; made when it is missing.
+        wait_s: patience with another process that holds it.
+
+    Yields:
+        The same folder, absolute.
+
+    Raises:
+        EditingError: another process held it for all that time, or it cannot be locked.
+        MacroVpnError: it cannot be made.
+    """
+    home = make_home(home)
+    try:
+        handle = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise EditingError(home, f"the folder cannot be opened: {error.strerror}") from error
+    try:
+        try:
+            _lock(handle, wait_s)
+        except BlockingIOError as error:
+            problem = f"another command has been changing them for {wait_s:g} s. Try again; if that one hangs, end it"
+            raise EditingError(home, problem) from error
+        except OSError as error:
+            raise EditingError(home, f"the folder cannot be locked: {error.strerror}") from error
+        yield home
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, wait_s: float) -> None:
+    """Take an exclusive lock on an open file, or raise the last OSError when that failed for so long."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_LOCK_EVERY_S)
+
+
 class HomeLock:
     """The right to run a node in a home. The kernel returns it when the process ends, however it ends.
 
@@ -108,17 +171,12 @@ class HomeLock:
             HomeTakenError: another process holds it.
         """
         handle = os.open(self._home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + _LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    pid = _read_pid(handle)
-                    os.close(handle)
-                    raise HomeTakenError(self._home, pid) from error
-                time.sleep(0.02)
+        try:
+            _lock(handle, _LOCK_WAIT_S)
+        except OSError as error:
+            pid = _read_pid(handle)
+            os.close(handle)
+            raise HomeTakenError(self._home, pid) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         self._handle = handle

@@ -1,4 +1,4 @@
-"""Read what the Firefox profiles of a user say about proxies. Nothing is written, and no other setting is kept.
+"""Read what a user's Firefox profiles say about proxies and names. Nothing is written, and no other setting is kept.
 
 Firefox writes `prefs.js`; a user may write `user.js`, which it reads afterwards, at each start. Both come from outside:
 their size and number are bounded, and only lines of the one form that Firefox itself writes are understood.
@@ -40,11 +40,11 @@ MAX_PREFS_BYTES: Final = 4 << 20
 """A text of a setting has at most 1 MiB (`MAX_PREF_LENGTH` in Firefox's Preferences.cpp), such as a PAC as data."""
 MAX_NAME_CHARACTERS: Final = 60
 
+_NAMES: Final = r"network\.(?:(?:proxy|trr)\.[A-Za-z0-9_.-]{1,100}|connectivity-service\.enabled)"
 _LINE: Final = re.compile(
-    r'\s*user_pref\("(network\.(?:proxy|trr)\.[A-Za-z0-9_.]{1,100})", *(true|false|-?[0-9]{1,10}|"(?:[^"\\]|\\.)*")\);'
-    r"\s*(?://.*)?"
+    rf'\s*user_pref\("({_NAMES})", *(true|false|-?[0-9]{{1,10}}|"(?:[^"\\]|\\.)*")\);' r"\s*(?://.*)?"
 )
-_OURS: Final = re.compile(r"""pref\s*\(\s*["']network\.(?:proxy|trr)\.""")
+_OURS: Final = re.compile(rf"""pref\s*\(\s*["']{_NAMES}""")
 _VERSION: Final = re.compile(r"^LastVersion=([0-9]{1,4})\.", re.MULTILINE)
 
 
@@ -54,7 +54,8 @@ class Profile:
 
     Args:
         name: as the user sees it in Firefox's list of profiles.
-        prefs: settings below `network.proxy` and `network.trr` that differ from Firefox's own.
+        prefs: settings below `network.proxy` and `network.trr`, and `network.connectivity-service.enabled`, that differ
+            from Firefox's own.
         version: the number of the Firefox that used it last, or None.
         clear: whether all of these settings could be read.
     """
@@ -88,7 +89,7 @@ def profiles(user_home: Path) -> list[Profile]:
 
 
 def parse_prefs(text: str) -> tuple[dict[str, Value], bool]:
-    """Read the settings about proxies out of a `prefs.js` or `user.js`.
+    """Read the settings about proxies and names out of a `prefs.js` or `user.js`.
 
     Returns:
         The settings, the last line of each, and whether every line that sets one was understood.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from core.errors import ConfigError, MacroVpnError
 from node.applying import LIVE, apply
 from node.config import CONFIG_NAME, FROM_FILE, FROM_FLAG, Loaded, check, load_from, read_text
-from node.config_edit import REDACTED, SECRETS, edited, get_value, write_text
+from node.config_edit import REDACTED, SECRETS, edited, get_value, locked, write_text
 from node.settings import FIELDS
 from node.settings_view import rows
 
@@ -109,19 +110,24 @@ class LiveSettings:
             MacroVpnError: the node cannot go by it. Nothing was changed.
         """
         async with self._lock:
-            values = {name: self._checked(name, value) for name, value in changes.items()}
-            overrides = {name: value for name, value in self._overrides.items() if name not in values}
-            old, new, after = await asyncio.to_thread(self._edited, values, overrides)
-            write_text(self._path, new)
-            try:
-                await self._go_by(_with(self.running, after, LIVE.intersection(values)))
-            except MacroVpnError:
-                write_text(self._path, old)
-                raise
-            self._overrides = overrides
-            self._saved = None
-            waiting = [name for name in self._differing(after) if name in values]
-            return {"applied": [name for name in values if name not in waiting], "after_restart": waiting}
+            with ExitStack() as held:
+                await asyncio.to_thread(held.enter_context, locked(self._path.parent))
+                return await self._change(changes)
+
+    async def _change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        values = {name: self._checked(name, value) for name, value in changes.items()}
+        overrides = {name: value for name, value in self._overrides.items() if name not in values}
+        old, new, after = await asyncio.to_thread(self._edited, values, overrides)
+        write_text(self._path, new)
+        try:
+            await self._go_by(_with(self.running, after, LIVE.intersection(values)))
+        except MacroVpnError:
+            write_text(self._path, old)
+            raise
+        self._overrides = overrides
+        self._saved = None
+        waiting = [name for name in self._differing(after) if name in values]
+        return {"applied": [name for name in values if name not in waiting], "after_restart": waiting}
 
     def _checked(self, name: str, value: Any) -> Any:
         checked = check(name, value, name)

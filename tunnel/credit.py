@@ -231,6 +231,10 @@ class Sender(Protocol):
         """Bytes in its memory."""
 
     @property
+    def moved_at(self) -> float:
+        """When some of what it held was last dealt with, by its circuit's clock, or when it began."""
+
+    @property
     def kept_bytes(self) -> int:
         """Those among them that were sent already, each frame with `DATA_COST`."""
 
@@ -392,7 +396,7 @@ class CircuitCredit[End: Sender]:
     def join(self, flow: End) -> None:
         """A flow is carried by this circuit from now on."""
         self.flows.add(flow)
-        self.memory.add(self)
+        self.memory.join(self)
         self.keep(0, flow.kept_bytes)
         self.hold(flow.held_bytes - flow.kept_bytes)
 
@@ -403,5 +407,4 @@ class CircuitCredit[End: Sender]:
             self._allotment.leave(flow)
             self.hold(flow.kept_bytes - flow.held_bytes)
             self.keep(flow.kept_bytes, 0)
-            if not self.flows:
-                self.memory.remove(self)
+            self.memory.leave(self)

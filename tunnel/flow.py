@@ -52,12 +52,14 @@ class FlowEnd:
 
     Attributes:
         datagram_listener: takes the flow's datagrams; None at a flow that has none.
+        moved_at: when some of its bytes were last dealt with, here or at the other end, or when it began.
     """
 
     def __init__(self, credit: CircuitCredit[Any]) -> None:
         self._carrier: Carrier | None = None
         self._credit = credit
         self._paused = False
+        self.moved_at = credit.clock()
         self.datagram_listener: Callable[[Datagram], None] | None = None
         self._listener: FlowListener | None = None
         self._reason: Reason | None = None
@@ -128,6 +130,7 @@ class FlowEnd:
         if self._reason is not None:
             return
         self._hold(-count)
+        self.moved_at = self._credit.clock()
         if self._window.dealt_with(count, slow=self._credit.slow) and not self._fin_received:
             self._send(self._credit_frame())
 
@@ -288,6 +291,8 @@ class FlowEnd:
             count = len(self._kept.popleft()) - HEAD_BYTES
             self._dealt_with += count
             forgotten += count + DATA_COST
+        if forgotten:
+            self.moved_at = self._credit.clock()
         self._keep(-forgotten)
 
     def _keep(self, cost: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from core.errors import CircuitError, Reason
 from tunnel.circuit_witness import NoWitness
 from tunnel.control import Kind
+from tunnel.limits import CLIENT_BYTES, NODE_BYTES
 from tunnel.links import Links
 from tunnel.memory import Memory
 from tunnel.observing import Observing
@@ -125,7 +126,7 @@ class Tunnel:
             serves=parts.link_key is not None,
         )
         self.links.arrange = self.punch.meet
-        self.memory = Memory()
+        self.memory = Memory(CLIENT_BYTES if parts.acceptor is None else NODE_BYTES)
         self.relay = Relay(
             parts.onion_keys,
             self.links,

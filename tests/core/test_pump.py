@@ -6,18 +6,24 @@ import asyncio
 import secrets
 import socket
 import struct
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import tracemalloc
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
+import uvloop
 
 from core.errors import Reason
-from core.pump import READ_BYTES, WRITE_HIGH_BYTES, Pump
+from core.pump import READ_BYTES, Pump
 from tests.core.fakes import FakeFlow
 from tests.harness.waiting import until
+from tunnel.limits import FLOW_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from core.flow import Buffer
 
 CHUNK = bytes(range(256)) * 256
 
@@ -44,8 +50,7 @@ async def rig(room: int = 1 << 30, early: bytes = b"", early_eof: bool = False) 
     accepted: asyncio.Future[asyncio.Transport] = loop.create_future()
 
     class Accept(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            assert isinstance(transport, asyncio.Transport)
+        def connection_made(self, transport: Any) -> None:
             transport.pause_reading()
             accepted.set_result(transport)
 
@@ -201,10 +206,45 @@ async def test_a_connection_that_is_not_read_returns_no_credit() -> None:
             made.flow.heard.flow_data(CHUNK)
             sent += len(CHUNK)
         assert sent - made.flow.returned >= 20 * len(CHUNK)
-        assert made.transport.get_write_buffer_size() > WRITE_HIGH_BYTES
+        assert 0 < made.transport.get_write_buffer_size() <= len(CHUNK), "the rest waits in the pump, joined"
         made.reader._transport.resume_reading()  # type: ignore[attr-defined]
         assert await made.reader.readexactly(sent) == CHUNK * (sent // len(CHUNK))
         await until(lambda: made.flow.returned == sent)
+
+
+@pytest.mark.parametrize("used", [100, 1000, READ_BYTES // 3, READ_BYTES])
+def test_what_nobody_reads_takes_no_more_memory_than_is_counted(used: int) -> None:
+    """Of each message so much is the flow's; the rest is padding, or other flows'."""
+
+    async def taken() -> float:
+        counted = 0
+        async with AsyncExitStack() as stack:
+            rigs = [await stack.enter_async_context(rig()) for _ in range(5)]
+            tracemalloc.start()
+            stack.callback(tracemalloc.stop)
+            for made in rigs:
+                made.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 12)
+                made.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+                made.reader._transport.pause_reading()  # type: ignore[attr-defined]
+                while (held := made.pump.received_bytes - made.flow.returned) < FLOW_WINDOW:
+                    made.flow.heard.flow_data(memoryview(bytearray(READ_BYTES))[:used])
+                counted += held
+            return tracemalloc.get_traced_memory()[0] / counted
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert 0.9 < runner.run(taken()) < 1.15
+
+
+async def test_what_is_written_at_once_is_not_copied_unless_it_is_a_small_part() -> None:
+    message = memoryview(bytearray(READ_BYTES))
+    parts = [message, message[1:], message[READ_BYTES // 2 :], message[:1]]
+    async with rig() as made:
+        written: list[Buffer] = []
+        made.pump._transport = Mock(made.transport, write=written.append, is_closing=lambda: False)
+        for part in parts:
+            made.flow.heard.flow_data(part)
+    assert [data is part for data, part in zip(written, parts, strict=True)] == [True, True, False, False]
+    assert list(map(bytes, parts)) == list(map(bytes, written))
 
 
 async def test_a_flow_that_is_over_when_joined() -> None:

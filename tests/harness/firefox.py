@@ -67,7 +67,7 @@ def profile_at(
 
     Args:
         user_home: the user's home.
-        prefs: settings below `network.proxy`.
+        prefs: settings, by their names below `network.proxy` or by their whole names.
         folder: where Firefox keeps its profiles, below the home.
         version: of the Firefox that used it last; empty: nobody knows.
         name: the profile's.
@@ -79,7 +79,8 @@ def profile_at(
     path.mkdir(parents=True, exist_ok=True)
     listed = f"[Profile0]\nName={name}\nIsRelative=1\nPath={path.name}\nDefault=1\n\n[General]\nVersion=2\n"
     (path.parent / "profiles.ini").write_text(listed)
-    lines = [f'user_pref("network.proxy.{key}", {json.dumps(value)});\n' for key, value in prefs.items()]
+    whole = {key if key.startswith("network.") else f"network.proxy.{key}": value for key, value in prefs.items()}
+    lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});\n" for key, value in whole.items()]
     (path / "prefs.js").write_text("// Mozilla User Preferences\n" + "".join(lines))
     if version:
         (path / "compatibility.ini").write_text(f"[Compatibility]\nLastVersion={version}_20261101/20261101\n")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import stat
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from core.errors import ConfigError
-from node import site_rules
+from node import config_edit, site_rules
 from node.config import load
+from node.files import editing
 from node.running import RunningNode
 from node.settings import MODE_HOPS, BypassSettings, PeersSettings, ProxySettings, Settings
 from node.site_rules import load_rules, read_rules
@@ -20,7 +23,9 @@ from tests.node.test_control import Node
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from threading import Barrier
 
+ROUNDS: Final = 20
 CONFIG = """\
 # mine
 [bypass]  # sites
@@ -72,6 +77,46 @@ def test_rules_are_removed(home: Path) -> None:
     for option in ("--preset", "--list"):
         result = call("bypass", "remove", option, "banking", "--home", home)
         assert (result.exit_code, "banking is not in use" in result.stderr) == (1, True)
+
+
+def add_one_by_one(home: Path, name: str, together: Barrier) -> list[int]:
+    """Add rules, each at the same time as the other process, and say how each command ended."""
+    codes = []
+    for number in range(ROUNDS):
+        together.wait(30)
+        codes.append(call("bypass", "add", f"{name}{number}.example", "--home", home).exit_code)
+    return codes
+
+
+def test_two_processes_that_add_at_once_lose_nothing(home: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Manager() as manager, ProcessPoolExecutor(2, spawn) as pool:
+        together = manager.Barrier(2)
+        adding = [pool.submit(add_one_by_one, home, name, together) for name in ("left", "right")]
+        assert [one.result(60) for one in adding] == [[0] * ROUNDS] * 2
+    kept = load(home, environ={}).bypass.rules
+    expected = {f"{name}{number}.example" for name in ("left", "right") for number in range(ROUNDS)}
+    assert (set(kept), len(kept)) == (expected | {"a.example", "block .ads.example"}, 2 * ROUNDS + 2)
+    assert [path.name for path in home.iterdir()] == ["config.toml"], "no lock is left behind"
+
+
+def test_who_edits_for_too_long_keeps_others_from_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_edit, "EDIT_WAIT_S", 0.1)
+    file = home / "list.txt"
+    file.write_text("c.example\n")
+    commands = (
+        ("bypass", "add", "b.example"),
+        ("bypass", "remove", "a.example"),
+        ("bypass", "import", file),
+        ("trust", "remove", "home"),
+        ("config", "set", "tunnel.hops", "2"),
+    )
+    with editing(home, 0):
+        for command in commands:
+            result = call(*command, "--home", home)
+            assert result.exit_code == 1, command
+            assert "were not changed: another command has been changing them for 0.1 s. Try again" in result.stderr
+    assert (home / "config.toml").read_text() == CONFIG
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,13 @@ def test_the_command(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
     result = call("doctor", "--json", "--home", tmp_path)
     assert (result.exit_code, result.stdout.count("\n")) == (0, 1), "warnings are no problem"
     findings = json.loads(result.stdout)["findings"]
-    assert [each["check"] for each in findings] == ["node", "system_proxy", "firefox_pac", "firefox_closed"]
+    assert [each["check"] for each in findings] == [
+        "node",
+        "system_proxy",
+        "firefox_pac",
+        "firefox_closed",
+        "firefox_unasked",
+    ]
     assert all(each.keys() == {"check", "level", "sentence", "remedy"} for each in findings)
     text = call("doctor", "--home", tmp_path).stdout
     assert " ".join(text.split()).startswith(
@@ -238,7 +244,7 @@ def test_the_command(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
     )
     assert "\n         Start one with `macrovpn up`.\nok       The" in text
     assert "\x1b" not in text
-    assert text.endswith("Problems: 0, warnings: 3.\n")
+    assert text.endswith("Problems: 0, warnings: 4.\n")
     crash(desk)
     result = call("doctor", "--home", tmp_path)
     assert result.exit_code == 1

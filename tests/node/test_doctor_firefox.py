@@ -10,13 +10,15 @@ from node.doctor_firefox import judge
 from node.findings import Finding, Level, OwnProxy
 from node.firefox_profiles import profiles
 from pac.pac import pac_data_url
+from tests.harness import firefox
 from tests.harness.firefox import profile_at
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OWN: Final = OwnProxy("127.0.0.1", 1080)
-CLOSED: Final[dict[str, Any]] = {"allow_bypass": False, "failover_direct": False}
+CLOSED: Final[dict[str, Any]] = firefox.CLOSED | firefox.UNASKED
+CONNECTIVITY, TRR = firefox.UNASKED
 SOCKS: Final = CLOSED | {"type": 1, "socks": "127.0.0.1", "socks_port": 1080}
 HTTP: Final = CLOSED | {"type": 1, "http": "localhost", "http_port": 1080, "ssl": "127.0.0.1", "ssl_port": 1080}
 SCRIPT: Final = 'function FindProxyForURL(url, host) { return "PROXY 127.0.0.1:1080; SOCKS5 127.0.0.1:1080"; }'
@@ -55,14 +57,20 @@ def seen(found: list[Finding]) -> list[tuple[str, str]]:
         (SOCKS | {"socks_version": 4}, ("firefox_dns", "problem")),
         (SOCKS | {"no_proxies_on": "localhost, 127.0.0.1"}, ("firefox", "ok")),
         (SOCKS | {"no_proxies_on": "localhost, .example.com"}, ("firefox_exceptions", "warning")),
-        (SOCKS | {"allow_bypass": True}, ("firefox_closed", "warning")),
-        (HTTP | {"failover_direct": "false"}, ("firefox_closed", "warning")),
+        (SOCKS | {"network.proxy.allow_bypass": True}, ("firefox_closed", "warning")),
+        (HTTP | {"network.proxy.failover_direct": "false"}, ("firefox_closed", "warning")),
+        (SOCKS | {TRR: 0}, ("firefox_unasked", "warning")),
+        (SOCKS | {TRR: "5"}, ("firefox_unasked", "warning")),
+        (HTTP | {CONNECTIVITY: True}, ("firefox_unasked", "warning")),
+        (HTTP | {CONNECTIVITY: 0}, ("firefox_unasked", "warning")),
+        (HTTP | {CONNECTIVITY: True, TRR: 3, "http_port": 9050, "ssl_port": 9050}, ("firefox_other", "ok")),
         (CLOSED | {"type": 2, "autoconfig_url": "http://127.0.0.1:1080/x/proxy.pac"}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2, "autoconfig_url": "https://corp.example/x.pac"}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2, "autoconfig_url": "http://[::1"}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox", "ok")),
-        ({"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_closed", "warning")),
+        (firefox.UNASKED | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_closed", "warning")),
+        (firefox.CLOSED | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_unasked", "warning")),
         ({"type": 2, "autoconfig_url": pac_data_url(SCRIPT.replace("1080", "9050"))}, ("firefox_other", "ok")),
         ({"type": 2, "autoconfig_url": "data:,ä"}, ("firefox_other", "ok")),
     ],
@@ -105,13 +113,28 @@ def test_it_says_who_learns_the_names(tmp_path: Path) -> None:
 
 
 def test_the_settings_that_close_it_are_named(tmp_path: Path) -> None:
-    (both,) = judged(tmp_path, {"type": 5}, system=True)
+    (both,) = judged(tmp_path, firefox.UNASKED | {"type": 5}, system=True)
     assert both.remedy == (
         "In about:config, set network.proxy.allow_bypass to false and network.proxy.failover_direct to false."
     )
-    (one,) = judged(tmp_path, {"allow_bypass": False}, system=True)
+    (one,) = judged(tmp_path, firefox.UNASKED | {"allow_bypass": False}, system=True)
     assert one.remedy == "In about:config, set network.proxy.failover_direct to false."
     assert seen(judged(tmp_path, CLOSED, system=True)) == [("firefox", "ok")]
+
+
+def test_the_settings_that_keep_it_from_looking_names_up_are_named(tmp_path: Path) -> None:
+    (both,) = judged(tmp_path, firefox.CLOSED, system=True)
+    assert both.remedy == (
+        "In about:config, set network.connectivity-service.enabled to false and network.trr.mode to 5."
+    )
+    (one,) = judged(tmp_path, firefox.CLOSED | {CONNECTIVITY: False}, system=True)
+    assert one.remedy == "In about:config, set network.trr.mode to 5."
+    (other,) = judged(tmp_path, firefox.CLOSED | {TRR: 5}, system=True)
+    assert other.remedy == "In about:config, set network.connectivity-service.enabled to false."
+    path = profile_at(tmp_path, firefox.CLOSED)
+    (path / "user.js").write_text(f'user_pref("{TRR}", 5);\nuser_pref("{CONNECTIVITY}", false);\n')
+    (profile,) = profiles(tmp_path)
+    assert seen(judge(profile, OWN, system_is_ours=True)) == [("firefox", "ok")]
 
 
 def test_it_says_whose_script_it_is(tmp_path: Path) -> None:

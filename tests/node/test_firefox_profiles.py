@@ -26,6 +26,9 @@ user_pref("network.proxy.http_port", 1080);
 user_pref("network.proxy.allow_bypass", false);
 user_pref("network.proxy.autoconfig_url", "http://a/\\"b\\u0041");
   user_pref("network.trr.mode",   3);  // names
+user_pref("network.trr.excluded-domains", "a.example");
+user_pref("network.connectivity-service.enabled", false);
+user_pref("network.connectivity-service.IPv4.url", "http://secret.example/");
 """
     assert parse_prefs(text) == (
         {
@@ -34,6 +37,8 @@ user_pref("network.proxy.autoconfig_url", "http://a/\\"b\\u0041");
             "network.proxy.allow_bypass": False,
             "network.proxy.autoconfig_url": 'http://a/"bA',
             "network.trr.mode": 3,
+            "network.trr.excluded-domains": "a.example",
+            "network.connectivity-service.enabled": False,
         },
         True,
     )
@@ -55,6 +60,7 @@ def test_what_is_commented_out_does_not_count() -> None:
         'user_pref("network.proxy.type", 99999999999);',
         "user_pref('network.proxy.type', 1);",
         'pref("network.proxy.type", 1);',
+        'user_pref("network.connectivity-service.enabled", FALSE);',
         'user_pref ( "network.proxy.type" , 1);',
         'user_pref("network.proxy.http", "a\\x41");',
         'user_pref("network.proxy.http", "a" + "b");',

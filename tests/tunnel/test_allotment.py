@@ -36,6 +36,7 @@ class Writer:
     """A flow that waits with one piece at most, as one that is read from a socket."""
 
     held_bytes = kept_bytes = 0
+    moved_at = 0.0
 
     def __init__(self, credit: CircuitCredit[Writer]) -> None:
         self._credit = credit

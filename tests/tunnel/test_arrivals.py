@@ -87,6 +87,7 @@ class Nobody:
     """Stands for a type."""
 
     held_bytes = kept_bytes = 0
+    moved_at = 0.0
 
     def go_on(self) -> None: ...
 
@@ -113,6 +114,7 @@ class Greedy:
     """A flow that sends as much as it may."""
 
     held_bytes = kept_bytes = 0
+    moved_at = 0.0
 
     def __init__(self, credit: CircuitCredit[Greedy]) -> None:
         self.credit = credit

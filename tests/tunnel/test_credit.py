@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from tunnel.limits import (
     CIRCUIT_KEPT,
     CIRCUIT_WINDOW,
     DATA_COST,
+    FLOW_COST,
     FLOW_WINDOW,
     LEAST_CIRCUIT_WINDOW,
     LEAST_RTT_S,
@@ -248,24 +251,67 @@ def test_what_is_held_is_counted_and_freed() -> None:
     assert ends.near.credit.memory.held_bytes == 0
 
 
+class Crowd:
+    """Flows of one node that hold what the test says.
+
+    Args:
+        limit: of the node's memory, beside what its flows are counted as.
+        sizes: bytes that the flows of each circuit hold.
+    """
+
+    def __init__(self, limit: int, *sizes: list[int]) -> None:
+        self.clock = Clock()
+        self.memory = Memory(limit + FLOW_COST * sum(map(len, sizes)))
+        credits: list[CircuitCredit[FlowEnd]] = [CircuitCredit(self.memory, self.clock, Later()) for _ in sizes]
+        self.flows = [FlowEnd(credit) for credit, held in zip(credits, sizes, strict=True) for _ in held]
+        self.heard = [Listener(flow, hungry=False) for flow in self.flows]
+        for flow, heard, size in zip(self.flows, self.heard, chain(*sizes), strict=True):
+            flow._credit.join(flow)
+            flow.attach(heard)
+            self.hold(flow, size)
+
+    def hold(self, flow: FlowEnd, count: int) -> None:
+        flow._window.came(count)
+        flow._credit.hold(count)
+
+    @property
+    def shed(self) -> list[int]:
+        """Numbers of the flows that were ended."""
+        self.memory._shed()
+        return [number for number, one in enumerate(self.heard) if one.closed == [Reason.BUSY]]
+
+
 async def test_the_largest_flow_of_the_largest_circuit_is_shed() -> None:
-    memory = Memory(100_000)
-    credits: list[CircuitCredit[FlowEnd]] = [CircuitCredit(memory, Clock(), Later()) for _ in range(2)]
-    flows = [
-        (FlowEnd(credit), size)
-        for credit, sizes in zip(credits, ([30_000], [20_000, 25_000]), strict=True)
-        for size in sizes
-    ]
-    heard = []
-    for flow, size in flows:
-        flow._credit.join(flow)
-        heard.append(Listener(flow, hungry=False))
-        flow.attach(heard[-1])
-        flow._window.came(size)
-        flow._credit.hold(size)
-    assert memory.held_bytes == 75_000
-    flows[0][0]._window.came(30_000)
-    credits[0].hold(30_000)
-    memory._shed()
-    assert [one.closed for one in heard] == [[Reason.BUSY], [], []]
-    assert (memory.shed, memory.held_bytes) == (1, 45_000)
+    crowd = Crowd(100_000, [30_000], [20_000, 25_000])
+    assert crowd.shed == []
+    crowd.clock.now += 1
+    crowd.hold(crowd.flows[0], 30_000)
+    assert crowd.shed == [0]
+    assert (crowd.memory.shed, crowd.memory.held_bytes) == (1, 45_000)
+
+
+async def test_a_flow_that_is_not_read_is_shed_before_one_that_is() -> None:
+    crowd = Crowd(100_000, [30_000, 10_000, 60_000, 0])
+    crowd.clock.now += 10
+    crowd.flows[2].consumed(100)
+    crowd.clock.now += 1
+    crowd.hold(crowd.flows[2], 1000)
+    assert crowd.shed == [0]
+    assert crowd.memory.shed == 1
+    crowd.clock.now += 100
+    crowd.hold(crowd.flows[1], 40_000)
+    assert crowd.shed == [0, 2], "one that is read no more is soon like any other"
+
+
+async def test_where_all_move_the_largest_is_shed() -> None:
+    crowd = Crowd(100_000, [30_000, 40_000, 20_000])
+    crowd.hold(crowd.flows[2], 11_000)
+    assert crowd.shed == [1]
+
+
+async def test_flows_that_hold_nothing_count_and_are_not_shed() -> None:
+    crowd = Crowd(-FLOW_COST, [0] * 9 + [10])
+    assert crowd.shed == [9], "nine fit"
+    crowd.hold(crowd.flows[0], 1)
+    assert crowd.shed == [0, 9]
+    assert Crowd(-FLOW_COST, [0] * 10).shed == []
