@@ -185,7 +185,7 @@ class PayerAccount:
             most: parts at which somebody will look in any case.
         """
         ahead = max(0, self.stated - self.counted)
-        self.until = min(self._due_above, self._limit - ahead, most)
+        self.until = min(self._due_above, self._limit - ahead, most) if self.stated <= self._due_above else -1
 
     def take(self, parts: int) -> bool:
         """Ask to send; counted if True."""

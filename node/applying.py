@@ -105,7 +105,8 @@ async def _log(parts: Parts, settings: Settings) -> None:
 
 
 _PATHS: Final = frozenset(
-    f"tunnel.{key}" for key in ("mode", "hops", "regions", "excluded_regions", "max_tariff", "switch_back")
+    f"tunnel.{key}"
+    for key in ("mode", "hops", "regions", "excluded_regions", "min_tariff", "max_tariff", "switch_back")
 )
 _LIMITS: Final = frozenset(
     f"sharing.{key}"

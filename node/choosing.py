@@ -133,6 +133,7 @@ class Choosing:
             hops=chosen.path_hops,
             regions=chosen.regions,
             excluded=chosen.excluded_regions,
+            min_tariff=chosen.min_tariff,
             max_tariff=self._payable(chosen.max_tariff),
             friends=frozenset(map(parse_peer_id, settings.peers.friends)),
         )

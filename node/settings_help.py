@@ -33,6 +33,7 @@ HELP: Final = {
     "tunnel.regions": "Where your traffic leaves, the preferred country first; empty for anywhere.",
     "tunnel.excluded_regions": "Where your traffic never leaves.",
     "tunnel.switch_back": "Whether to return to a preferred country as soon as it has an exit again.",
+    "tunnel.min_tariff": "The lowest price step of a path; above 0 only paths that are paid for will do.",
     "tunnel.max_tariff": "The highest price step that any peer of a path may ask.",
     "tunnel.spread": "Over how many circuits the sites of a browser are spread, so that no exit has all of them.",
     "tunnel.hop_interval_s": "After how many seconds a circuit is replaced, in the mean; no connection breaks.",

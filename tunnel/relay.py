@@ -278,9 +278,8 @@ class Relay:
             circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory)
         else:
             circuit.next_link, circuit.next_number = onward.link, onward.number
-            if (account := onward.account) is not None:
-                if circuit.income is not None:
-                    account = OnBehalf(account, circuit.income)
+            if onward.account is not None:
+                account = onward.account if circuit.income is None else OnBehalf(onward.account, circuit.income)
                 circuit.far = Tally(account, slot.pays, circuit.queue.holds)
         owner.circuit = circuit
         self._circuits.setdefault(link, {})[index] = circuit

@@ -49,8 +49,9 @@ class Account(Protocol):
     pays: bool
     """Whether this end pays; else it is paid."""
 
-    meter: Meter
-    """Stands for `take`, and for `took` of what is no datagram, as far as it goes. It may change at any time."""
+    @property
+    def meter(self) -> Meter:
+        """Stands for `take`, and for `took` of what is no datagram, as far as it goes. It may change at any time."""
 
     def take(self, rate: int, count: int) -> bool:
         """Ask to move bytes: at the paying end to send them, at the paid end to send them or to take them in.

@@ -69,12 +69,15 @@ def test_nobody_looks_until_a_voucher_is_due() -> None:
     assert account.until < 0, "the window is larger, and a voucher is due"
 
 
-def test_nobody_looks_until_all_is_used_that_is_left_beside_the_payees_count() -> None:
+def test_somebody_looks_when_the_payees_count_makes_a_voucher_due() -> None:
     account = payer()
     account.paid = RATE
-    account.states(WINDOW * 3 // 4)
+    account.states(WINDOW // 2)
     account.look(MAX_PARTS)
-    assert account.until == WINDOW // 4
+    assert account.until == WINDOW // 2
+    account.states(WINDOW // 2 + 1)
+    account.look(MAX_PARTS)
+    assert account.until < 0
 
 
 CHANGES: list[Callable[[PayerAccount], object]] = [

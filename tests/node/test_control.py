@@ -316,7 +316,7 @@ async def test_no_answer_to_a_page(rig: Rig, origin: str) -> None:
 
 
 async def test_what_is_not_there(rig: Rig) -> None:
-    for method, path, status in (("GET", "/", 404), ("GET", "/v1/stop", 405), ("POST", "/v1/status", 405)):
+    for method, path, status in (("GET", "/v1/nothing", 404), ("GET", "/v1/stop", 405), ("POST", "/v1/status", 405)):
         found, text = await rig.ask(method, path)
         assert found == status
         assert set(json.loads(text)) == {"error"}

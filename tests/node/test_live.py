@@ -220,6 +220,7 @@ REACHES: dict[str, tuple[Any, Callable[[Any], object], object]] = {
     "tunnel.regions": (["NL"], lambda node: (rules_of(node).regions, node.regions()[0]["region"]), (("NL",), "NL")),
     "tunnel.excluded_regions": (["DE"], lambda node: rules_of(node).excluded, ("DE",)),
     "tunnel.switch_back": (False, lambda node: node._choosing.choice._regions._switch_back, False),
+    "tunnel.min_tariff": (1, lambda node: rules_of(node).min_tariff, 1),
     "tunnel.max_tariff": (3, lambda node: (rules_of(node).max_tariff, node._following.sites.own.max_tariff), (3, 3)),
     "tunnel.spread": (4, lambda node: node._following.sites.count, 4),
     "tunnel.hop_interval_s": (60, lambda node: node._tunnel.pool.builder.age_s, 60.0),
