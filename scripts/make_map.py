@@ -9,6 +9,7 @@ from `peers/data/countries.txt`. The map is an equirectangular one, two units to
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from itertools import accumulate, batched, pairwise
 from pathlib import Path
@@ -72,10 +73,20 @@ def lines_of(countries: str) -> Iterator[str]:
 
 
 def centre_of(line: str) -> tuple[str, Point]:
-    """Read a country: its place is the middle of the largest disc that covers a part of it."""
+    """Read a country: its place is the middle of the disc, of those that cover parts of it, that is nearest to all.
+
+    Degrees do as a measure: it is for a map on which they are all alike.
+    """
     code, _, discs = line.partition(" ")
     _, *parts = ([float(number) for number in disc.split()] for disc in discs.split(", "))
-    latitude, longitude, _ = max(parts, key=lambda disc: disc[2])
+
+    def away(disc: list[float]) -> float:
+        around = ((disc[1] - other[1] + 180) % 360 - 180 for other in parts)
+        return sum(
+            math.hypot(across, disc[0] - other[0]) * other[2] ** 2 for across, other in zip(around, parts, strict=True)
+        )
+
+    latitude, longitude, _ = min(parts, key=away)
     return code, place(longitude, latitude)
 
 

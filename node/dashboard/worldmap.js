@@ -15,16 +15,25 @@ export function worldMap(hops) {
     "aria-label": hops.length ? `Path: ${words}` : "There is no path now." },
   svg("path", { class: "land", d: LAND }),
   points.slice(1).map((end, place) => svg("path", { class: "way", d: arc(points[place], end) })),
-  [...named].map(([code, roles]) => mark(PLACES[code], `${say.region(code)}: ${roles.join(", ")}`)));
+  marks([...named].map(([code, roles]) => [PLACES[code], `${say.region(code)}: ${roles.join(", ")}`])));
 }
 
-function mark([x, y], words) {
-  const left = x > WIDTH * 0.7;
-  return [svg("circle", { cx: x, cy: y, r: 7 }),
-    svg("text", { x: left ? x - 12 : x + 12, y: y + 5, "text-anchor": left ? "end" : "start" }, words)];
+const LINE = 17, NEAR = 220;
+
+/** Dots with words beside them, which make way for each other. */
+function marks(places) {
+  const written = [];
+  return places.toSorted(([one], [other]) => one[1] - other[1]).map(([[x, y], words]) => {
+    const left = x > WIDTH * 0.7;
+    let line = Math.max(y + 5, LINE);
+    for (const [at, before] of written) if (Math.abs(at - x) < NEAR) line = Math.max(line, before + LINE);
+    written.push([x, line]);
+    return [svg("circle", { cx: x, cy: y, r: 7 }),
+      svg("text", { x: left ? x - 12 : x + 12, y: line, "text-anchor": left ? "end" : "start" }, words)];
+  });
 }
 
 function arc([x1, y1], [x2, y2]) {
   const lift = Math.min(60, Math.hypot(x2 - x1, y2 - y1) / 4);
-  return `M${x1} ${y1}Q${(x1 + x2) / 2} ${(y1 + y2) / 2 - lift} ${x2} ${y2}`;
+  return `M${x1} ${y1}Q${(x1 + x2) / 2} ${Math.max(4, (y1 + y2) / 2 - lift)} ${x2} ${y2}`;
 }
