@@ -228,7 +228,7 @@ def test_other_rules_may_need_others_of_whom_less_is_known() -> None:
     for neighbour in RELAYS[2:5]:
         rig.hear(neighbour, few)
     rig.hear(RELAYS[5], HONEST)
-    rig.eligible.use(replace(rig.rules, hops=2))
+    rig.choice.use(replace(rig.rules, hops=2), LEANS["speed"], True)
     assert rig.peers == names(few)
-    rig.eligible.use(replace(rig.rules, hops=5))
+    rig.choice.use(replace(rig.rules, hops=5), LEANS["speed"], True)
     assert rig.peers == names(HONEST)
