@@ -105,8 +105,7 @@ async def _log(parts: Parts, settings: Settings) -> None:
 
 
 _PATHS: Final = frozenset(
-    f"tunnel.{key}"
-    for key in ("mode", "hops", "regions", "excluded_regions", "min_tariff", "max_tariff", "switch_back")
+    f"tunnel.{key}" for key in ("mode", "hops", "regions", "excluded_regions", "min_tariff", "max_tariff")
 )
 _LIMITS: Final = frozenset(
     f"sharing.{key}"
@@ -118,7 +117,7 @@ _STEPS: Final[tuple[tuple[frozenset[str], Callable[[Parts, Settings], Awaitable[
     (frozenset({"bypass.rules", "bypass.presets", "bypass.lists"}), _bypass),
     (_LIMITS | {"sharing.memory_mb", "peers.friends"}, _share),
     (frozenset({"payments.cap", "payments.deposit", "payments.channels"}), _pay),
-    (_PATHS | {"peers.friends"}, _choose),
+    (_PATHS | {"tunnel.switch_back", "peers.friends"}, _choose),
     (_PATHS | {"tunnel.spread"}, _site_keys),
     (_PATHS | {"tunnel.hop_interval_s"}, _hop),
     (frozenset({"trust.networks"}), _trust),
