@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz lint extension clean
+.PHONY: setup demo test fuzz api-fuzz lint extension clean
 
 setup:
 	@sh scripts/setup
@@ -19,6 +19,10 @@ test: setup
 fuzz: setup
 	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# Requests to a real node's control interface, made out of its description. ARGS="--examples 1000 --seed 2"
+api-fuzz: setup
+	$(BIN)/python -m tests.fuzz.api $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check

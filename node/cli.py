@@ -15,7 +15,8 @@ from node.cli_doctor import doctor
 from node.cli_network import network
 from node.cli_pair import dashboard, pair
 from node.cli_route import peers, route
-from node.cli_run import down, env, up
+from node.cli_run import down, env, off, on, up
+from node.cli_service import service
 from node.cli_share import share
 from node.cli_trust import trust
 from node.cli_wallet import cost_text, wallet
@@ -50,6 +51,8 @@ _DOWN: Final[dict[str, Any]] = {
     "sharing": {},
     "money": {},
     "system_proxy": "",
+    "restart_to_apply": [],
+    "settings_problem": "",
 }
 _DHT: Final = {
     "on": "; the DHT is asked for more",
@@ -152,6 +155,10 @@ def _status_text(answer: dict[str, Any]) -> str:
         lines.append(f"peer id   {plain(answer['peer_id'])}")
     if reachable := sentence(answer["reachable"], answer["via"]):
         lines.append(f"reach     {reachable}")
+    if answer["restart_to_apply"]:
+        lines.append(f"settings  restart to apply: {', '.join(map(plain, answer['restart_to_apply']))}")
+    if answer["settings_problem"]:
+        lines.append(f"settings  the file is wrong: {plain(answer['settings_problem'])}")
     if answer["sharing"]:
         lines += [f"{name:<9} {plain(text)}" for name, text in rows(answer["sharing"])]
     return "\n".join(lines)
@@ -183,6 +190,8 @@ for _command in (
     demo,
     up,
     down,
+    on,
+    off,
     env,
     share,
     network,
@@ -192,6 +201,7 @@ for _command in (
     trust,
     wallet,
     config,
+    service,
     doctor,
     pair,
     dashboard,

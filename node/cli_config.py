@@ -1,8 +1,8 @@
-"""`macrovpn config`: look at the settings and change them."""
+"""`macrovpn config`: look at the settings and change them, in a running node or in the file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,22 +11,41 @@ from node.cli_common import common, show
 if TYPE_CHECKING:
     from pathlib import Path
 
+_EFFECTS: Final = {
+    "now": "The node goes by it now; no connection breaks.",
+    "after_restart": "The node goes by it after a restart: `macrovpn down`, then start it as before.",
+    "next_start": "No node runs here; the next one goes by it.",
+}
+
 
 @click.group()
 def config() -> None:
-    """List, read and change settings."""
+    """List, read and change settings. docs/settings.md says what each is for."""
 
 
 @config.command("list")
 @common
 def list_command(home: Path, as_json: bool) -> None:
-    """Show every setting as it counts now: file, then environment."""
-    from node.config import CONFIG_NAME, load
-    from node.config_edit import format_value, list_values
+    """Show every setting, and where it comes from: the file, the environment, an option of this run."""
+    from node.config_edit import format_value
+    from node.settings_view import source_text
 
-    values = list_values(load(home))
-    text = "\n".join(f"{name} = {format_value(value)}" for name, value in values.items())
-    show(as_json, {"settings": values, "file": str(home / CONFIG_NAME)}, text)
+    found = _settings(home)
+    lines = []
+    for row in found["settings"]:
+        said = source_text(row["source"]), "the node goes by it after a restart" if row["pending"] else ""
+        remark = "; ".join(part for part in said if part)
+        lines.append(f"{row['key']} = {format_value(row['value'])}{f'  # {remark}' if remark else ''}")
+    if found["problem"]:
+        lines.append(f"The file is wrong, and the node goes by what it read before: {found['problem']}")
+    value = {
+        "settings": {row["key"]: row["value"] for row in found["settings"]},
+        "sources": {row["key"]: row["source"] for row in found["settings"]},
+        "after_restart": [row["key"] for row in found["settings"] if row["pending"]],
+        "file": found["file"],
+        "problem": found["problem"],
+    }
+    show(as_json, value, "\n".join(lines))
 
 
 @config.command("get")
@@ -34,11 +53,16 @@ def list_command(home: Path, as_json: bool) -> None:
 @click.argument("name")
 def get_command(home: Path, as_json: bool, name: str) -> None:
     """Show one setting, such as `tunnel.mode`."""
-    from node.config import load
+    from node.config import check, load
     from node.config_edit import format_value, get_value
+    from node.settings import FIELDS
 
-    value = get_value(load(home), name)
-    show(as_json, {"name": name, "value": value}, value if isinstance(value, str) else format_value(value))
+    if name not in FIELDS:
+        check(name, None, "config")
+    (row,) = [row for row in _settings(home)["settings"] if row["key"] == name]
+    value = get_value(load(home), name) if row["secret"] else row["value"]
+    text = value if isinstance(value, str) else format_value(value)
+    show(as_json, {"name": name, "value": value, "source": row["source"]}, text)
 
 
 @config.command("set")
@@ -46,10 +70,33 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
 @click.argument("name")
 @click.argument("value")
 def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
-    """Change one setting in the file. A list is separated by commas. A running node reads it at its next start."""
-    from node.config import CONFIG_NAME
-    from node.config_edit import format_value, set_value
+    """Change one setting, in the file and as far as possible in the running node. A list is separated by commas."""
+    from node.client import NodeClient, NoNodeError
+    from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text
+    from node.config_edit import as_toml, format_value, write_value
 
-    written = set_value(home, name, value)
-    text = f"{name} = {format_value(written)}"
-    show(as_json, {"name": name, "value": written, "file": str(home / CONFIG_NAME)}, text)
+    path = home / CONFIG_NAME
+    written = as_toml(check(name, value, name, text=True))
+    try:
+        effect = "after_restart" if NodeClient(home).change({name: written})["after_restart"] else "now"
+        lines = [_EFFECTS[effect]]
+    except NoNodeError:
+        effect = "next_start"
+        write_value(home, name, written)
+        source = load_from(read_text(path), path).source(name)
+        lines = [_EFFECTS[effect] if source == FROM_FILE else f"{source} counts more, as long as it is set."]
+    answer = {"name": name, "value": written, "file": str(path), "effect": effect}
+    show(as_json, answer, "\n".join([f"{name} = {format_value(written)}", *lines]))
+
+
+def _settings(home: Path) -> dict[str, Any]:
+    """Ask the node that runs here for its settings, or read what the next one will go by."""
+    from node.client import NodeClient, NoNodeError
+    from node.config import CONFIG_NAME, load_from, read_text
+    from node.settings_view import rows
+
+    try:
+        return NodeClient(home).settings()
+    except NoNodeError:
+        path = home / CONFIG_NAME
+        return {"settings": rows(load_from(read_text(path), path)), "file": str(path), "problem": ""}

@@ -110,6 +110,31 @@ def down(home: Path, as_json: bool) -> None:
 
 @click.command()
 @common
+def off(home: Path, as_json: bool) -> None:
+    """Switch off: whatever runs ends, and the proxy refuses everything until `macrovpn on`.
+
+    The node stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
+    """
+    _switch(home, as_json, on=False)
+
+
+@click.command()
+@common
+def on(home: Path, as_json: bool) -> None:
+    """Switch on again what was switched off, here or in the browser."""
+    _switch(home, as_json, on=True)
+
+
+def _switch(home: Path, as_json: bool, *, on: bool) -> None:
+    from node.client import NodeClient
+
+    status = NodeClient(home).switch(on=on)
+    text = "It is switched on." if on else "It is switched off: the proxy refuses everything."
+    show(as_json, {key: status.get(key, "") for key in ("state", "reason", "proxy")}, text)
+
+
+@click.command()
+@common
 def env(home: Path, as_json: bool) -> None:
     """Print what a shell's programs need to use the running node: eval "$(macrovpn env)"."""
     from node.client import NodeClient

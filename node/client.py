@@ -131,6 +131,18 @@ class NodeClient:
         """Have the node read its rules again; returns what `rules` does. Raises as `call`."""
         return self._object("POST", "rules", RELOAD_LIMIT_S)
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting, as `node.settings_view.rows` describes it. Raises as `call`."""
+        return self._object("GET", "settings")
+
+    def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Change settings, all or none; says which were `applied`, and which are `after_restart`. Raises as `call`."""
+        return self._object("PATCH", "settings", RELOAD_LIMIT_S, changes)
+
+    def switch(self, *, on: bool) -> dict[str, Any]:
+        """Switch the node on or off; returns its status. Raises as `call`."""
+        return self._object("POST", "on" if on else "off", RELOAD_LIMIT_S)
+
     def wallet(self) -> dict[str, Any]:
         """What the node holds, paid and earned. Raises as `call`."""
         return self._object("GET", "wallet")

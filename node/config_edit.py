@@ -43,10 +43,11 @@ def get_value(settings: Settings, name: str) -> Any:
     if name not in FIELDS:
         check(name, None, "config")
     section, _, key = name.partition(".")
-    return _as_toml(getattr(getattr(settings, section), key))
+    return as_toml(getattr(getattr(settings, section), key))
 
 
-def _as_toml(value: Any) -> Any:
+def as_toml(value: Any) -> Any:
+    """Turn a setting's value into what TOML and JSON have: tuples into lists."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -83,7 +84,7 @@ def write_value(home: Path, name: str, value: Any) -> Any:
         ConfigError: the value is wrong, or the file is.
         MacroVpnError: the folder cannot be made.
     """
-    value = _as_toml(check(name, value, name))
+    value = as_toml(check(name, value, name))
     path = make_home(home) / CONFIG_NAME
     new = edited(read_text(path), path, {name: value})
     load_from(new, path, environ={}, changed=[name])
@@ -108,7 +109,7 @@ def edited(text: str, path: Path, values: Mapping[str, Any]) -> str:
     new, wanted = text, parse(text, path)[0]
     for name, value in values.items():
         wanted[name] = check(name, value, name)
-        new = edit(new, name, _as_toml(value))
+        new = edit(new, name, as_toml(value))
         try:
             kept = parse(new, path)[0] == wanted
         except ConfigError:

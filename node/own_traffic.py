@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from core.tasks import Tasks
 
 if TYPE_CHECKING:
-    from proxy.traffic import Traffic
+    from collections.abc import Callable
 
 LOOK_S: Final = 1.0
+
+
+class Carried(Protocol):
+    """What `proxy.traffic.Traffic` knows."""
+
+    @property
+    def carried_bytes(self) -> tuple[int, int]:
+        """Bytes sent and received since the start."""
+
+    def take_times(self) -> list[float]:
+        """Waiting times since the last call, in seconds."""
 
 
 class OwnTraffic:
@@ -19,11 +31,12 @@ class OwnTraffic:
 
     Args:
         traffic: what it carried.
+        clock: gives seconds.
     """
 
-    def __init__(self, traffic: Traffic) -> None:
+    def __init__(self, traffic: Carried, clock: Callable[[], float] = time.monotonic) -> None:
         self._traffic = traffic
-        self._clock = asyncio.get_running_loop().time
+        self._clock = clock
         self._before = (self._clock(), *traffic.carried_bytes)
         self._rates = (0, 0)
         self._first_byte_s: float | None = None

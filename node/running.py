@@ -162,7 +162,6 @@ class RunningNode:
         self._front: Front | None = None
         self._own: OwnTraffic | None = None
         self._port_mapping: PortMapping | None = None
-        self._port = 0
         self._silent_since = asyncio.get_running_loop().time()
         self.stopping = asyncio.Event()
 
@@ -191,13 +190,13 @@ class RunningNode:
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
         self._choosing.attach(self._tunnel.links, self._tunnel.pool)
-        self._port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
-        self._peering.publish(self._port)
-        self._peering.start(self._tunnel.links, self._port)
+        port = await self._tunnel.start(self._settings.peers.port, client=self._is_client)
+        self._peering.publish(port)
+        self._peering.start(self._tunnel.links, port)
         self._discovery.start()
         self._reachability.start(self._tunnel.links, self._tunnel.observing)
         self._reverse_links.start(self._tunnel.links)
-        self._port_mapping = start_port_mapping(self._settings, self._port, self._reachability.mapped)
+        self._port_mapping = start_port_mapping(self._settings, port, self._reachability.mapped)
         self._regions.start()
         if self._is_client:
             await self._start_front(self._tunnel)
@@ -439,6 +438,7 @@ class RunningNode:
 
     async def switch(self, on: bool) -> None:
         await self._switch.turn(self._front, self._following.pool, on=on)
+        self._silent_since = asyncio.get_running_loop().time()
 
     def peers(self) -> dict[str, Any]:
         rows = zip(peer_rows(self._choosing), self._peering.directory.peers(), strict=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
 from node.applying import LIVE
 from node.config import FROM_FILE, FROM_FLAG
-from node.config_edit import REDACTED, SECRETS, format_value, get_value
+from node.config_edit import REDACTED, SECRETS, get_value
 from node.settings import FIELDS, Settings
-from node.settings_help import HELP, SECTION_HELP
+from node.settings_help import HELP
 from pac.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ def choices_of(name: str) -> list[str]:
     """Name all that a setting, or each member of a list, may be; empty where that is no small number of words."""
     if name == "bypass.presets":
         return list(PRESETS)
-    kind = msgspec.inspect.type_info(FIELDS[name])
-    if isinstance(kind, msgspec.inspect.VarTupleType):
-        kind = kind.item_type
-    return [str(value) for value in kind.values] if isinstance(kind, msgspec.inspect.LiteralType) else []
+    kind = get_args(FIELDS[name])[0]
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return list(get_args(kind)) if get_origin(kind) is Literal else []
 
 
 def must_be(name: str) -> str:
@@ -86,46 +86,3 @@ def rows(loaded: Loaded, pending: Collection[str] = ()) -> list[dict[str, Any]]:
 def source_text(source: str) -> str:
     """Say where a value comes from, for people; empty for a default."""
     return {"default": "", FROM_FILE: "the file", FROM_FLAG: "an option of this run"}.get(source, source)
-
-
-# -- docs/settings.md
-
-_HEAD: Final = """\
-# Settings
-
-One file, `config.toml` in the node's home (`macrovpn config list` names it), in TOML:
-
-```
-[tunnel]
-mode = "privacy"
-regions = ["NL", "DE"]
-```
-
-`macrovpn config set tunnel.mode privacy` writes it, and keeps your comments; so do the dashboard and the browser
-button. A wrong file is refused with the line and the reason. An environment variable counts more than the file:
-`MACROVPN_TUNNEL_MODE` for `tunnel.mode`. An option of a command counts more than both, for that run, until the setting
-is changed while the node runs. `macrovpn config list` says where each value comes from.
-
-**Now** means that a running node takes a change at once, and that no connection breaks for it; see [note 41](
-design/0041-settings-at-run-time.md). All others wait for the next start, and `macrovpn status` says so until then.
-"""
-
-
-def document() -> str:
-    """Write `docs/settings.md`: `python -m node.settings_view > docs/settings.md`."""
-    parts = [_HEAD]
-    for section, sentence in SECTION_HELP.items():
-        parts.append(f"\n## {section}\n\n{sentence}\n\n| setting | what for | it must be | default | now |\n")
-        parts.append("|---|---|---|---|---|\n")
-        parts += [_line(name) for name in FIELDS if name.partition(".")[0] == section]
-    return "".join(parts)
-
-
-def _line(name: str) -> str:
-    must = must_be(name).replace("|", "\\|")
-    default = format_value(get_value(Settings(), name))
-    return f"| `{name}` | {HELP[name]} | {must} | `{default}` | {'now' if name in LIVE else ''} |\n"
-
-
-if __name__ == "__main__":
-    print(document(), end="")

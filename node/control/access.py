@@ -71,6 +71,7 @@ class Access:
     def __init__(self, pairings: Pairings) -> None:
         self.pairings = pairings
         self.token = ""
+        self.port = 0
         self._own: tuple[str, ...] = ()
         self._pages: dict[str, None] = {}
 
@@ -81,7 +82,7 @@ class Access:
             token: of programs.
             port: the interface's own.
         """
-        self.token = token
+        self.token, self.port = token, port
         self._own = (f"127.0.0.1:{port}", f"localhost:{port}")
 
     def new_page(self) -> str:

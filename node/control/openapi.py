@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, get_args, get_type_hints
 import msgspec
 
 from node.control.access import Who
-from node.control.routes import TABLE
+from node.control.routes import TABLE, Changes
 from node.control.shapes import Failure
+from node.settings import FIELDS
 from node.wallet_orders import WalletOrder
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def describe(version: str) -> dict[str, Any]:
     shapes = [shape for shape in shapes if shape is not None and not isinstance(shape, str)]
     schemas, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     found = {id(shape): schema for shape, schema in zip(shapes, schemas, strict=True)}
+    found[id(Changes)] = _changes()
     paths: dict[str, dict[str, Any]] = {}
     for route in TABLE:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, found)
@@ -51,6 +53,18 @@ def describe(version: str) -> dict[str, Any]:
         "security": [{"token": []}],
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _changes() -> dict[str, Any]:
+    """What a change of settings is: every setting may be in it."""
+    kinds, _ = msgspec.json.schema_components(list(FIELDS.values()))
+    return {
+        "type": "object",
+        "description": "Settings by their names. docs/settings.md says what each must be.",
+        "properties": dict(zip(FIELDS, kinds, strict=True)),
+        "minProperties": 1,
+        "additionalProperties": False,
     }
 
 

@@ -7,12 +7,13 @@ its digest is written; the token has 256 random bits, so the digest need not be 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 import os
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -116,7 +117,7 @@ class Paired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: str
     origin: str
-    digest: str
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class Pairings:
@@ -164,6 +165,26 @@ class Pairings:
         token, name = secrets.token_hex(TOKEN_BYTES), secrets.token_hex(4)
         self._write([*self._paired, Paired(name, origin, digest_of(token))])
         return name, token
+
+    def prove(self, name: str, origin: str, port: int, nonce: str) -> str | None:
+        """Show an extension that this is the node that it was paired with, before it shows its token.
+
+        Another program can have the port of a node that is gone. It could pass the question on to the node, which
+        answers for its own port only.
+
+        Args:
+            name: the pairing's id.
+            origin: of the extension.
+            port: of this node.
+            nonce: of the extension.
+
+        Returns:
+            A proof as `shapes.Proof` says, or None if there is no such pairing.
+        """
+        for paired in self._paired:
+            if (paired.id, paired.origin) == (name, origin):
+                return hmac.digest(bytes.fromhex(paired.digest), f"{port}:{nonce}".encode(), "sha256").hex()
+        return None
 
     def find(self, token: str) -> Paired | None:
         """Return the pairing that a token belongs to."""

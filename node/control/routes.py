@@ -113,6 +113,13 @@ class Desk:
         name, token = self._access.pairings.add(asked.caller.origin)
         return {"token": token, "id": name}
 
+    async def post_hello(self, asked: Asked) -> dict[str, Any]:
+        body, access = asked.body, self._access
+        proof = access.pairings.prove(body.id, asked.caller.origin, access.port, body.nonce)
+        if proof is None:
+            raise RefusedError(404, "This node knows no such pairing. Pair the browser again: `macrovpn pair`.")
+        return {"proof": proof}
+
     async def post_session(self, asked: Asked) -> dict[str, Any]:
         if not self._codes.trade("page", asked.body.code, _now()):
             raise RefusedError(403, _NO_CODE.format("dashboard"))
@@ -275,6 +282,16 @@ TABLE: Final = (
         shapes.PairedToken,
         shapes.Code,
         _NO_TIME,
+    ),
+    Route(
+        "POST",
+        "/v1/hello",
+        "Prove to an extension that this is its node",
+        Who.NEW_EXTENSION,
+        Desk.post_hello,
+        shapes.Proof,
+        shapes.Hello,
+        _NONE,
     ),
     Route(
         "POST",

@@ -182,7 +182,10 @@ def _guard(access: Access) -> Middleware:
         except web.HTTPNotFound:
             return _error(404, "There is nothing at this path.")
         except web.HTTPMethodNotAllowed as error:
-            return _error(405, f"This path answers {' and '.join(sorted(error.allowed_methods))}.")
+            methods = sorted(error.allowed_methods)
+            answer = _error(405, f"This path answers {' and '.join(methods)}.")
+            answer.headers["Allow"] = ", ".join(methods)
+            return answer
         except RefusedError as error:
             return _error(error.status, str(error))
         except MacroVpnError as error:

@@ -29,6 +29,13 @@ class Code(Shape, frozen=True):
     code: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
+class Hello(Shape, frozen=True):
+    """A question that only the node which gave a token can answer; `nonce` is the extension's, new each time."""
+
+    id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}$")]
+    nonce: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32,128}$")]
+
+
 class NewCode(Shape, frozen=True):
     """What a code shall be for."""
 
@@ -74,6 +81,12 @@ class PairedToken(Token, frozen=True, kw_only=True):
     """The same, of an extension; its pairing's id is no secret."""
 
     id: str
+
+
+class Proof(Shape, frozen=True):
+    """HMAC-SHA256 in hexadecimal digits: the key is the SHA-256 of the token, the message `PORT:NONCE`."""
+
+    proof: str
 
 
 class GivenCode(Shape, frozen=True):

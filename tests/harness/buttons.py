@@ -12,6 +12,7 @@ import json
 import os
 import signal
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from playwright.async_api import BrowserContext, Page, Worker
 
-LIMIT_S: Final = 10.0
+LIMIT_S: Final = 30.0
+"""For what takes a tenth of it on a quiet machine."""
 GECKO_ID: Final = "macro-vpn@macro-vpn.invalid"
 _BUTTON: Final = "macro-vpn_macro-vpn_invalid"
 """What Firefox makes of the id where it names parts of its window."""
@@ -104,7 +106,7 @@ class Button(Protocol):
         """Click the button in the toolbar."""
 
     async def popup(self, script: str) -> str:
-        """Run a function in the popup; outside Chromium, in one that is opened for this."""
+        """Run a function in the popup, which is opened unless it is open; in Firefox, in one that is opened for this."""
 
     async def badge(self) -> str:
         """What stands on the button."""
@@ -198,22 +200,22 @@ class ChromiumButton:
         await session.detach()
 
     async def popup(self, script: str) -> str:
-        target = await self._popup()
-        async with connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
+        if not await self._popup():
+            await self.click()
+        target = await eventually(self._popup, bool)
+        async with connect(target, max_size=None, proxy=None) as socket:
             call = {"expression": f"({script})()", "awaitPromise": True, "returnByValue": True}
             answer = await Wire(socket).call("Runtime.evaluate", **call)
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
 
-    async def _popup(self) -> dict[str, str]:
+    async def _popup(self) -> str:
+        """Where the DevTools of the popup are; empty while there is none."""
         async with httpx.AsyncClient(trust_env=False) as client:
             listed = (await client.get(f"http://{self._devtools}/json/list")).json()
-        for target in listed:
-            if target["url"] == self.address("popup.html"):
-                found: dict[str, str] = target
-                return found
-        raise FailedError("no popup is open")
+        found = [target["webSocketDebuggerUrl"] for target in listed if target["url"] == self.address("popup.html")]
+        return next(iter(found), "")
 
     async def badge(self) -> str:
         return str(await self.worker.evaluate("chrome.action.getBadgeText({})"))
@@ -288,6 +290,7 @@ class FirefoxButton:
         self._tab = tab
         self._window = window
         self._host = host
+        self._popup = ""
 
     async def open(self, url: str) -> str:
         try:
@@ -303,19 +306,25 @@ class FirefoxButton:
         return await evaluate(self._wire, self._tab, script)
 
     async def own_page(self, name: str, script: str, *arguments: str) -> str:
-        page = (await self._wire.call("browsingContext.create", type="tab", background=True))["context"]
+        page = await self._open_page(name)
         try:
-            url = f"moz-extension://{self._host}/{name}"
-            await self._wire.call("browsingContext.navigate", context=page, url=url, wait="complete")
             return await evaluate(self._wire, page, script, *arguments)
         finally:
             await self._wire.call("browsingContext.close", context=page)
+
+    async def _open_page(self, name: str) -> str:
+        """Open a page of the extension behind the tab for sites."""
+        page = str((await self._wire.call("browsingContext.create", type="tab", background=True))["context"])
+        url = f"moz-extension://{self._host}/{name}"
+        await self._wire.call("browsingContext.navigate", context=page, url=url, wait="complete")
+        return page
 
     async def click(self) -> None:
         await evaluate(self._wire, self._window, _CLICK, _BUTTON)
 
     async def popup(self, script: str) -> str:
-        return await self.own_page("popup.html", script)
+        self._popup = self._popup or await self._open_page("popup.html")
+        return await evaluate(self._wire, self._popup, script)
 
     async def badge(self) -> str:
         return await evaluate(self._wire, self._window, _BADGE, _BUTTON)
@@ -371,13 +380,19 @@ async def firefox(
             wire = Wire(socket)
             await wire.call("session.new", capabilities={})
             await wire.call("webExtension.install", extensionData={"type": "path", "path": str(extension)})
-            tab, window = [await _first(wire, scope) for scope in ("content", "chrome")]
-            yield FirefoxButton(wire, tab, window, await evaluate(wire, window, _HOST, GECKO_ID))
+            tree = await wire.call("browsingContext.getTree", **{"moz:scope": "chrome"})
+            window = tree["contexts"][0]["context"]
+            host = await evaluate(wire, window, _HOST, GECKO_ID)
+            # It takes an empty tab for the page on which it is paired, so that the other one comes after it.
+            await eventually(partial(_addresses, wire), lambda found: f"{host}/pair.html" in found)
+            tab = (await wire.call("browsingContext.create", type="tab"))["context"]
+            yield FirefoxButton(wire, tab, window, host)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 
-async def _first(wire: Wire, scope: str) -> str:
-    tree = await wire.call("browsingContext.getTree", **{"moz:scope": scope})
-    return str(tree["contexts"][0]["context"])
+async def _addresses(wire: Wire) -> str:
+    """What stands in all tabs."""
+    tree = await wire.call("browsingContext.getTree")
+    return " ".join(context["url"] for context in tree["contexts"])

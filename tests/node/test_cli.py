@@ -15,7 +15,6 @@ import pytest
 
 from node import background
 from node.cli_common import plain
-from node.config import load
 from node.control.server import Control
 from node.files import HomeLock, lock_holder
 from tests.node.commands import Started, answer, call
@@ -53,6 +52,8 @@ KEYS: Final = {
     "port_mapping",
     "sharing",
     "money",
+    "restart_to_apply",
+    "settings_problem",
     "system_proxy",
 }
 
@@ -103,12 +104,12 @@ class Telling(Node):
 
 
 @contextmanager
-def running(home: Path, node: Node) -> Iterator[None]:
-    """Run the control interface of a node in another thread."""
+def running(home: Path, node: Node, folder: Path | None = None) -> Iterator[None]:
+    """Run the control interface of a node in another thread, with the dashboard's files of a folder."""
     up, over = Event(), Event()
 
     async def serve() -> None:
-        control = Control(node, home)
+        control = Control(node, home, folder)
         await control.start(0)
         up.set()
         await asyncio.to_thread(over.wait)
@@ -414,32 +415,6 @@ def test_demo_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (seen[1].log_level, seen[1].metrics) == ("debug", True)
     assert (seen[0].tariff, seen[1].tariff) == (2, 5)
     assert "macrovpn wallet books /h" in text
-
-
-# -- settings
-
-
-def test_config(tmp_path: Path) -> None:
-    assert answer("config", "get", "tunnel.hops", "--home", tmp_path) == {"name": "tunnel.hops", "value": 0}
-    path = tmp_path / "config.toml"
-    expected = {"name": "node.roles", "value": ["relay", "exit"], "file": str(path)}
-    assert answer("config", "set", "node.roles", "relay,exit", "--home", tmp_path) == expected
-    assert load(tmp_path, environ={}).node.roles == ("relay", "exit")
-    listed = answer("config", "list", "--home", tmp_path)
-    assert listed["file"] == str(path)
-    assert listed["settings"]["node.roles"] == ["relay", "exit"]
-    assert 'node.roles = ["relay", "exit"]\n' in call("config", "list", "--home", tmp_path).stdout
-    assert call("config", "get", "proxy.listen", "--home", tmp_path).stdout == "127.0.0.1:1080\n"
-    for arguments in (["get", "a.b"], ["set", "a.b", "1"], ["set", "tunnel.hops", "9"]):
-        result = call("config", *arguments, "--home", tmp_path)
-        assert result.exit_code == 1
-        assert result.stderr.startswith("Error: ")
-
-
-def test_config_shows_what_counts_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MACROVPN_TUNNEL_HOPS", "4")
-    monkeypatch.setenv("MACROVPN_HOME", str(tmp_path))
-    assert answer("config", "get", "tunnel.hops")["value"] == 4
 
 
 # -- the program

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from node import background
 from node.files import lock_holder
 from node.settings import ProxySettings, Settings
+from node.system_proxy import Held
 from tests.harness.desk import BEFORE, Desk, crash
 from tests.node.commands import Started, answer, call
 from tests.node.test_cli import Telling, running
@@ -37,16 +38,20 @@ def test_a_node_runs_between_setting_and_putting_back(
 
     class App:
         @staticmethod
-        def run(settings: Settings, home: Path, *, ready_fd: int | None, **_: object) -> int:
+        def run(settings: Settings, home: Path, *, ready_fd: int | None, **more: object) -> int:
             assert lock_holder(home) == os.getpid()
             seen.append(desk.values["http"])
+            if isinstance(ours := more["system_proxy"], Held):
+                ours.give_back()
+                seen.append(desk.values["http"])
+                ours.take()
             return 5
 
     monkeypatch.setitem(sys.modules, "node.app", App)
     chosen = Settings(proxy=ProxySettings(listen=f"127.0.0.1:{desk.port}"))
     assert background.run_here(chosen, tmp_path, lambda status: None, system_proxy=True) == 5
     assert background.run_here(chosen, tmp_path, lambda status: None) == 5
-    assert seen == [f"127.0.0.1:{desk.port}", BEFORE["http"]]
+    assert seen == [f"127.0.0.1:{desk.port}", BEFORE["http"], BEFORE["http"]]
     assert desk.values == BEFORE
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,25 @@ async def test_a_page_cannot_imitate_an_extension(rig: Rig, origin: str) -> None
     without, _ = await rig.ask("POST", "/v1/pair", {"Authorization": ""}, json.dumps({"code": code}).encode())
     assert without == 403
     assert (await rig.trade("/v1/pair", code, CHROMIUM))[0] == 200, "none of them used the code up"
+
+
+async def test_a_node_proves_that_it_is_the_one(rig: Rig, tmp_path: Path) -> None:
+    answer, nonce = await paired(rig), "5e" * 16
+    key = hashlib.sha256(answer["token"].encode()).digest()
+
+    async def proof(asked: Rig, origin: str, name: str) -> str:
+        body = json.dumps({"id": name, "nonce": nonce}).encode()
+        _, text = await asked.ask("POST", "/v1/hello", {"Authorization": "", "Origin": origin}, body)
+        return str(json.loads(text).get("proof", ""))
+
+    right = hmac.digest(key, f"{rig.port}:{nonce}".encode(), "sha256").hex()
+    assert await proof(rig, CHROMIUM, answer["id"]) == right
+    assert await proof(rig, OTHER, answer["id"]) == ""
+    assert await proof(rig, CHROMIUM, "00000000") == ""
+    other = Rig(rig.home)  # on another port, as after one that was taken: who asks at the first one learns nothing
+    await other.control.start(0)
+    assert await proof(other, CHROMIUM, answer["id"]) not in ("", right)
+    await other.control.stop()
 
 
 async def test_a_code_counts_once(rig: Rig) -> None:

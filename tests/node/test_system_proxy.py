@@ -240,3 +240,31 @@ def test_places_of_a_session(platform: str, desktop: str, wanted: list[str]) -> 
 def test_a_desktop_without_such_settings_is_refused(environment: Mapping[str, str]) -> None:
     with pytest.raises(SystemProxyError, match=r"XDG_CURRENT_DESKTOP is .*others go direct\. Point the browser"):
         places_here("linux", environment)
+
+
+def test_they_can_be_given_back_and_taken_again_meanwhile(desk: Desk) -> None:
+    with held("127.0.0.1", desk.port) as ours:
+        for _ in range(2):
+            ours.give_back()
+            assert desk.values == BEFORE
+            assert not desk.record.exists()
+            assert left() == (Left.NOTHING, "")
+        ours.take()
+        assert desk.values["mode"] == "manual"
+        assert left()[0] is Left.SET
+    assert desk.values == BEFORE
+    with held("127.0.0.1", desk.port) as ours:
+        ours.give_back()
+    assert desk.values == BEFORE
+
+
+def test_what_is_not_taken_is_as_it_was(desk: Desk) -> None:
+    with held("127.0.0.1", desk.port) as ours:
+        ours.give_back()
+        desk.keeps = False
+        with pytest.raises(SystemProxyError, match="did not stay"):
+            ours.take()
+        desk.keeps = True
+        assert desk.values == BEFORE
+        ours.take()
+    assert desk.values == BEFORE
