@@ -121,7 +121,9 @@ async def test_a_click_without_a_node_opens_the_page_that_pairs(browser: Chromiu
     assert (await proxy(browser))["levelOfControl"] == "controllable_by_this_extension"
 
 
-@pytest.mark.parametrize("code", ["41081", "K7QF-2M9X", "0-K7QF-2M9X", "65536-K7QF-2M9X", "http://192.0.2.1:80-AA", "1-<b>"])
+@pytest.mark.parametrize(
+    "code", ["41081", "K7QF-2M9X", "0-K7QF-2M9X", "65536-K7QF-2M9X", "http://192.0.2.1:80-AA", "1-<b>"]
+)
 async def test_what_is_no_code_is_handed_in_nowhere(browser: ChromiumButton, node: FakeNode, code: str) -> None:
     assert "This is no code" in await pair(browser, code)
     assert node.calls == []
@@ -287,7 +289,9 @@ async def test_what_is_kept_says_nothing_of_where_the_user_went(on: ChromiumButt
 
 async def look(browser: ChromiumButton) -> None:
     """Have the extension look at its node now, and show it in the popup that is open."""
-    await browser.popup("async () => { const { tell } = await import('./page.js'); await tell('look'); location.reload(); }")
+    await browser.popup(
+        "async () => { const { tell } = await import('./page.js'); await tell('look'); location.reload(); }"
+    )
     await eventually(partial(browser.popup, "() => document.readyState"), "complete".__eq__)
     waited = "() => document.getElementById('switch').disabled"
     await eventually(partial(browser.popup, f"{waited}".replace("=> ", "=> String(") + ")"), "false".__eq__)

@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
-import signal
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
@@ -22,11 +19,13 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.harness.chromium import CHROMIUM, QUIET
 from tests.harness.demo import ROOT
-from tests.harness.firefox import FIREFOX
+from tests.harness.firefox import FIREFOX, write_profile
+from tests.harness.sealed import running_client
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from playwright.async_api import BrowserContext, Page, Worker
 
@@ -106,7 +105,7 @@ class Button(Protocol):
         """Click the button in the toolbar."""
 
     async def popup(self, script: str) -> str:
-        """Run a function in the popup, which is opened unless it is open; in Firefox, in one that is opened for this."""
+        """Run a function in the popup, which is opened unless it is open."""
 
     async def badge(self) -> str:
         """What stands on the button."""
@@ -346,7 +345,10 @@ async def evaluate(wire: Wire, context: str, script: str, *arguments: str) -> st
 
 @asynccontextmanager
 async def firefox(
-    profile: Path, extension: Path, environment: Mapping[str, str], settings: Mapping[str, object], group: int | None = None
+    profile: Path,
+    extension: Path,
+    environment: Mapping[str, str],
+    settings: Mapping[str, object],
 ) -> AsyncIterator[FirefoxButton]:
     """Run one.
 
@@ -355,28 +357,14 @@ async def firefox(
         extension: a folder with the extension as it is made for Firefox.
         environment: of its process.
         settings: of the profile.
-        group: id of the group under which it runs.
     """
-    profile.mkdir()
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items()]
-    (profile / "user.js").write_text("".join(lines))
+    write_profile(profile, settings, "127.0.0.1:0")
     options = ["--profile", str(profile), "--remote-debugging-port", "0", "--remote-allow-system-access"]
-    process = await asyncio.create_subprocess_exec(
-        *FIREFOX,
-        *options,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=dict(environment),
-        start_new_session=True,
-        **({} if group is None else {"group": group, "extra_groups": ()}),
-    )
-    try:
+    with running_client(*FIREFOX, *options, environment=environment):
         listening = profile / "WebDriverBiDiServer.json"
-        await until(lambda: listening.exists() and listening.read_text().endswith("}"), 3 * LIMIT_S)
+        await until(lambda: listening.exists() and listening.read_text().endswith("}"), LIMIT_S)
         where = json.loads(listening.read_text())
-        url = f"ws://{where['ws_host']}:{where['ws_port']}/session"
-        async with connect(url, max_size=None, proxy=None) as socket:
+        async with connect(f"ws://{where['ws_host']}:{where['ws_port']}/session", max_size=None, proxy=None) as socket:
             wire = Wire(socket)
             await wire.call("session.new", capabilities={})
             await wire.call("webExtension.install", extensionData={"type": "path", "path": str(extension)})
@@ -387,9 +375,6 @@ async def firefox(
             await eventually(partial(_addresses, wire), lambda found: f"{host}/pair.html" in found)
             tab = (await wire.call("browsingContext.create", type="tab"))["context"]
             yield FirefoxButton(wire, tab, window, host)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
 
 
 async def _addresses(wire: Wire) -> str:

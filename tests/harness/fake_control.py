@@ -98,7 +98,7 @@ class FakeNode:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path, body = request.match_info["path"], await request.read()
-        given = json.loads(body) if body else None
+        given: Any = json.loads(body) if body else None
         self.calls.append((request.method, path, given))
         self.origins.add(request.headers.get("Origin", ""))
         if path == "pair":
@@ -149,7 +149,9 @@ class FakeNode:
     async def _serve(self, how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer plain requests as any site would; refuse tunnels."""
         with suppress(OSError, asyncio.IncompleteReadError):
-            if (first := await reader.readexactly(1)) == b"\5":  # SOCKS5: a name to connect to; Chromium's second attempt
+            if (
+                first := await reader.readexactly(1)
+            ) == b"\5":  # SOCKS5: a name to connect to; Chromium's second attempt
                 await reader.readexactly(2)
                 writer.write(b"\5\0")
                 request = await reader.readexactly(5)
