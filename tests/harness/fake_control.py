@@ -34,7 +34,6 @@ class FakeNode:
         origins: who asked, if that was said.
         asked: what the proxy was asked for.
         site_port: of a site that is reached directly.
-        padding: more text in the status.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,6 @@ class FakeNode:
         self.asked: list[str] = []
         self.port = 0
         self.site_port = 0
-        self.padding = ""
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
 
@@ -125,7 +123,7 @@ class FakeNode:
         hops = [("guard", "DE", None), ("relay", "US-CA", None), ("exit", "NL", 41.3)]
         shown = [{"role": role, "region": region, "rtt_ms": rtt_ms} for role, region, rtt_ms in hops]
         values: dict[str, dict[str, Any]] = {
-            "status": self.status | {"padding": self.padding},
+            "status": self.status,
             "rules": {"count": len(self.rules), "digest": self._rules.digest},
             "route": {"circuits": [{"flows": 0, "hops": shown[:1]}, {"flows": 2, "hops": shown}]},
             "regions": {"regions": self.regions},
