@@ -47,4 +47,5 @@ $("forget").addEventListener("click", async () => {
   await show();
 });
 
+$("firefox").hidden = !ASKS_FOR_EACH_REQUEST;
 await show();

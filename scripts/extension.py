@@ -2,9 +2,9 @@
 
 Usage, from the root of the repository: make extension
 
-Both have the files of `extension/`; only the manifest differs, as `extension/firefox.json` says. The same files make the
-same archives. `--rules` writes `extension/rules.js` anew: what the PAC script does with a host, for Firefox, where the
-extension has to decide itself.
+Both have the files of `extension/`; only the manifest differs, as `extension/firefox.json` says. The same files make
+the same archives. `--rules` writes `extension/rules.js` anew: what the PAC script does with a host, for Firefox, where
+the extension has to decide itself.
 """
 
 from __future__ import annotations

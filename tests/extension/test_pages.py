@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from playwright.async_api import BrowserContext
+    from playwright.async_api import BrowserContext, Page
 
 pytestmark = [
     pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason="Debian's package chromium is not installed"),
@@ -41,12 +41,19 @@ RIVAL = {
     "rival.js": "",
 }
 TEXT = "() => document.body.innerText"
-FORGET = """async () => {
-  const forget = document.getElementById("forget");
-  const { kept } = await import("./kept.js");
-  forget.click();
-  for (let left = 200; left && ((await kept()).port || !forget.hidden); left--)
-    await new Promise((resolve) => setTimeout(resolve, 10));
+LOOK = """async () => { await (await import("/page.js")).tell("look"); }"""
+RESET = """async () => {
+  const { tell } = await import("/page.js");
+  const { forgetNode } = await import("/kept.js");
+  await tell("off");
+  await forgetNode();
+  await tell("look");
+}"""
+PAIR = """async (node) => {
+  const { tell } = await import("/page.js");
+  const { keep } = await import("/kept.js");
+  await keep(node);
+  await tell("look");
 }"""
 
 
@@ -74,19 +81,28 @@ async def node() -> AsyncIterator[FakeNode]:
         yield fake
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(running: ChromiumButton) -> Page:
+    """A tab with what the extension may do, in which nothing goes on by itself."""
+    page = await running.context.new_page()
+    await page.goto(running.address("page.css"))
+    return page
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def browser(running: ChromiumButton) -> ChromiumButton:
-    """As it is after it was installed, but for one tab."""
-    for page in running.context.pages[1:]:
-        await page.close()
+async def browser(running: ChromiumButton, desk: Page) -> ChromiumButton:
+    """As it is after it was installed."""
+    for page in running.context.pages:
+        if page not in (running.tab, desk):
+            await page.close()
     await running.tab.goto("about:blank")
-    await running.own_page("pair.html", FORGET)
+    await desk.evaluate(RESET)
     return running
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def paired(browser: ChromiumButton, node: FakeNode) -> ChromiumButton:
-    assert (await pair(browser, node.code)).startswith("Paired.")
+async def paired(browser: ChromiumButton, desk: Page, node: FakeNode) -> ChromiumButton:
+    await desk.evaluate(PAIR, {"port": node.port, "token": TOKEN})
     return browser
 
 
@@ -121,7 +137,9 @@ async def test_a_click_without_a_node_opens_the_page_that_pairs(browser: Chromiu
     assert (await proxy(browser))["levelOfControl"] == "controllable_by_this_extension"
 
 
-@pytest.mark.parametrize("code", ["41081", "K7QF-2M9X", "0-K7QF-2M9X", "65536-K7QF-2M9X", "http://192.0.2.1:80-AA", "1-<b>"])
+@pytest.mark.parametrize(
+    "code", ["41081", "K7QF-2M9X", "0-K7QF-2M9X", "65536-K7QF-2M9X", "http://192.0.2.1:80-AA", "1-<b>"]
+)
 async def test_what_is_no_code_is_handed_in_nowhere(browser: ChromiumButton, node: FakeNode, code: str) -> None:
     assert "This is no code" in await pair(browser, code)
     assert node.calls == []
@@ -190,16 +208,6 @@ async def test_a_new_route_and_another_country(on: ChromiumButton, node: FakeNod
     assert ("PATCH", "settings", {"tunnel.regions": ["DE"]}) in node.calls
 
 
-async def test_what_the_node_says_is_text(on: ChromiumButton, node: FakeNode) -> None:
-    hostile = '<img src="http://site.test/x" onerror="document.title = 1">'
-    node.status |= {"state": "blocked", "reason": hostile, "exit_region": hostile, "money": {"spent": hostile}}
-    await look(on)
-    text = await eventually(partial(on.popup, TEXT), lambda text: "Blocked" in text)
-    assert hostile in text
-    assert await on.popup("() => document.images.length") == "0"
-    assert await on.badge() == "!"
-
-
 async def test_a_node_that_is_gone_blocks_and_is_explained_until_it_is_back(on: ChromiumButton, node: FakeNode) -> None:
     await node.stop()
     assert await on.open(f"http://site.test:{node.site_port}/page") == ""
@@ -237,27 +245,32 @@ async def test_turned_on_without_a_node_nothing_leaves_not_after_a_restart_eithe
         await eventually(browser.text, THROUGH.__eq__)
 
 
-async def test_a_node_that_is_switched_off_is_switched_on_in_the_popup(on: ChromiumButton, node: FakeNode) -> None:
+async def test_the_popup_says_what_is_wrong(on: ChromiumButton, desk: Page, node: FakeNode) -> None:
+    async def shows(sentence: str, badge: str) -> None:
+        await desk.evaluate(LOOK)
+        assert await on.badge() == badge
+        await on.popup("() => location.reload()")
+        text = await eventually(partial(on.popup, TEXT), lambda text: sentence in text)
+        assert ("Path" in text) == (badge == "on")
+
     node.status["state"] = "down"
-    await look(on)
-    await eventually(partial(on.popup, TEXT), lambda text: "the node is switched off" in text)
+    await shows("the node is switched off", "!")
     await press(on, "node-on")
-    assert ("POST", "on", None) in node.calls
-
-
-async def test_a_revoked_pairing_blocks_and_is_said(on: ChromiumButton, node: FakeNode) -> None:
+    await eventually(partial(on.popup, TEXT), lambda _: ("POST", "on", None) in node.calls)
+    node.status |= {"state": "up", "direct_because": "This network is trusted: home."}
+    await shows("This network is trusted", "DIR")
+    node.status |= {"direct_because": "", "padding": "x" * (5 << 20)}
+    await shows("the node does not answer", "!")
+    del node.status["padding"]
+    hostile = '<img src="http://site.test/x" onerror="document.title = 1">'
+    node.status |= {"state": "blocked", "reason": hostile, "exit_region": hostile, "money": {"spent": hostile}}
+    await shows(hostile, "!")
+    assert await on.popup("() => document.images.length") == "0"
+    node.status["state"] = "up"
+    await shows("On", "on")
     node.revoked = True
-    await look(on)
-    await eventually(partial(on.popup, TEXT), lambda text: "does not know this browser any more" in text)
-    assert await on.badge() == "!"
+    await shows("does not know this browser any more", "!")
     assert await on.open(f"http://site.test:{node.site_port}/") == THROUGH
-
-
-async def test_a_trusted_network_is_shown(on: ChromiumButton, node: FakeNode) -> None:
-    node.status["direct_because"] = "This network is trusted: home."
-    await look(on)
-    assert await on.badge() == "DIR"
-    assert "This network is trusted" in await on.popup(TEXT)
 
 
 async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) -> None:
@@ -271,23 +284,9 @@ async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) ->
     await eventually(on.badge, "NL".__eq__)
 
 
-async def test_an_answer_without_end_is_none(on: ChromiumButton, node: FakeNode) -> None:
-    node.padding = "x" * (5 << 20)
-    await look(on)
-    assert "the node does not answer" in await on.popup(TEXT)
-
-
 async def test_what_is_kept_says_nothing_of_where_the_user_went(on: ChromiumButton, node: FakeNode) -> None:
     await on.open(f"http://site.test:{node.site_port}/")
     kept = await on.worker.evaluate("chrome.storage.local.get()")
     assert set(kept) == {"on", "port", "token", "pac", "digest", "proxy"}
     assert kept["token"] == TOKEN
     assert "site.test" not in json.dumps(kept)
-
-
-async def look(browser: ChromiumButton) -> None:
-    """Have the extension look at its node now, and show it in the popup that is open."""
-    await browser.popup("async () => { const { tell } = await import('./page.js'); await tell('look'); location.reload(); }")
-    await eventually(partial(browser.popup, "() => document.readyState"), "complete".__eq__)
-    waited = "() => document.getElementById('switch').disabled"
-    await eventually(partial(browser.popup, f"{waited}".replace("=> ", "=> String(") + ")"), "false".__eq__)

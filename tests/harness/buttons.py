@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
-import signal
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import httpx
@@ -21,15 +19,18 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.harness.chromium import CHROMIUM, QUIET
 from tests.harness.demo import ROOT
-from tests.harness.firefox import FIREFOX
+from tests.harness.firefox import FIREFOX, write_profile
+from tests.harness.sealed import running_client
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
 
     from playwright.async_api import BrowserContext, Page, Worker
 
-LIMIT_S: Final = 10.0
+LIMIT_S: Final = 30.0
+"""For what takes a tenth of it on a quiet machine."""
 GECKO_ID: Final = "macro-vpn@macro-vpn.invalid"
 _BUTTON: Final = "macro-vpn_macro-vpn_invalid"
 """What Firefox makes of the id where it names parts of its window."""
@@ -104,7 +105,7 @@ class Button(Protocol):
         """Click the button in the toolbar."""
 
     async def popup(self, script: str) -> str:
-        """Run a function in the popup; outside Chromium, in one that is opened for this."""
+        """Run a function in the popup, which is opened unless it is open."""
 
     async def badge(self) -> str:
         """What stands on the button."""
@@ -198,22 +199,22 @@ class ChromiumButton:
         await session.detach()
 
     async def popup(self, script: str) -> str:
-        target = await self._popup()
-        async with connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
+        if not await self._popup():
+            await self.click()
+        target = await eventually(self._popup, bool)
+        async with connect(target, max_size=None, proxy=None) as socket:
             call = {"expression": f"({script})()", "awaitPromise": True, "returnByValue": True}
             answer = await Wire(socket).call("Runtime.evaluate", **call)
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
 
-    async def _popup(self) -> dict[str, str]:
+    async def _popup(self) -> str:
+        """Where the DevTools of the popup are; empty while there is none."""
         async with httpx.AsyncClient(trust_env=False) as client:
             listed = (await client.get(f"http://{self._devtools}/json/list")).json()
-        for target in listed:
-            if target["url"] == self.address("popup.html"):
-                found: dict[str, str] = target
-                return found
-        raise FailedError("no popup is open")
+        found = [target["webSocketDebuggerUrl"] for target in listed if target["url"] == self.address("popup.html")]
+        return next(iter(found), "")
 
     async def badge(self) -> str:
         return str(await self.worker.evaluate("chrome.action.getBadgeText({})"))
@@ -288,6 +289,7 @@ class FirefoxButton:
         self._tab = tab
         self._window = window
         self._host = host
+        self._popup = ""
 
     async def open(self, url: str) -> str:
         try:
@@ -303,19 +305,25 @@ class FirefoxButton:
         return await evaluate(self._wire, self._tab, script)
 
     async def own_page(self, name: str, script: str, *arguments: str) -> str:
-        page = (await self._wire.call("browsingContext.create", type="tab", background=True))["context"]
+        page = await self._open_page(name)
         try:
-            url = f"moz-extension://{self._host}/{name}"
-            await self._wire.call("browsingContext.navigate", context=page, url=url, wait="complete")
             return await evaluate(self._wire, page, script, *arguments)
         finally:
             await self._wire.call("browsingContext.close", context=page)
+
+    async def _open_page(self, name: str) -> str:
+        """Open a page of the extension behind the tab for sites."""
+        page = str((await self._wire.call("browsingContext.create", type="tab", background=True))["context"])
+        url = f"moz-extension://{self._host}/{name}"
+        await self._wire.call("browsingContext.navigate", context=page, url=url, wait="complete")
+        return page
 
     async def click(self) -> None:
         await evaluate(self._wire, self._window, _CLICK, _BUTTON)
 
     async def popup(self, script: str) -> str:
-        return await self.own_page("popup.html", script)
+        self._popup = self._popup or await self._open_page("popup.html")
+        return await evaluate(self._wire, self._popup, script)
 
     async def badge(self) -> str:
         return await evaluate(self._wire, self._window, _BADGE, _BUTTON)
@@ -337,7 +345,10 @@ async def evaluate(wire: Wire, context: str, script: str, *arguments: str) -> st
 
 @asynccontextmanager
 async def firefox(
-    profile: Path, extension: Path, environment: Mapping[str, str], settings: Mapping[str, object], group: int | None = None
+    profile: Path,
+    extension: Path,
+    environment: Mapping[str, str],
+    settings: Mapping[str, object],
 ) -> AsyncIterator[FirefoxButton]:
     """Run one.
 
@@ -346,38 +357,27 @@ async def firefox(
         extension: a folder with the extension as it is made for Firefox.
         environment: of its process.
         settings: of the profile.
-        group: id of the group under which it runs.
     """
-    profile.mkdir()
-    lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items()]
-    (profile / "user.js").write_text("".join(lines))
+    write_profile(profile, settings, "127.0.0.1:0")
     options = ["--profile", str(profile), "--remote-debugging-port", "0", "--remote-allow-system-access"]
-    process = await asyncio.create_subprocess_exec(
-        *FIREFOX,
-        *options,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=dict(environment),
-        start_new_session=True,
-        **({} if group is None else {"group": group, "extra_groups": ()}),
-    )
-    try:
+    with running_client(*FIREFOX, *options, environment=environment):
         listening = profile / "WebDriverBiDiServer.json"
-        await until(lambda: listening.exists() and listening.read_text().endswith("}"), 3 * LIMIT_S)
+        await until(lambda: listening.exists() and listening.read_text().endswith("}"), LIMIT_S)
         where = json.loads(listening.read_text())
-        url = f"ws://{where['ws_host']}:{where['ws_port']}/session"
-        async with connect(url, max_size=None, proxy=None) as socket:
+        async with connect(f"ws://{where['ws_host']}:{where['ws_port']}/session", max_size=None, proxy=None) as socket:
             wire = Wire(socket)
             await wire.call("session.new", capabilities={})
             await wire.call("webExtension.install", extensionData={"type": "path", "path": str(extension)})
-            tab, window = [await _first(wire, scope) for scope in ("content", "chrome")]
-            yield FirefoxButton(wire, tab, window, await evaluate(wire, window, _HOST, GECKO_ID))
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+            tree = await wire.call("browsingContext.getTree", **{"moz:scope": "chrome"})
+            window = tree["contexts"][0]["context"]
+            host = await evaluate(wire, window, _HOST, GECKO_ID)
+            # It takes an empty tab for the page on which it is paired, so that the other one comes after it.
+            await eventually(partial(_addresses, wire), lambda found: f"{host}/pair.html" in found)
+            tab = (await wire.call("browsingContext.create", type="tab"))["context"]
+            yield FirefoxButton(wire, tab, window, host)
 
 
-async def _first(wire: Wire, scope: str) -> str:
-    tree = await wire.call("browsingContext.getTree", **{"moz:scope": scope})
-    return str(tree["contexts"][0]["context"])
+async def _addresses(wire: Wire) -> str:
+    """What stands in all tabs."""
+    tree = await wire.call("browsingContext.getTree")
+    return " ".join(context["url"] for context in tree["contexts"])

@@ -34,7 +34,6 @@ class FakeNode:
         origins: who asked, if that was said.
         asked: what the proxy was asked for.
         site_port: of a site that is reached directly.
-        padding: more text in the status.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,6 @@ class FakeNode:
         self.asked: list[str] = []
         self.port = 0
         self.site_port = 0
-        self.padding = ""
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
 
@@ -98,7 +96,7 @@ class FakeNode:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         path, body = request.match_info["path"], await request.read()
-        given = json.loads(body) if body else None
+        given: Any = json.loads(body) if body else None
         self.calls.append((request.method, path, given))
         self.origins.add(request.headers.get("Origin", ""))
         if path == "pair":
@@ -125,7 +123,7 @@ class FakeNode:
         hops = [("guard", "DE", None), ("relay", "US-CA", None), ("exit", "NL", 41.3)]
         shown = [{"role": role, "region": region, "rtt_ms": rtt_ms} for role, region, rtt_ms in hops]
         values: dict[str, dict[str, Any]] = {
-            "status": self.status | {"padding": self.padding},
+            "status": self.status,
             "rules": {"count": len(self.rules), "digest": self._rules.digest},
             "route": {"circuits": [{"flows": 0, "hops": shown[:1]}, {"flows": 2, "hops": shown}]},
             "regions": {"regions": self.regions},
@@ -149,7 +147,9 @@ class FakeNode:
     async def _serve(self, how: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer plain requests as any site would; refuse tunnels."""
         with suppress(OSError, asyncio.IncompleteReadError):
-            if (first := await reader.readexactly(1)) == b"\5":  # SOCKS5: a name to connect to; Chromium's second attempt
+            if (
+                first := await reader.readexactly(1)
+            ) == b"\5":  # SOCKS5: a name to connect to; Chromium's second attempt
                 await reader.readexactly(2)
                 writer.write(b"\5\0")
                 request = await reader.readexactly(5)
