@@ -64,10 +64,15 @@ class Earner:
         """Parts that it has counted of what it is to pay others."""
         return sum(end.session.account.own for end in self.paying._out.values() if end.channel)
 
+    @property
+    def waits(self) -> bool:
+        """Whether something waits here until a neighbour pays."""
+        return any(end._waiting for end in self.paying._in.values())
+
     def stop_paying(self) -> None:
-        """Sign nothing more: as if nothing were stored any more."""
+        """Sign nothing more."""
         for end in self.paying._out.values():
-            end.session._pending = 0
+            end.session.rates(0)
 
 
 class Ended:
@@ -93,6 +98,7 @@ class Earning:
 
     Attributes:
         hops: the guard first.
+        way: places of hops, over which `circuit` goes.
         echo: at the end of the path.
     """
 
@@ -102,6 +108,7 @@ class Earning:
         self.echo = Echo()
         self.network = Network(Board(delay_s).engine, toll=lambda: self._new.paying, tariff=STEP)
         self.hops: list[Earner] = []
+        self.way: list[int] = []
         self.all: list[Earner] = []
 
     async def _earner(self) -> Earner:
@@ -112,10 +119,11 @@ class Earning:
         self.all.append(self._new)
         return self._new
 
-    async def add_hop(self, *, ends: bool) -> None:
+    async def add_hop(self, *, ends: bool) -> Earner:
         earner = await self._earner()
         earner.tunnel = await self.network.add(self.echo if ends else None)
         self.hops.append(earner)
+        return earner
 
     async def client(self, *, starts: bool = False) -> Earner:
         """A client with new keys. It builds circuits by itself if it starts."""
@@ -126,19 +134,23 @@ class Earning:
 
     async def circuit(self, client: Earner) -> tuple[Circuit, Ended]:
         """Another circuit of a client, beside its own."""
-        path, ended = tuple(self.network.hops[key] for key in self.network.keys), Ended()
+        path, ended = tuple(self.network.hops[self.network.keys[place]] for place in self.way), Ended()
         tunnel = client.tunnel
         circuit = await build(path, tunnel.links, 600, ended, tunnel.memory, Shape.STEPS, client.paying)
         return circuit, ended
 
-    async def asked(self, circuit: Circuit) -> tuple[Collect, Collect]:
-        """Both ends of a new flow on a circuit, the client's first."""
-        flow = circuit.open_flow(SINK)
-        near = Collect(flow)
-        flow.attach(near)
-        known = len(self.echo.listeners)
-        await until(lambda: len(self.echo.listeners) > known)
-        return near, self.echo.listeners[-1]
+    async def ask(self, client: Earner, circuits: int, flows: int) -> tuple[list[Collect], list[Collect]]:
+        """Open flows on new circuits of a client, as far as they last; the client's ends of them, and the exit's."""
+        known, near = len(self.echo.listeners), []
+        made = [await self.circuit(client) for _ in range(circuits)]
+        for circuit, _ in made:
+            for _ in range(0 if circuit.over else flows):
+                flow = circuit.open_flow(SINK)
+                near.append(Collect(flow))
+                flow.attach(near[-1])
+        over = [ended for _, ended in made]
+        await until(lambda: len(self.echo.listeners) - known == len(near) or any(ended.reason for ended in over))
+        return near, self.echo.listeners[known:]
 
     async def close(self) -> None:
         await self.network.close()
@@ -154,7 +166,8 @@ async def earning(folder: Path, count: int, delay_s: float = 0.0) -> AsyncIterat
     try:
         for place in range(count):
             await found.add_hop(ends=place == count - 1)
-        found.network.paths = [list(range(count))]
+        found.way = list(range(count))
+        found.network.paths = [found.way]
         yield found
     finally:
         await found.close()

@@ -128,6 +128,35 @@ async def test_a_payee_that_stopped_gets_no_more_circuits(tmp_path: Path) -> Non
         assert caught.value.reason is Reason.UNPAID
 
 
+async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path: Path) -> None:
+    """At three quarters of a window circuits that wait end, on whichever link, and at a window all that is paid."""
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        end, pieces = guard.incoming(near.other), await use(near, client, guard, 1)
+        window = window_units(0, RATE) * PARTS_PER_UNIT
+        end.owes(pieces * PIECE * RATE + window * 3 // 4)
+        assert not end.overdrawn
+        end.owes(1)
+        assert end.overdrawn
+        for turn in range(3):
+            part(near)
+            near = await up(client, guard)
+            end = guard.incoming(near.other)
+            assert end.overdrawn
+            assert end.spent == window * 3 // 4 + 1 - turn * PIECE * RATE
+            assert end.take(RATE, PIECE), "what is paid is carried"
+            end.owes(PIECE * RATE)
+            client.paying._out[near.link].took(RATE, PIECE, datagram=False)
+            assert end.take(RATE, PIECE)
+            client.paying._out[near.link].took(RATE, PIECE, datagram=False)
+        assert not end.overdrawn, "there is a share in it"
+        end.call_in()
+        assert not guard.stops
+        end.owes(window - end.spent)
+        end.call_in()
+        assert guard.stops == [Reason.UNPAID]
+
+
 async def test_a_thousand_clients_get_what_they_paid_for(tmp_path: Path) -> None:
     """New keys win nothing: nothing at all is carried for a link on which nothing was paid."""
     async with members(tmp_path) as (client, guard):

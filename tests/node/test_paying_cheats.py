@@ -1,14 +1,21 @@
-"""Cheats as whole nodes: real tunnels and wallets of a path, and somebody on it who does not keep to the rules."""
+"""Cheats as whole nodes: real tunnels and wallets of a path, and somebody on it who does not keep to the rules.
+
+An exit that sends junk is in `tests/tunnel/test_use.py`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
-from tests.harness.earning import earning, rate_of
+from tests.harness.barrier import Barrier
+from tests.harness.earning import SINK, earning, rate_of
+from tests.harness.network import Collect, held_against
 from tests.harness.waiting import turns, until
 
 if TYPE_CHECKING:
@@ -16,25 +23,41 @@ if TYPE_CHECKING:
 
     from tests.harness.earning import Earner, Earning
 
-HOPS = 3
-FIRST = window_units(0, rate_of(HOPS, 0)) * PARTS_PER_UNIT
-"""Parts in the first window between a client and its guard."""
+HOPS: Final = 3
+NEWCOMERS: Final = int(os.environ.get("NEW_KEYS", "20"))
+NEW_RELAYS: Final = NEWCOMERS // 4
+"""Identities that somebody makes."""
 
 
-async def grab(path: Earning, client: Earner, circuits: int, flows: int) -> None:
-    """Ask for much, then pay nothing more, and see what comes until every circuit is ended."""
-    ended = []
-    asked = []
-    for _ in range(circuits):
-        circuit, end = await path.circuit(client)
-        ended.append(end)
-        asked += [await path.asked(circuit) for _ in range(flows)]
+def first_window(hops: int, place: int) -> int:
+    """Parts in the first window of the hop at a place."""
+    return window_units(0, rate_of(hops, place)) * PARTS_PER_UNIT
+
+
+async def grab(path: Earning, client: Earner, circuits: int, flows: int) -> int:
+    """Ask for much, then pay nothing more, and see what comes; bytes of it."""
+    asked, sources = await path.ask(client, circuits, flows)
     client.stop_paying()
-    for _, source in asked:
+    send(sources)
+    guard = path.hops[path.way[0]]
+    await until(lambda: guard.waits or all(near.reason for near in asked))
+    await at_rest(path)
+    return sum(len(near.data) for near in asked)
+
+
+async def at_rest(path: Earning) -> None:
+    """Wait until nothing comes any more."""
+    before, owed = -1, 0
+    while before < owed:
+        before = owed
+        await turns(200)
+        owed = sum(hop.owes for hop in path.hops)
+
+
+def send(sources: list[Collect]) -> None:
+    for source in sources:
         assert source.flow is not None
         source.flow.write(bytes(200_000))
-    await until(lambda: all(end.reason for end in ended), 20)
-    await turns()
 
 
 def loss(hop: Earner) -> int:
@@ -42,13 +65,119 @@ def loss(hop: Earner) -> int:
     return hop.owes - hop.got * PARTS_PER_UNIT
 
 
+# -- payers
+
+
 @pytest.mark.parametrize(("circuits", "flows"), [(2, 30), (50, 2)])
 async def test_who_asks_for_much_and_pays_no_more_costs_a_hop_one_window(
     tmp_path: Path, circuits: int, flows: int
 ) -> None:
+    """On a few circuits or on many, and the next hop nothing: the guard pays."""
     async with earning(tmp_path, HOPS) as path:
         client = await path.client()
         await grab(path, client, circuits, flows)
-        print([loss(hop) / FIRST for hop in path.hops], [hop.stops for hop in path.all], [dict(hop.tunnel.relay.counters) for hop in path.hops])
-        assert 0 < loss(path.hops[0]) <= FIRST
-        assert loss(path.hops[1]) <= 0
+        guard, relay, _ = path.hops
+        await until(lambda: not guard.tunnel.relay.circuit_count, 20)
+        assert first_window(HOPS, 0) // 2 < loss(guard) <= first_window(HOPS, 0)
+        assert loss(relay) <= first_window(HOPS, 1)
+
+
+async def test_a_link_that_is_dialled_again_costs_no_other_window(tmp_path: Path) -> None:
+    async with earning(tmp_path, HOPS) as path:
+        client, guard = await path.client(), path.hops[0]
+        for _ in range(8):
+            await grab(path, client, 4, 16)
+            for link in client.tunnel.links:
+                link.close()
+            await until(lambda: not guard.paying._in)
+            assert loss(guard) <= first_window(HOPS, 0)
+
+
+async def test_new_clients_get_what_they_have_paid_ahead_and_cost_a_window_each(tmp_path: Path) -> None:
+    async with earning(tmp_path, HOPS) as path:
+        guard, got = path.hops[0], 0
+        for count in range(1, NEWCOMERS + 1):
+            client = await path.client()
+            got += await grab(path, client, 3, 16)
+            await client.tunnel.close()
+            assert got * rate_of(HOPS, 0) <= guard.got * PARTS_PER_UNIT <= count * first_window(HOPS, 0)
+            assert loss(guard) <= count * first_window(HOPS, 0)
+        assert len(guard.wallet.store.payees) == NEWCOMERS
+        assert got * rate_of(HOPS, 0) > NEWCOMERS * first_window(HOPS, 0) // 4, "and that they do get"
+        print(f"{NEWCOMERS} clients: {got / 10**6:.1f} MB for {guard.got} units; cost {loss(guard) / 10**6:.1f} units")
+
+
+async def test_new_relays_get_what_they_have_paid_ahead(tmp_path: Path) -> None:
+    """The one before the exit is another each time, and takes the money of an honest client."""
+    async with earning(tmp_path, 1) as path:
+        exit, client, earned = path.hops[0], await path.client(), 0
+        for count in range(1, NEW_RELAYS + 1):
+            relay = await path.add_hop(ends=False)
+            path.way = [count, 0]
+            _, sources = await path.ask(client, 1, 30)
+            relay.stop_paying()
+            send(sources)
+            await until(lambda: exit.waits)
+            await at_rest(path)
+            await relay.tunnel.close()
+            await until(lambda: not exit.paying._in)
+            earned = int(exit.paying.sums()["earned"])
+            assert earned <= exit.got <= count * first_window(2, 1) // PARTS_PER_UNIT
+        assert earned > NEW_RELAYS * first_window(2, 1) // PARTS_PER_UNIT // 4
+        print(f"{NEW_RELAYS} relays: {earned} units used, {exit.got} paid")
+
+
+async def test_who_stops_paying_gets_no_more_than_a_window_in_a_second(tmp_path: Path) -> None:
+    async with earning(tmp_path, HOPS) as path:
+        client = await path.client()
+        [near], [far] = await path.ask(client, 1, 1)
+        assert far.flow is not None
+        far.flow.write(bytes(20_000_000))
+        await until(lambda: len(near.data) > 5_000_000, 20)
+        client.stop_paying()
+        before, loop = len(near.data), asyncio.get_running_loop()
+        stopped, paid = loop.time(), path.hops[0].got
+        await until(lambda: loop.time() > stopped + 1)
+        late = len(near.data)
+        rate = rate_of(HOPS, 0)
+        assert (late - before) * rate <= window_units(client.wallet.store.signed, rate) * PARTS_PER_UNIT
+        await until(lambda: near.reason, 10)
+        assert len(near.data) == late
+        assert path.hops[0].got >= paid
+        assert loss(path.hops[0]) <= 0
+
+
+# -- payees
+
+
+async def test_a_guard_that_takes_money_and_carries_nothing_is_left(tmp_path: Path) -> None:
+    """It costs the client what was paid ahead, at most a window, and the flow goes on over another."""
+    async with earning(tmp_path, 2) as path:
+        await path.add_hop(ends=False)
+        path.network.paths = [[0, 1], [2, 1]]
+        barriers = {0: Barrier(), 2: Barrier()}
+        for place, barrier in barriers.items():
+            path.hops[place].tunnel.relay.gate = barrier
+        client = await path.client(starts=True)
+        await until(lambda: sum(circuit.rtt_s is not None for circuit in client.tunnel.pool.circuits) == 2)
+        flow = await client.tunnel.pool.dial(SINK)
+        near = Collect(flow)
+        flow.attach(near)
+        await until(lambda: path.echo.listeners)
+        [carrying] = [circuit for circuit in client.tunnel.pool.circuits if circuit.flows]
+        place = path.network.keys.index(carrying.path[0].peer)
+        barriers[place].open = barriers[place].urgent_passes = False
+        far = path.echo.listeners[0].flow
+        assert far is not None
+        accused: set[int] = set()
+
+        def came() -> bool:
+            accused.update(held_against(path.network, client.tunnel))
+            return len(near.data) == 3_000_000
+
+        far.write(bytes(3_000_000))
+        await until(came, 20)
+        assert place in accused
+        [carrying] = [circuit for circuit in client.tunnel.pool.circuits if circuit.flows]
+        assert carrying.path[0].peer == path.network.keys[2 - place]
+        assert 0 < path.hops[place].got * PARTS_PER_UNIT <= first_window(2, 0)
