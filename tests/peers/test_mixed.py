@@ -187,6 +187,19 @@ def test_hops_to_hold_on_to_are_drawn_of_a_kind_that_makes_a_path() -> None:
         assert (len(both.guards), len(both.seconds)) == (2, 4)
 
 
+def test_whom_a_client_avoids_does_not_say_of_which_kind_guards_are() -> None:
+    """Else who has the few exits of one kind blamed, or is one that is in use, decides it."""
+    seen: set[bool] = set()
+    peers = {found.peer: found for found in (*relays(9, 9), *exits(3, 1))}
+    for seed in range(20):
+        pins = PinnedHops()
+        avoid = [exits(3, 1)[-1].peer]
+        with suppress(CircuitError):
+            choose_pinned_path(View(*peers.values()), PathRules(3, anywhere), random.Random(seed), pins, NOW, avoid)
+        seen |= kinds([peers[guard] for guard in pins.guards.peers])
+    assert seen == {False, True}
+
+
 def test_guards_are_drawn_before_any_exit_is_known_as_ever() -> None:
     pins = PinnedHops()
     with pytest.raises(CircuitError):
@@ -311,3 +324,13 @@ def test_who_holds_a_link_stands_before_it_only_if_it_is_of_its_kind() -> None:
     assert {*path[:2]} == {*paid[1:]}
     with pytest.raises(CircuitError):
         choose_path(View(*free, *paid[1:], end), PathRules(3, anywhere), random.Random(1))
+
+
+def test_peers_that_stand_together_do_not_stand_for_each_other_if_they_are_of_two_kinds() -> None:
+    """Of peers with the same marks one is tried."""
+    free, paid = relays(3, 3)[:3], relays(3, 3)[3:]
+    beside = [replace(found, peer=plain(60 + place, RELAY, ()).peer, tariff_step=1) for place, found in enumerate(free)]
+    ends = exits(1, 0)[0], replace(exits(1, 0)[0], peer=plain(90, EXIT, ()).peer, tariff_step=1)
+    for seed in range(20):
+        assert kinds(choose_path(View(*free, *beside, ends[0]), PathRules(4, anywhere), random.Random(seed))) == {False}
+        assert kinds(choose_path(View(*paid, *ends), PathRules(3, anywhere), random.Random(seed))) == {True}
