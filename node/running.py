@@ -25,7 +25,7 @@ from node.networks import membership
 from node.outside import OutsideOnly
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
-from node.price_view import price_per_gb
+from node.price_view import dearest, price_per_gb
 from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
@@ -461,8 +461,7 @@ class RunningNode:
         """The tariff steps of the dearest path that new flows go over, as far as there are any."""
         circuits = self._tunnel.pool.circuits if self._tunnel is not None else []
         in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits
-        paths = [[hop.tariff for hop in circuit.path] for circuit in in_use]
-        return max(paths, key=price_per_gb, default=[])
+        return dearest(circuit.path for circuit in in_use)
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
         return await self._money.do(order)
