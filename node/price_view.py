@@ -8,9 +8,10 @@ from core.tariffs import rate_at
 from peers.prices import Obstacle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from node.settings import TunnelSettings
+    from tunnel.path import Path
 
 _MB_PER_GB: Final = 1000
 
@@ -25,6 +26,11 @@ def price_per_gb(steps: Sequence[int]) -> int:
         Units per GB (10^9 bytes) that cross the link to the guard; 0 where nobody is paid.
     """
     return rate_at(tuple(steps), 0) * _MB_PER_GB
+
+
+def dearest(paths: Iterable[Path]) -> list[int]:
+    """The tariff steps of the hops of the path that costs most, the guard's first; empty without a path."""
+    return max(([hop.tariff for hop in path] for path in paths), key=price_per_gb, default=[])
 
 
 def price_sentence(obstacle: Obstacle, chosen: TunnelSettings, *, pays: bool) -> str:

@@ -28,7 +28,7 @@ from node.outside import OutsideOnly
 from node.own_traffic import NO_SPEED, OwnTraffic, second
 from node.peering import Peering
 from node.port_mapping import start_port_mapping
-from node.price_view import price_per_gb
+from node.price_view import dearest
 from node.reach import Facts, reach
 from node.reachability import Reachability
 from node.regions import RegionWatch
@@ -470,7 +470,7 @@ class RunningNode:
     def _tariffs(self) -> list[int]:
         """The tariff steps of the dearest path that new flows go over, as far as there are any."""
         in_use = [circuit for circuit in self._circuits if circuit.isolation is not None] or self._circuits
-        return max(([hop.tariff for hop in circuit.path] for circuit in in_use), key=price_per_gb, default=[])
+        return dearest(circuit.path for circuit in in_use)
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
         if order.what == "cap" and self._settings.payments.settlement != "off":

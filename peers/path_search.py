@@ -211,12 +211,22 @@ class Search:
     def _firsts(self) -> dict[bool, list[Candidate]]:
         return _by_kind(_one_each(self._to_keep))
 
+    def kinds(self, among: Collection[PeerKey] = ()) -> set[bool]:
+        """The kinds of relays that make a path, wherever that ends, for somebody who holds on to nobody.
+
+        Args:
+            among: if any of these is of one of them, only such kinds.
+
+        Returns:
+            One or two of `Candidate.paid`; all that there are if none makes a path.
+        """
+        whole = self._whole
+        return whole & {self._named[peer].paid for peer in among if peer in self._named} or whole
+
     @cached_property
-    def _kinds(self) -> set[bool]:
-        """Those kinds of relays that make a path, wherever that ends, for somebody who holds on to nobody; both if
-        neither does."""
+    def _whole(self) -> set[bool]:
         kinds = {found.paid for found in self._named.values()}
-        return {kind for kind in kinds if self._is_whole(kind)} or kinds if len(kinds) > 1 else kinds
+        return kinds if len(kinds) < 2 else {kind for kind in kinds if self._is_whole(kind)} or kinds
 
     def _is_whole(self, kind: bool) -> bool:
         steps = Steps(STEPS_PER_EXIT)
@@ -232,19 +242,21 @@ class Search:
         weights = self._weigh([found.descriptor for found in candidates], place)
         return in_random_order(candidates, weights, self._rng)
 
-    def draw(self, but: Collection[PeerKey], after: Collection[PeerKey] = ()) -> PeerKey | None:
-        """Draw a relay to hold on to, of a kind that makes a path.
+    def draw(
+        self, kinds: Collection[bool], but: Collection[PeerKey], rather_not: Collection[PeerKey] = ()
+    ) -> PeerKey | None:
+        """Draw a relay to hold on to.
 
         Args:
+            kinds: of which it may be.
             but: those that there are; one that shares no mark with these is preferred.
-            after: those before it on a path, which are taken only if there are no others; it is of their kinds.
+            rather_not: peers taken only if there are no others.
         """
         used = frozenset[bytes]().union(*(self._named[peer].marks for peer in but if peer in self._named))
-        kinds = self._kinds & {self._named[peer].paid for peer in after if peer in self._named} or self._kinds
         free = [found for found in self._to_keep if found.descriptor.peer not in but and found.paid in kinds]
 
         def worse(found: Candidate) -> tuple[bool, bool]:
-            return found.descriptor.peer in after, not used.isdisjoint(found.marks)
+            return found.descriptor.peer in rather_not, not used.isdisjoint(found.marks)
 
         return min(free, key=worse).descriptor.peer if free else None
 

@@ -111,10 +111,12 @@ def choose_pinned_path(
     searching = partial(Search, peers, rng=rng, weigh=weigh, last=last, steps=Steps(STEPS))
     search = searching(rules, avoid=avoid)
     pins.begin(now)
-    _fill(pins, search if keep is None else searching(keep, avoid=avoid), rules, now, rng)
+    for_all = rules if keep is None else keep
+    drawing = search if keep is None else searching(keep, avoid=avoid)
+    _fill(pins, drawing, lambda: searching(for_all, avoid=()), rules, now, rng)
     found = _among_kept(pins, search, lambda: searching(rules, avoid=()), known, now, rng)
-    may_draw = keep is None and not rules.for_one_flow and not _is_of_another_kind(last, pins, peers)
-    if found is None and may_draw and not pins.waits_for(known, now):
+    may_draw = found is None and keep is None and not rules.for_one_flow and not pins.waits_for(known, now)
+    if may_draw and not _is_of_another_kind(last, pins, peers):
         found = _beyond(pins, searching(rules, avoid={*avoid, *pins.resting(now)}), *pins.awake(now))
         found = found or _beyond(pins, search, pins.guards.peers, pins.seconds.peers)
     hops = _all_hops(search, found)
@@ -159,13 +161,20 @@ def _among_kept(
     return None
 
 
-def _fill(pins: PinnedHops, search: Search, rules: PathRules, now: float, rng: Rng) -> None:
-    """Draw those that are missing at the usual number."""
-    while pins.guards.missing and (guard := search.draw(pins.guards.peers)) is not None:
+def _fill(
+    pins: PinnedHops, search: Search, of_anyone: Callable[[], Search], rules: PathRules, now: float, rng: Rng
+) -> None:
+    """Draw those that are missing at the usual number, of kinds that are of use; second hops of the guards' kinds."""
+    if not pins.guards.missing and (rules.hops == 2 or not pins.seconds.missing):
+        return
+    anyone = of_anyone()
+    kinds = anyone.kinds()
+    while pins.guards.missing and (guard := search.draw(kinds, pins.guards.peers)) is not None:
         pins.pin_guard(guard, now, rng)
     if rules.hops == 2:
         return
-    while pins.seconds.missing and (second := search.draw(pins.seconds.peers, pins.guards.peers)) is not None:
+    kinds, guards = anyone.kinds(pins.guards.peers), pins.guards.peers
+    while pins.seconds.missing and (second := search.draw(kinds, pins.seconds.peers, guards)) is not None:
         pins.pin_second(second, now, rng)
 
 
