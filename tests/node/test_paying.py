@@ -75,8 +75,8 @@ async def test_what_was_used_is_remembered_when_a_link_ends(tmp_path: Path) -> N
         used = await use(near, client, guard, 1) * PIECE * RATE
         part(near)
         await quiet(near, near.other)
-        for row in (*client.wallet.store.payers, *guard.wallet.store.payees):
-            assert row.used == used
+        assert [row.used for row in client.wallet.store.payers] == [used]
+        assert [row.used for row in guard.wallet.store.payees] == [used]
 
 
 async def test_no_wall_clock_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
