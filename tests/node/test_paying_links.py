@@ -47,7 +47,8 @@ def shown(near: Wire) -> int:
 async def test_a_channel_pays_on_its_latest_link_alone(tmp_path: Path) -> None:
     """The payer has new links, and the payee has not heard of the end of the old ones."""
     async with members(tmp_path) as (client, guard):
-        links, used = [], 0
+        links: list[Wire] = []
+        used = 0
         for number in range(4):
             near = await up(client, guard)
             assert shown(near) == used
