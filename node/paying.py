@@ -143,6 +143,11 @@ class PayingNode:
     def remember(self, own: OwnChannel) -> None:
         self._own[own.channel] = own
 
+    def takes_over(self, channel: bytes, end: Outgoing) -> None:
+        for other in list(self._out.values()):
+            if other is not end and other.channel == channel and other.stopped is None:
+                other.give_up()
+
     def turn(self, channel: bytes) -> asyncio.Lock:
         return self._turns.setdefault(channel, asyncio.Lock())
 

@@ -55,6 +55,9 @@ class Paying(Protocol):
 
     def remember(self, own: OwnChannel) -> None: ...
 
+    def takes_over(self, channel: bytes, end: Outgoing) -> None:
+        """An own channel pays at this end from now on, and at no other one."""
+
     def turn(self, channel: bytes) -> asyncio.Lock:
         """Held by who changes or reads what is paid on an own channel."""
 
@@ -226,6 +229,7 @@ class Outgoing(End):
         try:
             row = await self._wallet.channel_to(self._peer, account)
             async with self._paying.turn(row.channel):  # what an earlier link wanted to store is stored, or refused
+                self._paying.takes_over(row.channel, self)
                 row = self._wallet.store.payer(row.channel) or row
         except (MacroVpnError, TimeoutError) as error:
             self._act(self.session.stop(_reason_of(error, Reason.NO_CHANNEL)))
@@ -293,6 +297,12 @@ class Outgoing(End):
     def used(self) -> int | None:
         """Parts used on the channel; None while nothing is known."""
         return own.used if (own := self.session.own) is not None else None
+
+    def give_up(self) -> None:
+        """Another link takes the channel over, and goes on from how it stands."""
+        self._act(self.session.stop(Reason.CLOSED))
+        if (own := self.session.own) is not None:
+            self._paying.remember(own)
 
     def link_down(self) -> None:
         self._act(self.session.stop(Reason.NEXT_HOP))

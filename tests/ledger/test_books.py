@@ -150,6 +150,19 @@ def test_all_that_is_signed_is_an_amount() -> None:
         Books([payer(1, MAX_AMOUNT, paid=MAX_AMOUNT), payer(3, paid=1)], [], Totals())
 
 
+def test_bounds_are_within() -> None:
+    tried = draft()
+    tried.cap(105)
+    tried.raise_paid(PAYER, 100, 0)
+    assert (tried.payer(PAYER).paid, tried.signed) == (100, 105)
+    tried.claimed(PAYEE, 6)
+    tried.claimed(PAYEE, 10)
+    assert tried.payee(PAYEE).claimed == 10
+    tried.state(PAYER, ChannelState.OPEN)
+    tried.deposit(PAYER, 100)
+    tried.deposit(OTHER, 100)
+
+
 def test_a_gift_is_not_remembered() -> None:
     tried = draft()
     tried.raise_paid(PAYER, 12, 15 * UNIT)

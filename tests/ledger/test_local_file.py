@@ -157,7 +157,8 @@ async def test_one_that_is_not_ours(path: Path, statement: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement", ["CREATE TABLE letters (x)", "PRAGMA application_id = 7", "PRAGMA user_version = 1"]
+    "statement",
+    ["CREATE TABLE letters (x)", "PRAGMA application_id = 7", "PRAGMA user_version = 1", "PRAGMA user_version = 9"],
 )
 async def test_a_database_of_another_program(tmp_path: Path, statement: str) -> None:
     path = tmp_path / "coins"

@@ -207,6 +207,12 @@ def test_the_file_itself_refuses_what_cannot_be(path: Path) -> None:
             connection.rollback()
 
 
+def test_what_sqlite_does_not_take_is_not_done_without(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_file, "_SETTINGS", (*store_file._SETTINGS, ("page_size", 8192, 8192)))
+    with pytest.raises(ConfigError, match="page_size is refused"):
+        open_file(path)
+
+
 def test_two_nodes_do_not_share_books(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_file, "LOCK_WAIT_S", 0.05)
     with subprocess.Popen(

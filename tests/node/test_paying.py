@@ -74,8 +74,8 @@ async def test_what_was_used_is_remembered_when_a_link_ends(tmp_path: Path) -> N
         used = await use(near, client, guard, 1) * PIECE * RATE
         part(near)
         await quiet(near, near.other)
-        for row in (*client.wallet.store.payers, *guard.wallet.store.payees):
-            assert row.used == used
+        assert [row.used for row in client.wallet.store.payers] == [used]
+        assert [row.used for row in guard.wallet.store.payees] == [used]
 
 
 async def test_no_wall_clock_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +126,83 @@ async def test_a_payee_that_stopped_gets_no_more_circuits(tmp_path: Path) -> Non
         with pytest.raises(CircuitError) as caught:
             await client.paying.paying(near.link, guard.peer, RATE)
         assert caught.value.reason is Reason.UNPAID
+        assert client.paying.sums()["trouble"] == Reason.UNPAID.sentence
+        assert guard.paying.sums()["trouble"] == "", "it did not fail to pay"
+
+
+async def test_what_is_over_moves_and_counts_nothing(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        await use(near, client, guard, 1)
+        ends = (await client.paying.paying(near.link, guard.peer, RATE), guard.incoming(near.other))
+        guard.incoming(near.other).stop(Reason.CLOSED)
+        await quiet(near, near.other)
+        before = [member.paying.sums() for member in (client, guard)]
+        for end in ends:
+            assert not end.take(RATE, 1)
+            assert not end.take_datagram(RATE, 1)
+            end.took(RATE, PIECE, datagram=False)
+            end.give_back(RATE, PIECE)
+            end.wait(lambda: None)
+        assert [member.paying.sums() for member in (client, guard)] == before
+
+
+async def test_what_never_left_is_given_back_at_both_ends(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        for end in (await client.paying.paying(near.link, guard.peer, RATE), guard.incoming(near.other)):
+            assert end.take(RATE, 100_000)
+            end.give_back(RATE, 100_000)
+            assert end.take_datagram(RATE, 100)
+        part(near)
+        await quiet(near, near.other)
+        [own], [theirs] = client.wallet.store.payers, guard.wallet.store.payees
+        assert own.used == theirs.used == 100 * RATE
+
+
+async def test_a_dearer_circuit_is_paid_ahead_for_and_a_cheaper_one_changes_nothing(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        await quiet(near, near.other)
+        assert client.wallet.store.signed < RATE
+        for rate in (100 * RATE, RATE):
+            await client.paying.paying(near.link, guard.peer, rate)
+            await quiet(near, near.other)
+            assert 100 * RATE // 2 < client.wallet.store.signed <= 100 * RATE
+        account, far = await client.paying.paying(near.link, guard.peer, RATE), guard.incoming(near.other)
+        await carry(account, far, 100 * RATE, 2)
+        await quiet(near, near.other)
+        assert client.wallet.store.signed > 250 * RATE, "it still pays ahead at the higher rate"
+
+
+@pytest.mark.parametrize("who", ["payer", "payee"])
+async def test_a_node_whose_money_fails_says_so_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    async def fails(*_: object) -> None:
+        raise TimeoutError
+
+    async with members(tmp_path) as (client, guard):
+        wallet, call = (client.wallet, "channel_to") if who == "payer" else (guard.wallet, "accept")
+        monkeypatch.setattr(wallet, call, fails)
+        with pytest.raises(CircuitError) as caught:
+            await up(client, guard)
+        assert caught.value.reason is (Reason.NO_CHANNEL if who == "payer" else Reason.SETTLEMENT)
+
+
+async def test_nothing_is_set_off_before_both_are_paid(tmp_path: Path) -> None:
+    async with members(tmp_path) as (one, two):
+        near, far = connect(one, two)
+        there = await one.paying.paying(near.link, two.peer, RATE)
+        far.loses = lambda message: isinstance(message, messages.Ask)
+        waiting = asyncio.ensure_future(two.paying.paying(far.link, one.peer, RATE))
+        await until(lambda: messages.Ask() in far.said)
+        await carry(there, two.incoming(far), RATE, 2)
+        two.paying.payment(far.link, messages.encode(messages.SetOff(10**9)))
+        await quiet(near)
+        assert not any(isinstance(said, messages.SetOff) for said in (*near.said, *far.said))
+        part(near)
+        await asyncio.wait([waiting])
 
 
 async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""One channel and several links: it pays on the latest, and what was used on the others is known there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from core.errors import CircuitError, Reason
+from ledger import messages
+from ledger.account import window_units
+from ledger.amounts import PARTS_PER_UNIT
+from ledger.store import Store
+from tests.harness.payers import carry, connect, members, part, quiet
+from tests.harness.waiting import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.payers import Member, Wire
+
+RATE = 6
+PIECE = 32_000
+
+
+async def up(client: Member, guard: Member) -> Wire:
+    near, _ = connect(client, guard)
+    await client.paying.paying(near.link, guard.peer, RATE)
+    return near
+
+
+async def use(near: Wire, client: Member, guard: Member, megabytes: int) -> int:
+    """Carry so much; returns the parts that were used."""
+    account = await client.paying.paying(near.link, guard.peer, RATE)
+    used = await carry(account, guard.incoming(near.other), RATE, megabytes) * PIECE * RATE
+    await quiet(near, near.other)
+    return used
+
+
+def shown(near: Wire) -> int:
+    """What the payee said to be used, when the channel was shown on a link."""
+    [state] = [message for message in near.other.said if isinstance(message, messages.State)]
+    return state.used
+
+
+async def test_a_channel_pays_on_its_latest_link_alone(tmp_path: Path) -> None:
+    """The payer has new links, and the payee has not heard of the end of the old ones."""
+    async with members(tmp_path) as (client, guard):
+        links: list[Wire] = []
+        used = 0
+        for number in range(4):
+            near = await up(client, guard)
+            assert shown(near) == used
+            used += await use(near, client, guard, 2)
+            for old in links:
+                assert not guard.incoming(old.other).take(RATE, 1)
+            assert guard.stops == [Reason.CLOSED] * number
+            links.append(near)
+        assert guard.incoming(links[-1].other).take(RATE, 1)
+        for old in links[:-1]:
+            part(old)
+        used += await use(links[-1], client, guard, 2) + RATE
+        part(links[-1])
+        await quiet(links[-1])
+        assert shown(await up(client, guard)) == used
+        [theirs] = guard.wallet.store.payees
+        assert theirs.used == used
+
+
+async def test_what_an_old_link_stored_is_no_news_on_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with members(tmp_path) as (client, guard):
+
+        async def adopt(*_: object) -> None:
+            raise AssertionError("it has forgotten nothing")
+
+        monkeypatch.setattr(Store, "adopt_paid", adopt)
+        near = await up(client, guard)
+        await use(near, client, guard, 2)
+        part(near)
+        await quiet(near)
+        near = await up(client, guard)
+        await use(near, client, guard, 4)
+        await use(await up(client, guard), client, guard, 1)
+
+
+async def test_a_payee_that_says_on_each_link_that_all_is_used_gets_one_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        used = await use(near, client, guard, 10)
+        part(near)
+        await quiet(near)
+        monkeypatch.setattr(
+            guard.paying, "used_on", lambda channel, stored: guard.wallet.store.payees[0].paid * PARTS_PER_UNIT
+        )
+        for _ in range(10):
+            near, _ = connect(client, guard)
+            waiting = asyncio.ensure_future(client.paying.paying(near.link, guard.peer, RATE))
+            await until(lambda near=near: any(isinstance(said, messages.State) for said in near.other.said))  # type: ignore[misc]
+            await quiet(near, near.other)
+            part(near)
+            await asyncio.wait([waiting])
+            await quiet(near)
+        signed = client.wallet.store.signed
+        assert signed * PARTS_PER_UNIT <= used * 65 // 64 + window_units(signed, RATE) * PARTS_PER_UNIT
+
+
+async def test_a_link_that_ends_while_it_is_to_be_paid_is_no_ground_to_wait(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near, far = connect(client, guard)
+        far.loses = lambda message: True
+        waiting = asyncio.ensure_future(client.paying.paying(near.link, guard.peer, RATE))
+        await until(lambda: near.said)
+        part(near)
+        with pytest.raises(CircuitError) as caught:
+            await waiting
+        assert caught.value.reason is Reason.NEXT_HOP
+        assert client.stops == []
+
+
+async def test_a_channel_that_another_node_shows_is_not_taken_away(tmp_path: Path) -> None:
+    """Ids are public. Who has not the key cannot end a session."""
+    async with members(tmp_path, 3) as (client, guard, thief):
+        near = await up(client, guard)
+        await use(near, client, guard, 2)
+        [own] = client.wallet.store.payers
+        stolen, far = connect(thief, guard)
+        guard.paying.payment(far.link, messages.encode(messages.Ask()))
+        guard.paying.payment(far.link, messages.encode(messages.Channel(own.channel, bytes(64) + b"\x1b")))
+        await until(lambda: any(isinstance(said, messages.State) for said in far.said))
+        [state] = [said for said in far.said if isinstance(said, messages.State)]
+        assert (state.reason, state.cumulative, state.used) == (Reason.BAD_VOUCHER, 0, 0)
+        assert not guard.incoming(stolen.other).take(RATE, 1)
+        assert guard.incoming(near.other).take(RATE, 1)
