@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import socks
 from playwright.async_api import Error, async_playwright
 
-from core.errors import MacroVpnError
 from node.client import NodeClient
 from node.config import CONFIG_NAME
 from node.config_edit import format_file
@@ -33,7 +32,7 @@ from pac.pac import build_pac, pac_data_url
 from pac.rules import RuleSet, parse_rules
 from tests.harness.associations import pysocks
 from tests.harness.chromium import CHROMIUM, QUIET
-from tests.harness.demo import ROOT, Demo, until
+from tests.harness.demo import ROOT, Demo, status_of, until
 from tests.harness.namespaces import ip
 
 if TYPE_CHECKING:
@@ -152,9 +151,7 @@ class Client:
 
     def until(self, state: str) -> None:
         def reached() -> bool:
-            with suppress(MacroVpnError):
-                return bool(NodeClient(self.home).status()["state"] == state)
-            return False
+            return bool(status_of(self.home).get("state") == state)
 
         until(state, reached, 30)
 
@@ -178,10 +175,9 @@ class Client:
         """What `macrovpn status` says is wrong."""
         return str(NodeClient(self.home).status()["reason"])
 
-    @property
-    def pac_url(self) -> str:
-        """Where the PAC lies; the same at each start."""
-        return str(NodeClient(self.home).status()["pac"])
+    def find_pac(self) -> str:
+        """Where the PAC lies, once that is known; the same at each start."""
+        return str(until("the PAC", lambda: status_of(self.home).get("pac"), 30))
 
     def __enter__(self) -> Self:
         return self
@@ -324,8 +320,7 @@ async def walk(folder: Path) -> Walk:
         kind = playwright.chromium
 
         node.start()
-        await asyncio.to_thread(until, "the port", partial(listens, PROXY), 30)
-        pac_url = await asyncio.to_thread(lambda: node.pac_url)
+        pac_url = await asyncio.to_thread(node.find_pac)
         async with browsers(kind, pac_url) as running:
             await walked.look("no peers", running)
         node.end()
@@ -368,13 +363,6 @@ async def walk(folder: Path) -> Walk:
                 async with browsers(kind, url, "pac-url") as running:
                     await walked.look(state, running, programs=False)
     return walked
-
-
-def listens(endpoint: str) -> bool:
-    host, _, port = endpoint.rpartition(":")
-    with suppress(OSError), socket.create_connection((host, int(port)), 1):
-        return True
-    return False
 
 
 if __name__ == "__main__":

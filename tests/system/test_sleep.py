@@ -49,7 +49,11 @@ def goes_on(process: subprocess.Popen[bytes], count: int = 5) -> bool:
 
 @pytest.mark.parametrize(
     ("seconds", "moves"),
-    [(NAP_S, False), (NAP_S, True), pytest.param(NIGHT_S, True, marks=pytest.mark.long)],
+    [
+        (NAP_S, True),
+        pytest.param(NAP_S, False, marks=pytest.mark.long),
+        pytest.param(NIGHT_S, True, marks=pytest.mark.long),
+    ],
 )
 def test_a_laptop_sleeps_and_wakes_up(journey: Journey, sleeper: Sleeper, seconds: float, moves: bool) -> None:
     before = len(journey.asked_from())
