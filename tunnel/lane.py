@@ -108,7 +108,7 @@ class LaneCarrier:
         if not self._over:
             self._over = True
             self._waiting.append(_END)
-            self._lane.forget(self)
+            self._forget()
             self._lane.wants(self)
 
     def cut(self) -> None:
@@ -135,12 +135,18 @@ class LaneCarrier:
         """The other end has left. Its stream may be slower than the lane, so there may be no successor here yet."""
         self._left = True
         if self._successor is not None:
-            self._lane.forget(self)
+            self._forget()
             self._successor.lane_left()
 
     def drop(self) -> None:
         """What still comes does not matter any more."""
+        self._forget()
+
+    def _forget(self) -> None:
+        """Hear nothing more for the flow. The two let go of each other: what is over must not wait for a collection of
+        garbage, which is rare, to free its memory."""
         self._lane.forget(self)
+        self._flow = None
 
     # -- for the lane
 
@@ -163,17 +169,18 @@ class LaneCarrier:
 
     def came(self, kind: int, content: memoryview) -> None:
         """Hand one frame to the flow."""
-        if self._flow is None:
+        flow = self._flow
+        if flow is None:
             self._lane.begin(kind, content, self)
             return
         try:
             if kind == Frame.DATAGRAM:
-                self._flow.datagram(iter(((kind, content),)))
+                flow.datagram(iter(((kind, content),)))
             else:
-                self._flow.frames(iter(((kind, content),)))
+                flow.frames(iter(((kind, content),)))
         except DecodeError as error:
             self.counters[str(error)] += 1
-            self._flow.break_off()
+            flow.break_off()
 
     def path_broke(self) -> None:
         """The flow did not end, and nothing more comes."""

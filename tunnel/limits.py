@@ -74,7 +74,7 @@ GUESSED_RATE: Final = 12_000_000
 """Bytes for each second of round trip in a first window, until the path was measured: two round trips at 6 MB/s."""
 
 NODE_BYTES: Final = 256 * 1024 * 1024
-CLIENT_BYTES: Final = 80 * 1024 * 1024
+CLIENT_BYTES: Final = 72 * 1024 * 1024
 """What the flows that end at a node may take of its memory, at one that is an exit for others and at one that is not;
 beyond, flows are ended (`tunnel/memory.py`). The process grows by a tenth more: docs/design/0029-local-port.md."""
 

@@ -3,7 +3,7 @@
     ip netns exec NAMESPACE python -m tests.harness.closed FOLDER
 
 Prints JSON: for each state, for each client, how it reached the tunnelled and the bypassed site: `through` the tunnel,
-`direct`, or `nothing`.
+`direct`, or `nothing`; and what it was told of the tunnelled one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import socks
 from playwright.async_api import Error, async_playwright
 
-from core.errors import MacroVpnError
 from node.client import NodeClient
 from node.config import CONFIG_NAME
 from node.config_edit import format_file
+from node.demo_plan import LEDGER_NAME
 from node.files import make_home, write_private
 from pac.pac import build_pac, pac_data_url
 from pac.rules import RuleSet, parse_rules
 from tests.harness.associations import pysocks
 from tests.harness.chromium import CHROMIUM, QUIET
-from tests.harness.demo import ROOT, Demo, until
+from tests.harness.demo import ROOT, Demo, status_of, until
 from tests.harness.namespaces import ip
 
 if TYPE_CHECKING:
@@ -49,6 +49,12 @@ PATIENCE_S: Final = 4.0
 """How long a client waits for an answer. A node that finds no path says so after 2.5 s."""
 
 RULES: Final = [BYPASSED]
+
+PAID: Final = ("--tariff", "2")
+"""What the peers ask, so that there is something that a spending cap can forbid."""
+TOLD_BYTES: Final = 10_000
+FILL_BYTES: Final = 8_000_000
+"""What the path `/fill` has: more than a client pays ahead."""
 
 type Seen = dict[str, dict[str, list[str]]]
 
@@ -76,8 +82,10 @@ class Site:
         self.came.append(("", source))
         with suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            self.came.append((head.split()[1].decode().rpartition("/")[2], source))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            name = head.split()[1].decode().rpartition("/")[2]
+            self.came.append((name, source))
+            body = bytes(FILL_BYTES) if name == "fill" else b"ok"
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
             await writer.drain()
         writer.close()
 
@@ -106,10 +114,12 @@ class Client:
 
     Args:
         home: its folder.
+        ledger: the file of test coins that its peers have.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, ledger: Path) -> None:
         self.home = make_home(home)
+        self._ledger = ledger
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *bootstrap: str) -> None:
@@ -119,6 +129,7 @@ class Client:
             "bypass": {"rules": RULES},
             "tunnel": {"allow_destinations": ["192.0.2.0/24"], "hops": 2},
             "peers": {"bootstrap": list(bootstrap), "allow_addresses": ["127.0.0.0/8"], "dht": False},
+            "payments": {"settlement": "local", "ledger": str(self._ledger)},
         }
         write_private(self.home / CONFIG_NAME, format_file(tables))
         self._process = subprocess.Popen(
@@ -140,16 +151,33 @@ class Client:
 
     def until(self, state: str) -> None:
         def reached() -> bool:
-            with suppress(MacroVpnError):
-                return bool(NodeClient(self.home).status()["state"] == state)
-            return False
+            return bool(status_of(self.home).get("state") == state)
 
         until(state, reached, 30)
 
+    def reach_cap(self) -> None:
+        """Allow no more than was paid, and use all of it."""
+        node = NodeClient(self.home)
+        node.wallet_do("cap", units=node.wallet()["paid"])
+
+        def used_up() -> bool:
+            curl(f"-x http://{PROXY}", TUNNELLED, "fill")
+            return bool(node.status()["state"] == "blocked")
+
+        until("the cap", used_up, 30)
+
+    def lift_cap(self) -> None:
+        NodeClient(self.home).wallet_do("cap", units=None)
+        self.until("up")
+
     @property
-    def pac_url(self) -> str:
-        """Where the PAC lies; the same at each start."""
-        return str(NodeClient(self.home).status()["pac"])
+    def reason(self) -> str:
+        """What `macrovpn status` says is wrong."""
+        return str(NodeClient(self.home).status()["reason"])
+
+    def find_pac(self) -> str:
+        """Where the PAC lies, once that is known; the same at each start."""
+        return str(until("the PAC", lambda: status_of(self.home).get("pac"), 30))
 
     def __enter__(self) -> Self:
         return self
@@ -191,6 +219,8 @@ class Walk:
     def __init__(self, sites: tuple[Site, Site]) -> None:
         self._sites = sites
         self.seen: Seen = {}
+        self.said: dict[str, dict[str, str]] = {}
+        """For each state, for each client, what it was told of the tunnelled site, in words."""
         self.strays: dict[str, list[str]] = {}
         """States in which connections came to the tunnelled site past the tunnel, even without a word."""
 
@@ -203,33 +233,39 @@ class Walk:
             for name, ask in PROGRAMS.items():
                 names.append(name)
                 tasks += [asyncio.to_thread(ask, site.address, name) for site in self._sites]
-        await asyncio.gather(*tasks)
+        told = await asyncio.gather(*tasks)
         self.seen[state] = {name: [site.way(name) for site in self._sites] for name in names}
+        self.said[state] = dict(zip(names, told[:: len(self._sites)], strict=True))
         past = [source for name, source in self._sites[0].came if not name and not source.startswith(EXITS)]
         self.strays[state] = past
 
 
-async def visit(browser: Browser, site: Site, name: str) -> None:
+async def visit(browser: Browser, site: Site, name: str) -> str:
     page = await browser.new_page()
+    said = ""
     with suppress(Error):
         await page.goto(f"http://{site.address}/{name}", timeout=1000 * PATIENCE_S, wait_until="commit")
+        said = await page.inner_text("body", timeout=1000 * PATIENCE_S)
     await page.close()
+    return said
 
 
-def curl(way: str, address: str, name: str) -> None:
-    limits = ["--max-time", str(PATIENCE_S), "-o", "/dev/null", "--noproxy", ""]
+def curl(way: str, address: str, name: str) -> str:
+    limits = ["--max-time", str(PATIENCE_S), "--noproxy", ""]
     command_line = ["curl", "-s", *limits, *way.split(), f"http://{address}/{name}"]
-    subprocess.run(command_line, timeout=2 * PATIENCE_S, check=False)
+    done = subprocess.run(command_line, timeout=2 * PATIENCE_S, check=False, capture_output=True)
+    return done.stdout[:TOLD_BYTES].decode("utf-8", "replace")
 
 
-def datagram(address: str, name: str) -> None:
+def datagram(address: str, name: str) -> str:
     with suppress(OSError, socks.ProxyError), pysocks(PROXY) as sock:
         sock.settimeout(PATIENCE_S / 2)
         sock.sendto(name.encode(), (address, UDP_PORT))
         sock.recvfrom(100)
+    return ""
 
 
-PROGRAMS: Final[dict[str, Callable[[str, str], None]]] = {
+PROGRAMS: Final[dict[str, Callable[[str, str], str]]] = {
     "socks": partial(curl, f"--socks5-hostname {PROXY}"),
     "http": partial(curl, f"-x http://{PROXY}"),
     "udp": datagram,
@@ -273,19 +309,18 @@ async def walk(folder: Path) -> Walk:
         ip("address", "add", f"{address}/32", "dev", "lo")
     sites = Site(TUNNELLED), Site(BYPASSED)
     walked = Walk(sites)
-    options = ["--relays", "2", "--exits", "1", "--hops", "2", "--allow-destination", "192.0.2.0/24"]
+    options = ["--relays", "2", "--exits", "1", "--hops", "2", "--allow-destination", "192.0.2.0/24", *PAID]
     async with AsyncExitStack() as stack, async_playwright() as playwright:
         for site in sites:
             await site.start(stack)
         demo = stack.enter_context(Demo(*options, log=folder / "demo.log"))
         first = demo.facts["processes"][0]
         bootstrap = f"{first['address']}/p2p/{first['peer_id']}"
-        node = stack.enter_context(Client(folder / "home"))
+        node = stack.enter_context(Client(folder / "home", demo.home / LEDGER_NAME))
         kind = playwright.chromium
 
         node.start()
-        await asyncio.to_thread(until, "the port", partial(listens, PROXY))
-        pac_url = await asyncio.to_thread(lambda: node.pac_url)
+        pac_url = await asyncio.to_thread(node.find_pac)
         async with browsers(kind, pac_url) as running:
             await walked.look("no peers", running)
         node.end()
@@ -306,6 +341,10 @@ async def walk(folder: Path) -> Walk:
             node.start(bootstrap)
             await asyncio.to_thread(node.until, "up")
             await walked.look("restarted", running)
+            await asyncio.to_thread(node.reach_cap)
+            await walked.look("cap reached", running)
+            walked.said["cap reached"]["status"] = node.reason
+            await asyncio.to_thread(node.lift_cap)
             node.end(signal.SIGTERM)
             change_network(1)
             await walked.look("down, and another network", running, programs=False)
@@ -326,14 +365,7 @@ async def walk(folder: Path) -> Walk:
     return walked
 
 
-def listens(endpoint: str) -> bool:
-    host, _, port = endpoint.rpartition(":")
-    with suppress(OSError), socket.create_connection((host, int(port)), 1):
-        return True
-    return False
-
-
 if __name__ == "__main__":
     socket.setdefaulttimeout(PATIENCE_S)  # PySocks sets none for its own connection to a proxy
     found = asyncio.run(walk(Path(sys.argv[1])))
-    print(json.dumps({"seen": found.seen, "strays": found.strays}))
+    print(json.dumps({"seen": found.seen, "said": found.said, "strays": found.strays}))

@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tests.harness.closed import BYPASSED, PROXY, TUNNELLED, WEB_PORT, Client, Site, pac_server
+from node.demo_plan import LEDGER_NAME
+from tests.harness.closed import BYPASSED, PAID, PROXY, TUNNELLED, WEB_PORT, Client, Site, pac_server
 from tests.harness.demo import Demo
 from tests.harness.firefox import CLOSED, FIREFOX, PAC, SETTINGS, UNASKED, write_profile
 from tests.harness.namespaces import ip
@@ -149,10 +150,14 @@ async def without_a_script(folder: Path) -> dict[str, Look]:
 
 async def with_a_node(folder: Path, how: str) -> dict[str, Look]:
     """All that happens to a node while one Firefox runs."""
-    options = ["--relays", "2", "--exits", "1", "--hops", "2", "--allow-destination", "192.0.2.0/24"]
+    options = ["--relays", "2", "--exits", "1", "--hops", "2", "--allow-destination", "192.0.2.0/24", *PAID]
     found: dict[str, Look] = {}
     async with machine(folder) as here:
-        with Demo(*options, log=folder / "demo.log") as demo, Client(folder / "home") as node, here.firefox(how):
+        with (
+            Demo(*options, log=folder / "demo.log") as demo,
+            Client(folder / "home", demo.home / LEDGER_NAME) as node,
+            here.firefox(how),
+        ):
             first: dict[str, Any] = demo.facts["processes"][0]
             start = partial(node.start, f"{first['address']}/p2p/{first['peer_id']}")
             node.start()
@@ -171,6 +176,9 @@ async def with_a_node(folder: Path, how: str) -> dict[str, Look]:
             start()
             await asyncio.to_thread(node.until, "up")
             found["restarted"] = await here.look(works=True)
+            await asyncio.to_thread(node.reach_cap)
+            found["cap reached"] = await here.look()
+            await asyncio.to_thread(node.lift_cap)
             for pid in demo.pids("exit"):
                 os.kill(pid, signal.SIGKILL)
             await asyncio.to_thread(node.until, "blocked")

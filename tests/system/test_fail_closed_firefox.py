@@ -43,6 +43,7 @@ async def test_a_node_from_state_to_state(tmp_path: Path, how: str) -> None:
         "resumed": WORKS,
         "crashed": CLOSED,
         "restarted": WORKS,
+        "cap reached": CLOSED,
         "no path": CLOSED,
     }
 

@@ -29,6 +29,7 @@ OPEN: Final = NOTHING | DIRECT
 """Which one depends on when the browser looks for its PAC again."""
 
 PROGRAMS: Final = ("socks", "http")
+TOLD: Final = ("pac-url", "pac-data", "fixed", "http")
 
 type Cell = tuple[set[str], set[str]]
 """What may happen with the tunnelled site, and with the one that a rule names."""
@@ -54,11 +55,19 @@ EXPECTED: Final[dict[str, dict[str, Cell]]] = {
     "resumed": row(WORKS, WORKS, WORKS, (THROUGH, NOTHING)),
     "crashed": row((OPEN, DIRECT), BY_RULE, DEAD),
     "restarted": row(WORKS, WORKS, WORKS, (THROUGH, NOTHING)),
+    "cap reached": row(BY_RULE, BY_RULE, BY_RULE),
     "down, and another network": row((DIRECT, DIRECT), BY_RULE),
     "no path": row(BY_RULE, BY_RULE, BY_RULE),
     "PAC answers 404": {"pac-url": (DIRECT, DIRECT)},
     "PAC answers nothing": {"pac-url": DEAD},
 }
+
+WORDS: Final = {
+    "no peers": ("No path", "macrovpn status"),
+    "no path": ("No path", "macrovpn status"),
+    "cap reached": ("Your spending cap is reached, so nothing was sent.", "macrovpn wallet cap"),
+}
+"""What everybody to whom words can be said is told, and what to do: all but SOCKS5 and datagrams, which have none."""
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +95,16 @@ def test_what_leaves_directly(found: dict[str, Any], state: str, client: str) ->
     may_tunnelled, may_bypassed = EXPECTED[state][client]
     assert tunnelled in may_tunnelled
     assert bypassed in may_bypassed
+
+
+@pytest.mark.parametrize(("state", "client"), [(state, client) for state in WORDS for client in TOLD])
+def test_who_gets_nothing_is_told_why(found: dict[str, Any], state: str, client: str) -> None:
+    for words in WORDS[state]:
+        assert words in found["said"][state][client]
+
+
+def test_status_says_that_the_cap_is_reached(found: dict[str, Any]) -> None:
+    assert found["said"]["cap reached"]["status"] == "Your spending cap is reached, so nothing was sent."
 
 
 @pytest.mark.parametrize("state", EXPECTED)

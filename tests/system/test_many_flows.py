@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import os
 import resource
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from bench import socks
 from tests.harness.demo import alive, status_of
 from tests.harness.waiting import until
+from tunnel.limits import CLIENT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,10 @@ pytestmark = pytest.mark.system
 AT_ONCE = 2000
 ROUND = 100
 ROUND_S = 20.0
+UNREAD = 1100
+KERNEL_BYTES = 1 << 14
+BEYOND = 1.3
+"""By so much a client may grow beyond what its flows may take: 15 MB of it are the QUIC engine's, in relays as well."""
 
 type Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -94,6 +101,34 @@ async def connect(demo: Demo, port: int, user: str) -> Connection | None:
     return None
 
 
+class Spring:
+    """A destination that sends for as long as anybody takes it."""
+
+    async def __aenter__(self) -> Self:
+        # The kernel has but so much for all connections of the machine, so each gets little of it (tcp(7), tcp_mem).
+        listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        self._server = await asyncio.start_server(self._serve, sock=listening)
+        self.port = listening.getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(bytes(KERNEL_BYTES))
+                await writer.drain()
+
+
+def leave_unread(stack: contextlib.ExitStack, demo: Demo, port: int, count: int) -> None:
+    """Open so many flows to a port of loopback, and read nothing that comes."""
+    for _ in range(count):
+        stack.enter_context(socks.connect(demo.proxy, "127.0.0.1", port, "unread", ROUND_S, KERNEL_BYTES))
+
+
 async def connect_many(demo: Demo, port: int, count: int, users: list[str]) -> list[Connection]:
     """Open so many flows, `ROUND` at a time; those that could not be opened are left out."""
     opened: list[Connection] = []
@@ -128,6 +163,20 @@ async def test_two_thousand_flows_at_once_and_as_many_in_turn(demo: Demo) -> Non
         await until(lambda: all(descriptors(pid) <= before + 20 for pid in exits), ROUND_S)
     assert all(memory_mb(pid) < full[pid] + 30 for pid in pids)
     assert all(alive(pid) for pid in pids)
+
+
+async def test_what_nobody_reads_takes_no_more_of_a_client_than_its_bound(demo: Demo) -> None:
+    """Each as full as it may be, the client grew by 115 kB for each, 127 MB, before it was kept to its bound."""
+    [client] = demo.pids("client")
+    before = memory_mb(client)
+    async with Spring() as spring, Echo() as echo:
+        with contextlib.ExitStack() as held:
+            await asyncio.to_thread(leave_unread, held, demo, spring.port, UNREAD)
+            await until(lambda: demo.status()["counters"]["memory"]["shed"], ROUND_S)
+            assert memory_mb(client) < before + BEYOND * CLIENT_BYTES / 1e6
+            other = await connect(demo, echo.port, "unread")
+            assert other is not None, "there is room for what is read"
+            await close([other])
 
 
 async def test_exits_without_descriptors_refuse_and_recover(demo: Demo) -> None:

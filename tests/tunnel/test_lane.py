@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,6 +138,32 @@ def test_what_comes_for_a_flow_that_is_over_still_counts() -> None:
     ends.run()
     assert ends.far.credit._window.received > before + 4
     assert not ends.far.stream.cut
+
+
+@pytest.mark.parametrize("how", ["reset", "finished", "shed"])
+def test_a_flow_that_is_over_is_freed_without_a_collection_of_garbage(how: str) -> None:
+    ends = _lane()
+    near, far = _second(ends.near)[0], _second(ends.far)[0]
+    near.write(b"some")
+    ends.run()
+    match how:
+        case "reset":
+            near.reset(Reason.LOCAL)
+        case "finished":
+            near.finish()
+            far.finish()
+        case "shed":
+            near.shed()
+    left = [weakref.ref(near), weakref.ref(far)]
+    gc.disable()
+    try:
+        ends.run()
+        assert near.over
+        assert far.over
+        del near, far
+        assert [ref() for ref in left] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_the_end_of_a_lane_is_a_broken_path_for_all_its_flows() -> None:
