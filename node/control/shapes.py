@@ -163,7 +163,7 @@ class Wallet(Money, frozen=True, kw_only=True):
     settlement: str
     chain: str | Missing = UNSET
     account: str | Missing = UNSET
-    balance: int | None | Missing = UNSET
+    balance: int | Missing | None = UNSET
     locked: int | Missing = UNSET
     claimed: Count | Missing = UNSET
     tariff: Count | Missing = UNSET

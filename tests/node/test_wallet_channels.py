@@ -194,7 +194,8 @@ async def test_a_close_is_finished_after_its_delay(
         await client.wallet.do(WalletOrder("close"))
         assert await client.wallet.do(WalletOrder("close")) == {"closing": 0}
         now += after_s
-        await client.wallet._look_at_all()
+        for row in client.wallet.store.payers:
+            await client.wallet._look_at_payer(row)
         over = after_s > 24 * 3600
         assert len(client.wallet.store.payers) == (0 if over else 1)
         assert await client.wallet.settlement.balance() == (1000 if over else 999) * COIN

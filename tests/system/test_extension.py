@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from playwright.async_api import async_playwright
 
+from node.demo_plan import LEDGER_NAME
 from scripts import extension
 from tests.harness.buttons import Button, candidates, chromium, eventually, firefox, pair
 from tests.harness.chromium import CHROMIUM
@@ -90,7 +91,7 @@ async def machine(folder: Path) -> AsyncIterator[Machine]:
         options = ["--relays", "2", "--exits", "1", "--hops", "2", "--allow-destination", "192.0.2.0/24"]
         demo = stack.enter_context(Demo(*options, "--resolver", names.endpoint, log=folder / "demo.log"))
         first = demo.facts["processes"][0]
-        node = stack.enter_context(Client(folder / "home"))
+        node = stack.enter_context(Client(folder / "home", demo.home / LEDGER_NAME))
         made = Machine(network, node, f"{first['address']}/p2p/{first['peer_id']}")
         for site in made.sites:
             await site.start(stack)
