@@ -146,6 +146,9 @@ class Client:
 
         until(state, reached, 30)
 
+    def switch(self, *, on: bool) -> None:
+        NodeClient(self.home).switch(on=on)
+
     @property
     def pac_url(self) -> str:
         """Where the PAC lies; the same at each start."""
@@ -296,6 +299,10 @@ async def walk(folder: Path) -> Walk:
         await asyncio.to_thread(node.until, "up")
         async with browsers(kind, pac_url) as running:
             await walked.look("up", running)
+            await asyncio.to_thread(node.switch, on=False)
+            await walked.look("switched off", running)
+            await asyncio.to_thread(node.switch, on=True)
+            await asyncio.to_thread(node.until, "up")
             node.tell(signal.SIGSTOP)
             await walked.look("suspended", running)
             node.tell(signal.SIGCONT)
