@@ -170,6 +170,9 @@ class Client:
         NodeClient(self.home).wallet_do("cap", units=None)
         self.until("up")
 
+    def switch(self, *, on: bool) -> None:
+        NodeClient(self.home).switch(on=on)
+
     @property
     def reason(self) -> str:
         """What `macrovpn status` says is wrong."""
@@ -331,6 +334,10 @@ async def walk(folder: Path) -> Walk:
         await asyncio.to_thread(node.until, "up")
         async with browsers(kind, pac_url) as running:
             await walked.look("up", running)
+            await asyncio.to_thread(node.switch, on=False)
+            await walked.look("switched off", running)
+            await asyncio.to_thread(node.switch, on=True)
+            await asyncio.to_thread(node.until, "up")
             node.tell(signal.SIGSTOP)
             await walked.look("suspended", running)
             node.tell(signal.SIGCONT)

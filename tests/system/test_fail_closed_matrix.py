@@ -51,6 +51,7 @@ EXPECTED: Final[dict[str, dict[str, Cell]]] = {
     "never started": row((DIRECT, DIRECT), BY_RULE, DEAD),
     "no peers": row(BY_RULE, BY_RULE, BY_RULE),
     "up": row(WORKS, WORKS, WORKS, (THROUGH, NOTHING)),
+    "switched off": row(BY_RULE, BY_RULE, DEAD),
     "suspended": row((NOTHING, OPEN), BY_RULE, DEAD),
     "resumed": row(WORKS, WORKS, WORKS, (THROUGH, NOTHING)),
     "crashed": row((OPEN, DIRECT), BY_RULE, DEAD),
