@@ -13,7 +13,7 @@ from playwright.async_api import async_playwright
 
 from tests.harness.buttons import ChromiumButton, candidates, chromium, eventually, pair
 from tests.harness.chromium import CHROMIUM
-from tests.harness.fake_control import DIRECTLY, THROUGH, TOKEN, FakeNode
+from tests.harness.fake_control import DIRECTLY, ID, THROUGH, TOKEN, FakeNode
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def browser(running: ChromiumButton, desk: Page) -> ChromiumButton:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def paired(browser: ChromiumButton, desk: Page, node: FakeNode) -> ChromiumButton:
-    await desk.evaluate(PAIR, {"port": node.port, "token": TOKEN})
+    await desk.evaluate(PAIR, {"port": node.port, "id": ID, "token": TOKEN})
     return browser
 
 
@@ -273,6 +273,25 @@ async def test_the_popup_says_what_is_wrong(on: ChromiumButton, desk: Page, node
     assert await on.open(f"http://site.test:{node.site_port}/") == THROUGH
 
 
+async def test_the_token_is_shown_to_nobody_else_at_the_node_s_port(
+    on: ChromiumButton, desk: Page, node: FakeNode
+) -> None:
+    await node.stop()
+    await desk.evaluate(LOOK)
+    node.genuine = False
+    await node.again()
+    node.calls.clear()
+    await desk.evaluate(LOOK)
+    await on.popup("() => location.reload()")
+    text = await eventually(partial(on.popup, TEXT), lambda text: "another program answers" in text)
+    assert "It was told nothing" in text
+    assert {path for _, path, _ in node.calls} == {"hello"}
+    assert node.shown == {""}
+    node.genuine = True
+    await desk.evaluate(LOOK)
+    assert await on.badge() == "NL"
+
+
 async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) -> None:
     (rival,) = (worker for worker in on.context.service_workers if worker.url.endswith("/rival.js"))
     await rival.evaluate("chrome.proxy.settings.set({ value: { mode: 'direct' } })")
@@ -287,6 +306,6 @@ async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) ->
 async def test_what_is_kept_says_nothing_of_where_the_user_went(on: ChromiumButton, node: FakeNode) -> None:
     await on.open(f"http://site.test:{node.site_port}/")
     kept = await on.worker.evaluate("chrome.storage.local.get()")
-    assert set(kept) == {"on", "port", "token", "pac", "digest", "proxy"}
+    assert set(kept) == {"on", "port", "id", "token", "pac", "digest", "proxy"}
     assert kept["token"] == TOKEN
     assert "site.test" not in json.dumps(kept)
