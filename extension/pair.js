@@ -1,4 +1,5 @@
 /** Pairing: a code from the node's own user becomes a token of this extension. */
+import { ASKS_FOR_EACH_REQUEST } from "./api.js";
 import { forgetNode, keep, kept } from "./kept.js";
 import { Refused, pair, readCode } from "./node.js";
 import { $, say, tell } from "./page.js";

@@ -72,7 +72,10 @@ async def running(
         (rival / name).write_text(text)
     profile = tmp_path_factory.mktemp("profile")
     async with chromium(start, profile, NAMES, extensions=[rival]) as browser:
+        errors: list[str] = []
+        browser.context.on("weberror", lambda found: errors.append(str(found.error)))
         yield browser
+        assert errors == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -152,6 +155,16 @@ async def test_a_code_that_the_node_refuses_and_one_for_nobody(browser: Chromium
     assert await stored(browser, "token") in ('""', "null")
 
 
+async def test_the_page_that_pairs_says_that_it_is_paired_and_forgets(paired: ChromiumButton) -> None:
+    page = await paired.context.new_page()
+    await page.goto(paired.address("pair.html"))
+    await page.get_by_text("It is paired.").wait_for()
+    assert await page.get_by_text("Close Firefox").is_hidden()
+    await page.get_by_role("button", name="Forget the node").click()
+    await page.get_by_text("Only you can see the code").wait_for()
+    assert await stored(paired, "token") == '""'
+
+
 async def test_a_code_as_people_type_it_pairs_and_a_click_turns_it_on(browser: ChromiumButton, node: FakeNode) -> None:
     assert (await pair(browser, f" {node.code.lower().replace('-', ' ')} ")).startswith("Paired.")
     assert node.calls[0] == ("POST", "pair", {"code": node.code})
@@ -172,6 +185,7 @@ async def test_the_popup_says_path_speed_and_cost(on: ChromiumButton) -> None:
 
 
 async def test_off_is_the_browser_s_own_way_again(on: ChromiumButton, node: FakeNode) -> None:
+    assert (await proxy(on))["value"]["pacScript"]["mandatory"] is True
     assert await on.run(candidates()) == "[]"
     await press(on, "switch")
     await eventually(on.badge, "".__eq__)

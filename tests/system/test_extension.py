@@ -138,6 +138,9 @@ async def test_one_click(tmp_path: Path) -> None:
             assert await here.seen(button, TUNNELLED) == "direct"
             assert (await pair(button, here.code())).startswith("Paired.")
 
+        shown = "async () => String(!document.getElementById('firefox').hidden)"
+        assert await eventually(partial(other.own_page, "pair.html", shown), "true".__eq__)
+
         for button in both:
             await button.click()
             await eventually(button.badge, lambda text: text not in ("", "…", "!"))
@@ -178,4 +181,4 @@ async def test_one_click(tmp_path: Path) -> None:
             await eventually(button.badge, "".__eq__)
             assert await here.seen(button, BYPASSED) == "direct"
             assert await here.seen(button, TUNNELLED) == "direct"
-            assert await button.run(candidates(STUN)) != "[]"
+            assert await button.run(candidates()) != "[]"
