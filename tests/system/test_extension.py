@@ -49,6 +49,18 @@ _PRESS: Final = """async () => {
   await ready();
 }"""
 
+TEMPT: Final = """() => {
+  const link = (rel, href) => document.head.append(Object.assign(document.createElement("link"), { rel, href }));
+  link("dns-prefetch", "http://one.test");
+  link("preconnect", "https://two.test");
+  link("prefetch", "http://three.test/");
+  new WebSocket("ws://four.test/");
+  fetch("http://five.test/", { mode: "no-cors" }).catch(() => {});
+  fetch("https://192.0.2.82/", { mode: "no-cors" }).catch(() => {});
+  return "";
+}"""
+"""Everything by which a page can have a browser look up a name or connect."""
+
 DIRECT: Final = (TUNNELLED, "tcp", WEB_PORT)
 
 
@@ -147,8 +159,9 @@ async def test_one_click(tmp_path: Path) -> None:
         here.network.strays()
         for button in both:
             assert await here.seen(button, BY_NAME) == "through"
-            assert await here.seen(button, TUNNELLED) == "through"
+            await button.run(TEMPT)
             assert await button.run(candidates(STUN)) == "[]"
+            assert await here.seen(button, TUNNELLED) == "through"
             text = await eventually(partial(button.popup, TEXT), lambda text: "kB/s" in text)
             assert "guard" in text
             assert "ms to the exit and back" in text
