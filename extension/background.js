@@ -1,7 +1,7 @@
 /** What runs while nobody looks: the button, the proxy settings, and the page that explains a failure. */
 import { ASKS_FOR_EACH_REQUEST, api } from "./api.js";
 import { failedAt, failureOf, forgetTab, keep, kept, see } from "./kept.js";
-import { Refused, ask, askPac } from "./node.js";
+import { Refused, Stranger, ask, askPac } from "./node.js";
 import { isFromProxy } from "./failures.js";
 import { viewOf } from "./view.js";
 import * as way from "./way.js";
@@ -49,6 +49,7 @@ async function lookNow() {
   const before = await kept();
   let status = null;
   let refused = 0;
+  let stranger = false;
   if (before.on && before.port) {
     try {
       const answer = await ask(before, "GET", "status");
@@ -56,11 +57,12 @@ async function lookNow() {
       status = answer;
     } catch (error) {
       refused = error instanceof Refused ? error.status : 0;
+      stranger = error instanceof Stranger;
     }
   }
   const { on, port } = await kept();
   const [ours, sealed] = await Promise.all([way.isOurs(), on ? way.isPrivate() : true]);
-  const view = viewOf({ on, paired: port > 0, ours, sealed, status, refused });
+  const view = viewOf({ on, paired: port > 0, ours, sealed, status, refused, stranger });
   await Promise.all([see(view), show(view)]);
   return view;
 }

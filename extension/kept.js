@@ -2,10 +2,10 @@
 import { api } from "./api.js";
 
 /**
- * `on`: whether the user turned it on. `port`, `token`: where the node answers, and what it knows this extension by.
+ * `on`: whether the user turned it on. `port`, `id`, `token`: where the node answers, and what it knows this extension by.
  * `pac`: the node's PAC as it was read last; `digest`: of its rules; `proxy`: its proxy's address.
  */
-const EMPTY = { on: false, port: 0, token: "", pac: "", digest: "", proxy: "" };
+const EMPTY = { on: false, port: 0, id: "", token: "", pac: "", digest: "", proxy: "" };
 
 const MAX_FAILED = 50;
 const AGAIN_WITHIN_MS = 60000;
@@ -15,7 +15,7 @@ export const kept = () => api.storage.local.get(EMPTY);
 export const keep = (changes) => api.storage.local.set(changes);
 
 /** Forget the node: what came from it, and its token. */
-export const forgetNode = () => keep({ port: 0, token: "", pac: "", digest: "", proxy: "" });
+export const forgetNode = () => keep({ port: 0, id: "", token: "", pac: "", digest: "", proxy: "" });
 
 /** What `view.js` made of the last answer. In memory: nothing of a path or a place comes to disk. */
 export const seen = async () => (await api.storage.session.get({ view: null })).view;

@@ -22,6 +22,13 @@ export class Silent extends Error {
   }
 }
 
+/** Something answers at the node's port, and cannot show that it is the node. */
+export class Stranger extends Error {
+  constructor() {
+    super("Another program answers at the node's port.");
+  }
+}
+
 /**
  * Read a pairing code, such as `41081-K7QF-2M9X`.
  * @returns {{port: number, code: string} | null} where to hand it in and the whole code; null if it is none.
@@ -48,8 +55,33 @@ async function send(port, token, method, path, body, signal) {
       redirect: "error",
     });
   } catch {
+    proved = "";
     throw new Silent();
   }
+}
+
+/** The token of a node that has shown that it is the node. While it is away, another program can take its port. */
+let proved = "";
+
+const hex = (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+/** What the node of a pairing answers to a nonce at this port: only it and this extension know the token's digest. */
+async function proofOf({ port, token }, nonce) {
+  const digest = await crypto.subtle.digest("SHA-256", encoder.encode(token));
+  const key = await crypto.subtle.importKey("raw", digest, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  return hex(await crypto.subtle.sign("HMAC", key, encoder.encode(`${port}:${nonce}`)));
+}
+
+const encoder = new TextEncoder();
+
+/** Show the token to nobody but the node. Throws as `ask`. */
+async function meet(node) {
+  if (proved === node.token) return;
+  const nonce = hex(crypto.getRandomValues(new Uint8Array(32)));
+  const answer = await send(node.port, "", "POST", "hello", { id: node.id, nonce }, AbortSignal.timeout(LIMIT_MS));
+  const { proof } = objectOf(await textOf(await good(answer)));
+  if (proof !== (await proofOf(node, nonce))) throw new Stranger();
+  proved = node.token;
 }
 
 /** Read an answer's body, at most `MAX_ANSWER_BYTES`. */
@@ -90,15 +122,16 @@ async function good(response) {
   throw new Refused(response.status, String(error ?? "The node refused.").slice(0, 500));
 }
 
-async function textFrom({ port, token }, method, path, body, limitMs = LIMIT_MS) {
-  const response = await send(port, token, method, path, body, AbortSignal.timeout(limitMs));
+async function textFrom(node, method, path, body, limitMs = LIMIT_MS) {
+  await meet(node);
+  const response = await send(node.port, node.token, method, path, body, AbortSignal.timeout(limitMs));
   return textOf(await good(response));
 }
 
 /**
- * @param {{port: number, token: string}} node
+ * @param {{port: number, id: string, token: string}} node
  * @returns {Promise<object>} its answer
- * @throws {Refused | Silent}
+ * @throws {Refused | Silent | Stranger}
  */
 export async function ask(node, method, path, body, limitMs) {
   return objectOf(await textFrom(node, method, path, body, limitMs));
@@ -107,20 +140,25 @@ export async function ask(node, method, path, body, limitMs) {
 /** The text of the PAC. Throws as `ask`. */
 export const askPac = (node) => textFrom(node, "GET", "pac");
 
-/** Trade a code for a token. Throws as `ask`. */
+/**
+ * Trade a code for a pairing. Throws as `ask`.
+ * @returns {Promise<{port: number, id: string, token: string}>}
+ */
 export async function pair({ port, code }) {
-  const { token } = await ask({ port, token: "" }, "POST", "pair", { code });
-  if (typeof token !== "string" || !/^[\x21-\x7e]{16,512}$/.test(token)) throw new Silent();
-  return token;
+  const response = await send(port, "", "POST", "pair", { code }, AbortSignal.timeout(LIMIT_MS));
+  const { id, token } = objectOf(await textOf(await good(response)));
+  if (![id, token].every((text) => typeof text === "string" && /^[\x21-\x7e]{1,512}$/.test(text))) throw new Silent();
+  return { port, id, token };
 }
 
 /**
  * What happens, as it happens.
  * @param {AbortSignal} signal ends it
  * @yields {{event: string, data: object}}
- * @throws {Refused | Silent} also when it ends
+ * @throws {Refused | Silent | Stranger} also when it ends
  */
 export async function* events(node, signal) {
+  await meet(node);
   const response = await good(await send(node.port, node.token, "GET", "events", undefined, signal));
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,4 +1,5 @@
 /** Pairing: a code from the node's own user becomes a token of this extension. */
+import { ASKS_FOR_EACH_REQUEST } from "./api.js";
 import { forgetNode, keep, kept } from "./kept.js";
 import { Refused, pair, readCode } from "./node.js";
 import { $, say, tell } from "./page.js";
@@ -13,9 +14,9 @@ async function go() {
   const code = readCode($("code").value);
   if (!code) throw new Error("This is no code. It looks like 41081-K7QF-2M9X: a port, and two groups.");
   try {
-    const token = await pair(code);
+    const node = await pair(code);
     await forgetNode();
-    await keep({ port: code.port, token });
+    await keep(node);
   } catch (error) {
     if (error instanceof Refused) throw error;
     throw new Error(`Nothing answers at port ${code.port}. Does the node run? Ask it for a new code.`);

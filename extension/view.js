@@ -14,19 +14,22 @@ const START = "Start it with `macrovpn up`. Nothing leaves meanwhile but what a 
  * @param {boolean} facts.sealed and about WebRTC
  * @param {object | null} facts.status the node's answer
  * @param {number} facts.refused its HTTP status if it refused, else 0
+ * @param {boolean} facts.stranger something else answers at its port
  * @returns {{word: string, badge: string, color: string, headline: string, reason: string, remedy: string, region: string}}
  */
-export function viewOf({ on, paired, ours, sealed, status, refused }) {
-  const row = rowOf({ on, paired, ours, sealed, status, refused });
+export function viewOf(facts) {
+  const row = rowOf(facts);
+  const { status } = facts;
   const [badge, color, headline, reason, remedy] = row.slice(1);
   return { word: row[0], badge, color, headline, reason, remedy, region: status ? regionOf(status.exit_region) : "" };
 }
 
-function rowOf({ on, paired, ours, sealed, status, refused }) {
+function rowOf({ on, paired, ours, sealed, status, refused, stranger }) {
   if (!on) return paired ? ["off", "", GOOD, "Off", "Sites see your own address.", ""] : UNPAIRED;
   if (!ours) return OTHERS;
   if (!paired) return CLOSED;
-  if (refused === 401 || refused === 403) return REVOKED;
+  if ([401, 403, 404].includes(refused)) return REVOKED;
+  if (stranger) return STRANGER;
   if (!status) return ["gone", "!", BAD, "Blocked: the node does not answer", "It is not running, or hangs.", START];
   const reason = sentence(status.reason);
   if (status.direct_because) return ["direct", "DIR", WAITING, "Direct: a trusted network", sentence(status.direct_because), ""];
@@ -47,6 +50,7 @@ function rowOf({ on, paired, ours, sealed, status, refused }) {
 const UNPAIRED = ["unpaired", "", GOOD, "Not paired with a node", "", "Run `macrovpn pair`, and enter the code it prints."];
 const CLOSED = ["unpaired", "!", BAD, "Blocked: not paired with a node", "Nothing leaves.", UNPAIRED[5]];
 const REVOKED = ["revoked", "!", BAD, "Blocked: the node does not know this browser any more", "Its pairing was revoked.", UNPAIRED[5]];
+const STRANGER = ["stranger", "!", BAD, "Blocked: another program answers at the node's port", "It was told nothing.", START];
 const OTHERS = [
   "others", "!", BAD, "Not protected", "Something else decides about this browser's proxy: another extension, a policy, or a permission that was taken away.",
   "Switch the other extension off, or give this one back its permission for all sites.",

@@ -13,7 +13,7 @@ from playwright.async_api import async_playwright
 
 from tests.harness.buttons import ChromiumButton, candidates, chromium, eventually, pair
 from tests.harness.chromium import CHROMIUM
-from tests.harness.fake_control import DIRECTLY, THROUGH, TOKEN, FakeNode
+from tests.harness.fake_control import DIRECTLY, ID, THROUGH, TOKEN, FakeNode
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ async def running(
         (rival / name).write_text(text)
     profile = tmp_path_factory.mktemp("profile")
     async with chromium(start, profile, NAMES, extensions=[rival]) as browser:
+        errors: list[str] = []
+        browser.context.on("weberror", lambda found: errors.append(str(found.error)))
         yield browser
+        assert errors == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -102,7 +105,7 @@ async def browser(running: ChromiumButton, desk: Page) -> ChromiumButton:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def paired(browser: ChromiumButton, desk: Page, node: FakeNode) -> ChromiumButton:
-    await desk.evaluate(PAIR, {"port": node.port, "token": TOKEN})
+    await desk.evaluate(PAIR, {"port": node.port, "id": ID, "token": TOKEN})
     return browser
 
 
@@ -152,6 +155,16 @@ async def test_a_code_that_the_node_refuses_and_one_for_nobody(browser: Chromium
     assert await stored(browser, "token") in ('""', "null")
 
 
+async def test_the_page_that_pairs_says_that_it_is_paired_and_forgets(paired: ChromiumButton) -> None:
+    page = await paired.context.new_page()
+    await page.goto(paired.address("pair.html"))
+    await page.get_by_text("It is paired.").wait_for()
+    assert await page.get_by_text("Close Firefox").is_hidden()
+    await page.get_by_role("button", name="Forget the node").click()
+    await page.get_by_text("Only you can see the code").wait_for()
+    assert await stored(paired, "token") == '""'
+
+
 async def test_a_code_as_people_type_it_pairs_and_a_click_turns_it_on(browser: ChromiumButton, node: FakeNode) -> None:
     assert (await pair(browser, f" {node.code.lower().replace('-', ' ')} ")).startswith("Paired.")
     assert node.calls[0] == ("POST", "pair", {"code": node.code})
@@ -172,6 +185,7 @@ async def test_the_popup_says_path_speed_and_cost(on: ChromiumButton) -> None:
 
 
 async def test_off_is_the_browser_s_own_way_again(on: ChromiumButton, node: FakeNode) -> None:
+    assert (await proxy(on))["value"]["pacScript"]["mandatory"] is True
     assert await on.run(candidates()) == "[]"
     await press(on, "switch")
     await eventually(on.badge, "".__eq__)
@@ -273,6 +287,25 @@ async def test_the_popup_says_what_is_wrong(on: ChromiumButton, desk: Page, node
     assert await on.open(f"http://site.test:{node.site_port}/") == THROUGH
 
 
+async def test_the_token_is_shown_to_nobody_else_at_the_node_s_port(
+    on: ChromiumButton, desk: Page, node: FakeNode
+) -> None:
+    await node.stop()
+    await desk.evaluate(LOOK)
+    node.genuine = False
+    await node.again()
+    node.calls.clear()
+    await desk.evaluate(LOOK)
+    await on.popup("() => location.reload()")
+    text = await eventually(partial(on.popup, TEXT), lambda text: "another program answers" in text)
+    assert "It was told nothing" in text
+    assert {path for _, path, _ in node.calls} == {"hello"}
+    assert node.shown == {""}
+    node.genuine = True
+    await desk.evaluate(LOOK)
+    assert await on.badge() == "NL"
+
+
 async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) -> None:
     (rival,) = (worker for worker in on.context.service_workers if worker.url.endswith("/rival.js"))
     await rival.evaluate("chrome.proxy.settings.set({ value: { mode: 'direct' } })")
@@ -287,6 +320,6 @@ async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) ->
 async def test_what_is_kept_says_nothing_of_where_the_user_went(on: ChromiumButton, node: FakeNode) -> None:
     await on.open(f"http://site.test:{node.site_port}/")
     kept = await on.worker.evaluate("chrome.storage.local.get()")
-    assert set(kept) == {"on", "port", "token", "pac", "digest", "proxy"}
+    assert set(kept) == {"on", "port", "id", "token", "pac", "digest", "proxy"}
     assert kept["token"] == TOKEN
     assert "site.test" not in json.dumps(kept)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 from contextlib import suppress
 from functools import partial
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 TOKEN: Final = "a-token-of-forty-characters-0123456789ab"
+ID: Final = "3f9a"
 SECRET: Final = "K7QF-2M9X"
 THROUGH: Final = "came through the proxy"
 DIRECTLY: Final = "came directly"
@@ -30,8 +33,10 @@ class FakeNode:
         rules: what it bypasses.
         regions: what `/v1/regions` answers.
         revoked: it does not know the token any more.
+        genuine: it is the node, and no other program at its port.
         calls: what was asked: method, path and body.
         origins: who asked, if that was said.
+        shown: what stood in `Authorization`; emptied at each start.
         asked: what the proxy was asked for.
         site_port: of a site that is reached directly.
     """
@@ -47,8 +52,10 @@ class FakeNode:
         self.rules = ["local.test"]
         self.regions = [{"region": "NL", "exits": 3, "wanted": False}, {"region": "DE", "exits": 1, "wanted": False}]
         self.revoked = False
+        self.genuine = True
         self.calls: list[tuple[str, str, Any]] = []
         self.origins: set[str] = set()
+        self.shown: set[str] = set()
         self.asked: list[str] = []
         self.port = 0
         self.site_port = 0
@@ -62,6 +69,7 @@ class FakeNode:
 
     async def start(self, port: int = 0, proxy_port: int = 0) -> None:
         """Listen; port 0: any free one."""
+        self.shown.clear()
         proxy = await asyncio.start_server(partial(self._serve, THROUGH), "127.0.0.1", proxy_port)
         site = await asyncio.start_server(partial(self._serve, DIRECTLY), "127.0.0.1", self.site_port)
         self._servers = [proxy, site]
@@ -99,10 +107,13 @@ class FakeNode:
         given: Any = json.loads(body) if body else None
         self.calls.append((request.method, path, given))
         self.origins.add(request.headers.get("Origin", ""))
+        self.shown.add(request.headers.get("Authorization", ""))
         if path == "pair":
             if not str(given["code"]).endswith(SECRET):
                 return web.json_response({"error": "This code is wrong, used or too old."}, status=403)
-            return web.json_response({"token": TOKEN})
+            return web.json_response({"id": ID, "token": TOKEN})
+        if path == "hello":
+            return self._hello(given)
         if self.revoked or request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return web.json_response({"error": "The token is missing or wrong."}, status=401)
         if path == "pac":
@@ -133,6 +144,13 @@ class FakeNode:
             "on": self.status,
         }
         return values[path]
+
+    def _hello(self, given: dict[str, str]) -> web.Response:
+        if self.revoked or given["id"] != ID:
+            return web.json_response({"error": "This node knows no such pairing."}, status=404)
+        key = hashlib.sha256((TOKEN if self.genuine else "guessed").encode()).digest()
+        proof = hmac.digest(key, f"{self.port}:{given['nonce']}".encode(), "sha256").hex()
+        return web.json_response({"proof": proof})
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

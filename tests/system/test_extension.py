@@ -50,6 +50,18 @@ _PRESS: Final = """async () => {
   await ready();
 }"""
 
+TEMPT: Final = """() => {
+  const link = (rel, href) => document.head.append(Object.assign(document.createElement("link"), { rel, href }));
+  link("dns-prefetch", "http://one.test");
+  link("preconnect", "https://two.test");
+  link("prefetch", "http://three.test/");
+  new WebSocket("ws://four.test/");
+  fetch("http://five.test/", { mode: "no-cors" }).catch(() => {});
+  fetch("https://192.0.2.82/", { mode: "no-cors" }).catch(() => {});
+  return "";
+}"""
+"""Everything by which a page can have a browser look up a name or connect."""
+
 DIRECT: Final = (TUNNELLED, "tcp", WEB_PORT)
 
 
@@ -139,14 +151,18 @@ async def test_one_click(tmp_path: Path) -> None:
             assert await here.seen(button, TUNNELLED) == "direct"
             assert (await pair(button, here.code())).startswith("Paired.")
 
+        shown = "async () => String(!document.getElementById('firefox').hidden)"
+        assert await eventually(partial(other.own_page, "pair.html", shown), "true".__eq__)
+
         for button in both:
             await button.click()
             await eventually(button.badge, lambda text: text not in ("", "…", "!"))
         here.network.strays()
         for button in both:
             assert await here.seen(button, BY_NAME) == "through"
-            assert await here.seen(button, TUNNELLED) == "through"
+            await button.run(TEMPT)
             assert await button.run(candidates(STUN)) == "[]"
+            assert await here.seen(button, TUNNELLED) == "through"
             text = await eventually(partial(button.popup, TEXT), lambda text: "kB/s" in text)
             assert "guard" in text
             assert "ms to the exit and back" in text
@@ -179,4 +195,4 @@ async def test_one_click(tmp_path: Path) -> None:
             await eventually(button.badge, "".__eq__)
             assert await here.seen(button, BYPASSED) == "direct"
             assert await here.seen(button, TUNNELLED) == "direct"
-            assert await button.run(candidates(STUN)) != "[]"
+            assert await button.run(candidates()) != "[]"
