@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from core.errors import Reason
 from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
 from tests.harness.barrier import Barrier
@@ -80,6 +81,24 @@ async def test_who_asks_for_much_and_pays_no_more_costs_a_hop_one_window(
         await until(lambda: not guard.tunnel.relay.circuit_count, 20)
         assert first_window(HOPS, 0) // 2 < loss(guard) <= first_window(HOPS, 0)
         assert loss(relay) <= first_window(HOPS, 1)
+
+
+async def test_datagrams_that_nobody_pays_for_cost_a_hop_no_more_than_a_window(tmp_path: Path) -> None:
+    """They do not wait, and no credit bounds them: whoever the client writes to may send on and on."""
+    async with earning(tmp_path, HOPS) as path:
+        client, guard = await path.client(), path.hops[0]
+        circuit, ended = await path.circuit(client)
+        association = circuit.open_datagrams()
+        await association.flow.opened
+        association.send("192.0.2.1", 53, b"send on and on")
+        await until(lambda: path.echo.associations and path.echo.associations[0].datagrams)
+        client.stop_paying()
+        while not ended.reason:
+            path.echo.associations[0].flow.send("192.0.2.1", 53, bytes(1000))
+            await turns(1)
+            assert loss(guard) <= first_window(HOPS, 0)
+        assert ended.reason is Reason.UNPAID
+        assert loss(guard) > first_window(HOPS, 0) // 2
 
 
 async def test_a_link_that_is_dialled_again_costs_no_other_window(tmp_path: Path) -> None:
