@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = max(1, int(os.environ.get("LEDGER_EXAMPLES", "30")) // 15)
 """A chain is far slower than a file."""
 
-STEPS: Final = 30
+STEPS: Final = 20
 LARGE_UNIT: Final = 10**18
 """Wei in a unit of the chain's own coin. What gas costs is a part of one, so that units are as on a free chain."""
 
