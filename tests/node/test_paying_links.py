@@ -51,6 +51,7 @@ async def test_a_channel_pays_on_its_latest_link_alone(tmp_path: Path) -> None:
         used = 0
         for number in range(4):
             near = await up(client, guard)
+            near.loses = lambda message: isinstance(message, messages.Stop)
             assert shown(near) == used
             used += await use(near, client, guard, 2)
             for old in links:
@@ -102,8 +103,8 @@ async def test_a_link_that_had_a_channel_before_gives_up_nothing(
     monkeypatch.setattr("ledger.payee.LOOK_S", 0.0)
     async with members(tmp_path) as (client, guard):
         first, second = await up(client, guard), await up(client, guard)
-        for near in (second, first, second, first):
-            await use(near, client, guard, 3)
+        for near, megabytes in ((second, 3), (first, 3), (second, 3), (first, 30)):
+            await use(near, client, guard, megabytes)
         await use(await up(client, guard), client, guard, 3)
         assert set(client.stops) == {Reason.CLOSED}
         assert set(guard.stops) == {Reason.CLOSED}
