@@ -34,7 +34,18 @@ def test_a_key(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", SECRET[1:], SECRET + "00", "0x0x" + SECRET[4:], "g" + SECRET[1:], "0" * 64, "f" * 64, "é" * 64]
+    "text",
+    [
+        "",
+        SECRET[1:],
+        SECRET + "00",
+        "0x0x" + SECRET[4:],
+        "g" + SECRET[1:],
+        SECRET[:32] + " " + SECRET[32:],
+        "0" * 64,
+        "f" * 64,
+        "é" * 64,
+    ],
 )
 def test_no_key(text: str) -> None:
     with pytest.raises(ConfigError) as error:

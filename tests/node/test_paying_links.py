@@ -51,6 +51,7 @@ async def test_a_channel_pays_on_its_latest_link_alone(tmp_path: Path) -> None:
         used = 0
         for number in range(4):
             near = await up(client, guard)
+            near.loses = lambda message: isinstance(message, messages.Stop)
             assert shown(near) == used
             used += await use(near, client, guard, 2)
             for old in links:
@@ -70,9 +71,10 @@ async def test_a_channel_pays_on_its_latest_link_alone(tmp_path: Path) -> None:
 
 async def test_what_an_old_link_stored_is_no_news_on_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with members(tmp_path) as (client, guard):
+        adopted: list[int] = []
 
-        async def adopt(*_: object) -> None:
-            raise AssertionError("it has forgotten nothing")
+        async def adopt(store: Store, channel: bytes, paid: int, used: int) -> None:
+            adopted.append(paid)
 
         monkeypatch.setattr(Store, "adopt_paid", adopt)
         near = await up(client, guard)
@@ -82,6 +84,30 @@ async def test_what_an_old_link_stored_is_no_news_on_the_next(tmp_path: Path, mo
         near = await up(client, guard)
         await use(near, client, guard, 4)
         await use(await up(client, guard), client, guard, 1)
+        assert adopted == [], "it has forgotten nothing"
+
+
+async def test_a_link_takes_over_no_other_channel(tmp_path: Path) -> None:
+    async with members(tmp_path, 3) as (client, guard, other):
+        beside = await up(client, other)
+        for _ in range(2):
+            await use(await up(client, guard), client, guard, 1)
+        assert await use(beside, client, other, 2)
+        assert client.stops == [Reason.CLOSED]
+
+
+async def test_a_link_that_had_a_channel_before_gives_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.paying.AGAIN_S", 0.0)
+    monkeypatch.setattr("ledger.payee.LOOK_S", 0.0)
+    async with members(tmp_path) as (client, guard):
+        first, second = await up(client, guard), await up(client, guard)
+        for near, megabytes in ((second, 3), (first, 3), (second, 3), (first, 30)):
+            await use(near, client, guard, megabytes)
+        await use(await up(client, guard), client, guard, 3)
+        assert set(client.stops) == {Reason.CLOSED}
+        assert set(guard.stops) == {Reason.CLOSED}
 
 
 async def test_a_payee_that_says_on_each_link_that_all_is_used_gets_one_window(

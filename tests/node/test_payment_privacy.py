@@ -42,16 +42,8 @@ COUNTS: Final = ("used", "counted", "datagrams", "parts")
 """The fields of messages that say how much was used, in parts."""
 
 
-SAID: Final = {
-    messages.Ask,
-    messages.Terms,
-    messages.Channel,
-    messages.State,
-    messages.Voucher,
-    messages.Paid,
-    messages.Due,
-}
-"""What every link hears."""
+SAID: Final = {messages.Ask, messages.Terms, messages.Channel, messages.State, messages.Voucher, messages.Paid}
+"""What every link hears; DUE where money was late."""
 
 
 class Said(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from core.errors import PaymentError, Reason
 from ledger.local import LocalSettlement, join
 from ledger.settlement import ChannelState
+from ledger.voucher import SigningKey
 from node.settings import PaymentsSettings
 from node.wallet import STORE_NAME, UnknownChannelError, Wallet
 from node.wallet_orders import WalletOrder
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.books import PayerChannel
+    from ledger.settlement import Channel
     from tests.harness.payers import Member
 
 COIN = 10**6
@@ -194,11 +197,60 @@ async def test_a_close_is_finished_after_its_delay(
         await client.wallet.do(WalletOrder("close"))
         assert await client.wallet.do(WalletOrder("close")) == {"closing": 0}
         now += after_s
-        for row in client.wallet.store.payers:
-            await client.wallet._look_at_payer(row)
+        looks = looked_at(client, monkeypatch)
+        client.wallet.start()
+        await until(lambda: len(looks) > 5 or not client.wallet.store.payers)
         over = after_s > 24 * 3600
         assert len(client.wallet.store.payers) == (0 if over else 1)
         assert await client.wallet.settlement.balance() == (1000 if over else 999) * COIN
+
+
+def looked_at(member: Member, patch: pytest.MonkeyPatch, unknown: bytes = b"") -> list[bytes]:
+    """The channels that are looked at from now on. One of them may be gone."""
+    seen: list[bytes] = []
+    look = member.wallet.settlement.look
+
+    async def noted(channel: bytes) -> Channel:
+        seen.append(channel)
+        if channel == unknown:
+            raise PaymentError(Reason.NO_CHANNEL)
+        return await look(channel)
+
+    patch.setattr(member.wallet.settlement, "look", noted)
+    return seen
+
+
+async def test_a_channel_that_the_settlement_lost_is_kept_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks may be taken back, and come again."""
+    monkeypatch.setattr("node.wallet.LOOK_S", 0.02)
+    async with members(tmp_path, 3) as (client, guard, other):
+        rows = [await channel_to(client, one) for one in (guard, other)]
+        lost, found = sorted(rows, key=lambda row: row.channel)
+        looks = looked_at(client, monkeypatch, lost.channel)
+        client.wallet.start()
+        await client.wallet.settlement.start_close(found.channel)
+        await until(lambda: looks.count(lost.channel) > 3)
+        await until(lambda: [row.state for row in client.wallet.store.payers].count(ChannelState.CLOSING) == 1)
+        assert client.wallet.store.payer(lost.channel) == lost
+
+
+@pytest.mark.parametrize("known", [5, 9])
+async def test_what_somebody_else_claimed_is_noted_as_far_as_it_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """Anyone may claim, and books may be older than what was claimed."""
+    monkeypatch.setattr("node.wallet.LOOK_S", 0.02)
+    async with members(tmp_path) as (client, guard):
+        row = await channel_to(client, guard)
+        await guard.wallet.accept(row.channel)
+        key = SigningKey(row.secret)
+        signed = key.sign(row.separator, row.channel, known)
+        await guard.wallet.store.take_voucher(row.channel, known, signed, 0)
+        await client.wallet.settlement.claim(row.channel, 9, key.sign(row.separator, row.channel, 9))
+        guard.wallet.start()
+        await until(lambda: guard.wallet.store.payees[0].claimed == known)
 
 
 # -- orders
@@ -219,3 +271,14 @@ async def test_an_order_names_a_channel_by_its_first_digits(tmp_path: Path) -> N
             await client.wallet.do(WalletOrder("close", unknown))
         assert await client.wallet.do(WalletOrder("close", first.channel.hex())) == {"closing": 1}
         assert {row.channel for row in client.wallet.store.payers if row.state is ChannelState.OPEN} == {second.channel}
+        alike = replace(second, channel=second.channel[:8] + bytes(24), paid=0)
+        await client.wallet.store.add_payer(alike)
+        with pytest.raises(UnknownChannelError, match="more than one"):
+            await client.wallet.do(WalletOrder("close", second.channel.hex()[:16]))
+
+
+async def test_a_close_without_digits_closes_all(tmp_path: Path) -> None:
+    async with members(tmp_path, 3) as (client, guard, other):
+        await channel_to(client, guard)
+        await channel_to(client, other)
+        assert await client.wallet.do(WalletOrder("close")) == {"closing": 2}
