@@ -19,7 +19,7 @@ _READ = memoryview(bytearray(READ_BYTES))
 """What every pump of the process reads into. The event loop fills it and has it emptied within one callback."""
 
 WASTE: Final = 16
-"""A buffer that waits may be larger than what is used of it by this part of that."""
+"""A view is copied where its buffer is larger by more than this part of it."""
 
 
 class Pump(asyncio.BufferedProtocol):

@@ -153,7 +153,7 @@ class Client:
         def reached() -> bool:
             return bool(status_of(self.home).get("state") == state)
 
-        until(state, reached, 30)
+        until(state, reached, 60)
 
     def reach_cap(self) -> None:
         """Allow no more than was paid, and use all of it."""
@@ -164,7 +164,7 @@ class Client:
             curl(f"-x http://{PROXY}", TUNNELLED, "fill")
             return bool(node.status()["state"] == "blocked")
 
-        until("the cap", used_up, 30)
+        until("the cap", used_up, 60)
 
     def lift_cap(self) -> None:
         NodeClient(self.home).wallet_do("cap", units=None)
@@ -180,7 +180,7 @@ class Client:
 
     def find_pac(self) -> str:
         """Where the PAC lies, once that is known; the same at each start."""
-        return str(until("the PAC", lambda: status_of(self.home).get("pac"), 30))
+        return str(until("the PAC", lambda: status_of(self.home).get("pac"), 60))
 
     def __enter__(self) -> Self:
         return self
