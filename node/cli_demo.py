@@ -175,6 +175,8 @@ def _text(facts: dict[str, Any]) -> str:
         [
             f"The network is ready: {counts['relay']} relays, {counts['exit']} exits, a client ({facts['engine']}).",
             browser_lines(facts["proxy"], facts["pac"]),
+            f"Look at it: macrovpn dashboard --home {facts['home']}",
+            f"A code for the browser button: macrovpn pair --home {facts['home']}",
             f"Ask it: macrovpn status --home {facts['home']}",
             *([f"What it costs: macrovpn wallet books {facts['home']}"] if facts["tariff"] else []),
             "Ctrl-C stops everything and removes it.",
