@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +23,11 @@ OPTIONS: Final = ("--relays", "2", "--exits", "2", "--exit-region", "NL", "--exi
 MOST_BYTES: Final = 300_000
 READY_MS: Final = 1000
 PHONE: Final = {"width": 390, "height": 844}
-LOOKS: Final = tuple(itertools.product(("light", "dark"), (None, PHONE)))
+LOOKS: Final = (
+    ("light", None),
+    ("dark", PHONE),
+    *(pytest.param(*other, marks=pytest.mark.long) for other in (("dark", None), ("light", PHONE))),
+)
 
 
 @pytest.fixture(scope="module")
