@@ -1,6 +1,6 @@
 /**
- * Firefox asks here for each request where it goes. Its PAC would come from an address, and what cannot be loaded makes a
- * browser go direct.
+ * Firefox asks here for each request where it goes. Its PAC would come from an address, and what cannot be loaded makes
+ * a browser go direct.
  */
 import { api } from "./api.js";
 import { CLOSED, endpointOf } from "./closed.js";
