@@ -116,6 +116,7 @@ async function clicked() {
 /** Put our page where one could not be loaded because of the proxy. */
 async function explain({ frameId, tabId, url, error }) {
   if (frameId !== 0 || !isFromProxy(error) || !/^https?:/.test(url) || !(await kept()).on) return;
+  if (await way.isPast(url)) return;
   const { incognito } = await api.tabs.get(tabId);
   if (incognito && !ASKS_FOR_EACH_REQUEST) return; // Chromium has no pages of extensions in private windows
   await failedAt(tabId, url);

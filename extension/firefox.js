@@ -46,6 +46,9 @@ async function answer({ url }) {
   }
 }
 
+/** Whether a rule sends a page past the proxy, so that its errors are the site's. */
+export const isPast = async (url) => (await answer({ url })) === DIRECT;
+
 /** Go by what is kept from now on. If that is no PAC, nothing goes anywhere. */
 export async function apply() {
   plan = readPlan();
