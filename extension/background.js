@@ -10,6 +10,8 @@ const LOOK = "look";
 /** The shortest that Chromium allows. */
 const LOOK_EVERY_MIN = 0.5;
 const LOOK_PAUSE_MS = 1000;
+/** The same as in the manifest. */
+const OFF = "Macro VPN is off. Click to turn it on.";
 
 /** Changes of the browser's settings come one after the other. */
 let changing = Promise.resolve();
@@ -82,8 +84,8 @@ async function follow(before, status) {
 }
 
 /**
- * While it is off, a click turns it on; while it is on, a click opens the popup, where it is turned off. Going direct by
- * a slip of the hand would show the user's address.
+ * While it is off, a click turns it on; while it is on, a click opens the popup, where it is turned off. Going direct
+ * by a slip of the hand would show the user's address.
  */
 function show({ word, badge, color, headline, reason }) {
   const isOff = word === "off" || (word === "unpaired" && !badge);
@@ -94,7 +96,7 @@ function show({ word, badge, color, headline, reason }) {
     api.action.setBadgeBackgroundColor({ color }),
     api.action.setBadgeTextColor({ color: "#ffffff" }),
     api.action.setIcon({ path: { 16: `icons/${name}16.png`, 32: `icons/${name}32.png` } }),
-    api.action.setTitle({ title: word === "off" ? "Macro VPN is off. Click to turn it on." : `Macro VPN. ${headline}. ${reason}`.trim() }),
+    api.action.setTitle({ title: word === "off" ? OFF : `Macro VPN. ${headline}. ${reason}`.trim() }),
   ]);
 }
 
@@ -114,6 +116,7 @@ async function clicked() {
 /** Put our page where one could not be loaded because of the proxy. */
 async function explain({ frameId, tabId, url, error }) {
   if (frameId !== 0 || !isFromProxy(error) || !/^https?:/.test(url) || !(await kept()).on) return;
+  if (await way.isPast(url)) return;
   const { incognito } = await api.tabs.get(tabId);
   if (incognito && !ASKS_FOR_EACH_REQUEST) return; // Chromium has no pages of extensions in private windows
   await failedAt(tabId, url);

@@ -1,6 +1,6 @@
 /**
- * Firefox asks here for each request where it goes. Its PAC would come from an address, and what cannot be loaded makes a
- * browser go direct.
+ * Firefox asks here for each request where it goes. Its PAC would come from an address, and what cannot be loaded makes
+ * a browser go direct.
  */
 import { api } from "./api.js";
 import { CLOSED, endpointOf } from "./closed.js";
@@ -45,6 +45,9 @@ async function answer({ url }) {
     return nowhere;
   }
 }
+
+/** Whether a rule sends a page past the proxy, so that its errors are the site's. */
+export const isPast = async (url) => (await answer({ url })) === DIRECT;
 
 /** Go by what is kept from now on. If that is no PAC, nothing goes anywhere. */
 export async function apply() {

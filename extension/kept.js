@@ -2,7 +2,8 @@
 import { api } from "./api.js";
 
 /**
- * `on`: whether the user turned it on. `port`, `id`, `token`: where the node answers, and what it knows this extension by.
+ * `on`: whether the user turned it on.
+ * `port`, `id`, `token`: where the node answers, and what it knows this extension by.
  * `pac`: the node's PAC as it was read last; `digest`: of its rules; `proxy`: its proxy's address.
  */
 const EMPTY = { on: false, port: 0, id: "", token: "", pac: "", digest: "", proxy: "" };

@@ -4,9 +4,12 @@ import { forgetNode, keep, kept } from "./kept.js";
 import { Refused, pair, readCode } from "./node.js";
 import { $, say, tell } from "./page.js";
 
+const PAIRED = "It is paired. A new code pairs it anew.";
+const UNPAIRED = "Only you can see the code: no web page and no other extension can pair instead.";
+
 async function show() {
   const { port } = await kept();
-  say($("state"), port ? "It is paired. A new code pairs it anew." : "Only you can see the code: no web page and no other extension can pair instead.");
+  say($("state"), port ? PAIRED : UNPAIRED);
   $("forget").hidden = !port;
 }
 

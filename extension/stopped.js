@@ -21,8 +21,8 @@ function show(now) {
 const SITE = {
   word: "up",
   headline: "The node is up",
-  reason: "The exit could not reach the site, or the way broke off.",
-  remedy: "Check the address, or choose a new route in the popup.",
+  reason: "The exit could not reach the site, a rule blocks it, or the way broke off.",
+  remedy: "Check the address, or choose a new route in the popup. `macrovpn bypass test` says what the rules do.",
 };
 
 const again = () => isPage && location.replace(url);

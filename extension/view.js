@@ -15,7 +15,7 @@ const START = "Start it with `macrovpn up`. Nothing leaves meanwhile but what a 
  * @param {object | null} facts.status the node's answer
  * @param {number} facts.refused its HTTP status if it refused, else 0
  * @param {boolean} facts.stranger something else answers at its port
- * @returns {{word: string, badge: string, color: string, headline: string, reason: string, remedy: string, region: string}}
+ * @returns {Record<"word" | "badge" | "color" | "headline" | "reason" | "remedy" | "region", string>}
  */
 export function viewOf(facts) {
   const row = rowOf(facts);
@@ -32,14 +32,15 @@ function rowOf({ on, paired, ours, sealed, status, refused, stranger }) {
   if (stranger) return STRANGER;
   if (!status) return ["gone", "!", BAD, "Blocked: the node does not answer", "It is not running, or hangs.", START];
   const reason = sentence(status.reason);
-  if (status.direct_because) return ["direct", "DIR", WAITING, "Direct: a trusted network", sentence(status.direct_because), ""];
+  const because = sentence(status.direct_because);
+  if (because) return ["direct", "DIR", WAITING, "Direct: a trusted network", because, ""];
   switch (status.state) {
     case "up":
       return sealed ? up(status) : LEAKY;
     case "connecting":
       return ["connecting", "…", WAITING, "Connecting", reason, "Pages wait or are refused until it is done."];
     case "down":
-      return ["down", "!", BAD, "Blocked: the node is switched off", reason, "Switch it on: `macrovpn up`, or the button below."];
+      return ["down", "!", BAD, "Blocked: the node is switched off", reason, "Switch it on with `macrovpn on`."];
     case "leaving":
       return ["leaving", "!", BAD, "Blocked: the node is stopping", reason, START];
     default:
@@ -47,16 +48,23 @@ function rowOf({ on, paired, ours, sealed, status, refused, stranger }) {
   }
 }
 
-const UNPAIRED = ["unpaired", "", GOOD, "Not paired with a node", "", "Run `macrovpn pair`, and enter the code it prints."];
-const CLOSED = ["unpaired", "!", BAD, "Blocked: not paired with a node", "Nothing leaves.", UNPAIRED[5]];
-const REVOKED = ["revoked", "!", BAD, "Blocked: the node does not know this browser any more", "Its pairing was revoked.", UNPAIRED[5]];
-const STRANGER = ["stranger", "!", BAD, "Blocked: another program answers at the node's port", "It was told nothing.", START];
+const PAIR = "Run `macrovpn pair`, and enter the code it prints.";
+const UNPAIRED = ["unpaired", "", GOOD, "Not paired with a node", "", PAIR];
+const CLOSED = ["unpaired", "!", BAD, "Blocked: not paired with a node", "Nothing leaves.", PAIR];
+const REVOKED = [
+  "revoked", "!", BAD, "Blocked: the node does not know this browser any more", "Its pairing was revoked.", PAIR,
+];
+const STRANGER = [
+  "stranger", "!", BAD, "Blocked: another program answers at the node's port", "It was told nothing.", START,
+];
 const OTHERS = [
-  "others", "!", BAD, "Not protected", "Something else decides about this browser's proxy: another extension, a policy, or a permission that was taken away.",
+  "others", "!", BAD, "Not protected",
+  "Something else decides about this browser's proxy: another extension, a policy, or a permission that was taken away.",
   "Switch the other extension off, or give this one back its permission for all sites.",
 ];
 const LEAKY = [
-  "leaky", "!", BAD, "Sites may learn your address", "Pages go through the tunnel, but something else decides what WebRTC may do.",
+  "leaky", "!", BAD, "Sites may learn your address",
+  "Pages go through the tunnel, but something else decides what WebRTC may do.",
   "Switch the other extension off.",
 ];
 

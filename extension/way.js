@@ -5,7 +5,7 @@ import * as firefox from "./firefox.js";
 
 const way = ASKS_FOR_EACH_REQUEST ? firefox : chromium;
 
-export const { listen, isOurs } = way;
+export const { listen, isOurs, isPast } = way;
 
 /**
  * What would leave beside the proxy: WebRTC's datagrams, with this machine's addresses; and, in Firefox, names that it

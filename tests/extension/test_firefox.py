@@ -49,6 +49,7 @@ class Browser:
         for name in ("closed.js", "rules.js", "firefox.js"):
             text = (extension.SOURCE / name).read_text()
             self._context.eval(re.sub(r"^import .*$|^export ", "", text, flags=re.MULTILINE))
+        self._context.eval((extension.SOURCE / "failures.js").read_text().replace("export ", ""))
         self._context.eval("listen(() => {}, () => {})")
 
     def asks(self, url: Any) -> Any:
@@ -61,6 +62,10 @@ class Browser:
         """Keep something else, and go by it."""
         self._context.eval(f"stored = {json.dumps(stored)}; apply().catch(() => {{}})")
         self._finish()
+
+    def blames_the_proxy(self, error: str) -> bool:
+        """Whether it takes an error of a page for one of the proxy."""
+        return bool(self._context.eval(f"isFromProxy({json.dumps(error)})"))
 
     def _finish(self) -> None:
         while self._context.execute_pending_job():
@@ -131,3 +136,37 @@ def test_a_pac_that_is_none_closes_what_was_open() -> None:
     browser.keeps(ON | {"pac": "<html>"})
     assert browser.asks("https://direct.test/") == NOWHERE
     assert browser.asks("https://site.test/") == NOWHERE
+
+
+@pytest.mark.parametrize(
+    ("number", "blamed"),
+    [
+        (2152398920, True),  # nobody listens at the proxy's port
+        (2152400251, True),  # 403
+        (2152400350, True),  # 502
+        (2152398861, True),  # 503
+        (2152400352, True),  # 504
+        (2152398878, True),  # 400
+        (2152398850, False),  # the user went elsewhere
+        (2152398862, False),  # NS_ERROR_NET_TIMEOUT
+        (2152398919, False),  # NS_ERROR_NET_INTERRUPT
+    ],
+)
+def test_errors_that_come_from_the_proxy(number: int, *, blamed: bool) -> None:
+    """The numbers are what Firefox 153 ESR gave for a proxy with such answers."""
+    assert Browser(ON).blames_the_proxy(f"Error code {number}") is blamed
+
+
+@pytest.mark.parametrize(
+    ("name", "blamed"),
+    [
+        ("PROXY_CONNECTION_FAILED", True),
+        ("TUNNEL_CONNECTION_FAILED", True),
+        ("SOCKS_CONNECTION_FAILED", True),
+        ("NAME_NOT_RESOLVED", False),
+        ("CONNECTION_REFUSED", False),
+        ("ABORTED", False),
+    ],
+)
+def test_chromium_names_them(name: str, *, blamed: bool) -> None:
+    assert Browser(ON).blames_the_proxy(f"net::ERR_{name}") is blamed
