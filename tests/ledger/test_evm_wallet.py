@@ -10,9 +10,10 @@ import pytest
 
 from core.errors import PaymentError, Reason
 from ledger.evm import EvmSettings
-from ledger.evm_chain import Endpoint
+from ledger.evm_chain import Call, Endpoint
+from ledger.evm_wallet import MAX_GAS
 from ledger.settlement import ChannelState
-from tests.harness.chain import FAST, UNIT, Anvil
+from tests.harness.chain import FAST, NOBODY, UNIT, Anvil
 from tests.harness.settled import Pair, pair
 
 if TYPE_CHECKING:
@@ -66,6 +67,26 @@ async def test_one_that_waits_is_paid_more_for(anvil: Anvil) -> None:
         await anvil.mine(3)
         assert (await both.payee.look(channel)).deposit == 1000
         assert await anvil.holds(both.contract) == 1000 * UNIT
+
+
+@pytest.mark.parametrize(("said", "taken"), [(MAX_GAS * 4 // 5, True), (MAX_GAS * 4 // 5 + 1, False)])
+async def test_no_call_gets_more_gas_than_any_needs(
+    anvil: Anvil, monkeypatch: pytest.MonkeyPatch, said: int, taken: bool
+) -> None:
+    """Whatever an RPC node says that it needs; a quarter comes on top of that."""
+    wallet = anvil.wallet(await anvil.account())
+
+    async def gas(call: Call, caller: bytes) -> int:
+        return said
+
+    monkeypatch.setattr(anvil.chain, "gas", gas)
+    if taken:
+        assert (await wallet.transact(Call(NOBODY, b"", 0))).good
+        return
+    with pytest.raises(PaymentError) as caught:
+        await wallet.transact(Call(NOBODY, b"", 0))
+    assert caught.value.reason is Reason.SETTLEMENT
+    assert await anvil.chain.nonce(wallet.account) == 0, "nothing was sent"
 
 
 async def test_no_more_is_paid_than_may_be(anvil: Anvil) -> None:

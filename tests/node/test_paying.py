@@ -261,6 +261,38 @@ async def test_the_cap_is_kept_and_can_be_raised(tmp_path: Path) -> None:
         await use(near, client, guard, 20)
 
 
+async def test_a_cap_holds_over_all_links(tmp_path: Path) -> None:
+    """Each link was told of the whole of it; the books know better."""
+    async with members(tmp_path, 3) as (client, guard, other):
+        await client.wallet.do(WalletOrder("cap", units=60))
+        near, beside = await up(client, guard), await up(client, other)
+        await quiet(near, near.other, beside, beside.other)
+        using = asyncio.ensure_future(use(near, client, guard, 100))
+        await until(lambda: client.stops)
+        using.cancel()
+        await asyncio.wait([using])
+        assert client.stops == [Reason.SPENDING_CAP]
+        assert client.wallet.store.signed == 60
+        assert beside.said[-1] != messages.Stop(messages.Side.PAYER, Reason.SPENDING_CAP)
+
+
+async def test_who_asks_again_in_the_middle_breaks_the_protocol(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        with pytest.raises(DecodeError):
+            guard.paying.payment(near.other.link, messages.encode(messages.Ask()))
+
+
+async def test_what_comes_after_the_end_is_not_listened_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.payee.LOOK_S", 0.0)
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        guard.incoming(near.other).stop(Reason.CLOSED)
+        guard.paying.payment(near.other.link, messages.encode(messages.Voucher(9, bytes(64) + b"\1", 0)))
+        await quiet(near, near.other)
+        assert guard.stops == [Reason.CLOSED]
+
+
 async def test_a_payer_that_pays_nothing_more_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ledger.payee.UNPAID_S", 0.3)
     async with members(tmp_path) as (client, guard):

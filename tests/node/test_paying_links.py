@@ -53,7 +53,8 @@ async def test_a_channel_pays_on_its_latest_link_alone(tmp_path: Path) -> None:
             near = await up(client, guard)
             near.loses = lambda message: isinstance(message, messages.Stop)
             assert shown(near) == used
-            used += await use(near, client, guard, 2)
+            used += await use(near, client, guard, 2) + RATE
+            assert guard.incoming(near.other).take(RATE, 1), "it is in no voucher yet"
             for old in links:
                 assert not guard.incoming(old.other).take(RATE, 1)
             assert guard.stops == [Reason.CLOSED] * number
@@ -105,7 +106,7 @@ async def test_a_link_that_had_a_channel_before_gives_up_nothing(
         first, second = await up(client, guard), await up(client, guard)
         for near, megabytes in ((second, 3), (first, 3), (second, 3), (first, 30)):
             await use(near, client, guard, megabytes)
-        await use(await up(client, guard), client, guard, 3)
+        await use(await up(client, guard), client, guard, 30)
         assert set(client.stops) == {Reason.CLOSED}
         assert set(guard.stops) == {Reason.CLOSED}
 
