@@ -105,10 +105,11 @@ async def test_the_tunnel_is_told_and_everything_is_written_down_at_the_end(
         near, far = connect(client, guard)
         account = await money.toll.paying(near.link, guard.peer, 6)
         pieces += await carry(account, guard.incoming(far), 6, 1)
+        assert account.take(6, 10), "it is in no voucher yet"
         await money.close()
         await client.start()
         [row] = client.wallet.store.payers
-        assert row.used == pieces * 32_000 * 6, "also what was used on a link that was up"
+        assert row.used == (pieces * 32_000 + 10) * 6, "also what was used on a link that was up"
         await client.stop()
         await guard.wallet.settlement.close(row.channel)
         await money.open()

@@ -197,6 +197,7 @@ async def test_nothing_is_set_off_before_both_are_paid(tmp_path: Path) -> None:
         far.loses = lambda message: isinstance(message, messages.Ask)
         waiting = asyncio.ensure_future(two.paying.paying(far.link, one.peer, RATE))
         await until(lambda: messages.Ask() in far.said)
+        assert not one.incoming(near).take(RATE, 1)
         await carry(there, two.incoming(far), RATE, 2)
         two.paying.payment(far.link, messages.encode(messages.SetOff(10**9)))
         await quiet(near)
