@@ -104,9 +104,7 @@ async def _log(parts: Parts, settings: Settings) -> None:
     logging.getLogger().setLevel(settings.node.log_level.upper())
 
 
-_PATHS: Final = frozenset(
-    f"tunnel.{key}" for key in ("mode", "hops", "regions", "excluded_regions", "max_tariff", "switch_back")
-)
+_PATHS: Final = frozenset(f"tunnel.{key}" for key in ("mode", "hops", "regions", "excluded_regions", "max_tariff"))
 _LIMITS: Final = frozenset(
     f"sharing.{key}"
     for key in ("up_mbit", "down_mbit", "monthly_gb", "hours", "circuits", "flows", "only_friends", "drain_s")
@@ -117,7 +115,7 @@ _STEPS: Final[tuple[tuple[frozenset[str], Callable[[Parts, Settings], Awaitable[
     (frozenset({"bypass.rules", "bypass.presets", "bypass.lists"}), _bypass),
     (_LIMITS | {"sharing.memory_mb", "peers.friends"}, _share),
     (frozenset({"payments.cap", "payments.deposit", "payments.channels"}), _pay),
-    (_PATHS | {"peers.friends"}, _choose),
+    (_PATHS | {"tunnel.switch_back", "peers.friends"}, _choose),
     (_PATHS | {"tunnel.spread"}, _site_keys),
     (_PATHS | {"tunnel.hop_interval_s"}, _hop),
     (frozenset({"trust.networks"}), _trust),

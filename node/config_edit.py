@@ -24,12 +24,6 @@ SECRETS: Final = frozenset({"proxy.password"})
 REDACTED: Final = "[redacted]"
 
 
-def list_values(settings: Settings) -> dict[str, Any]:
-    """Name every setting with its value; secrets that are set read `[redacted]`."""
-    values = {name: get_value(settings, name) for name in FIELDS}
-    return {name: REDACTED if name in SECRETS and value else value for name, value in values.items()}
-
-
 def get_value(settings: Settings, name: str) -> Any:
     """Look one setting up.
 

@@ -21,6 +21,10 @@ class Traffic:
         self._over = (0, 0)
         self._times_s: deque[float] = deque(maxlen=MAX_TIMES)
 
+    def __len__(self) -> int:
+        """How many connections run now."""
+        return len(self._live)
+
     def joined(self, pump: ClientPump) -> None:
         """Count a connection through the tunnel from now on."""
         self._live.add(pump)

@@ -403,7 +403,7 @@ class CircuitPool:
         ]
 
     def claim(self, circuit: Circuit, isolation: str | None) -> bool:
-        if circuit.over or self._closed or circuit.isolation not in (isolation, None):
+        if circuit.over or circuit.isolation not in (isolation, None):
             return False
         if circuit.isolation != isolation:
             circuit.isolation = isolation

@@ -88,8 +88,10 @@ class Events:
         try:
             _hold_little(request)
             await answer.prepare(request)
-            listener.tell(_event("status", self._node.status()))
+            status = self._node.status()
+            listener.tell(_event("status", status))
             if not self.looking:
+                self._status = _settled(status)
                 self._tasks.spawn(self._tick(), "events")
             with suppress(ConnectionError):  # it is gone
                 while (event := await listener.waiting.get()) != _END:
@@ -106,7 +108,6 @@ class Events:
 
     async def _tick(self) -> None:
         """Look at the node for as long as anybody listens."""
-        self._status = _settled(self._node.status())
         ticks = 0
         while self._listeners:
             await asyncio.sleep(TICK_S)

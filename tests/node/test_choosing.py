@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
+from msgspec.structs import replace as replace_settings
 
 from core.errors import CircuitError, Reason
 from core.flow import NO_OPTIONS, SiteOptions
@@ -75,7 +76,7 @@ class Rig:
         self.directory = Directory()
         for found in (*RELAYS, NL, NL2, DE):
             self.directory.insert(found, None)
-        settings = Settings(
+        self.settings = settings = Settings(
             network=NetworkSettings(name=network),
             tunnel=TunnelSettings(**tunnel),
             payments=PaymentsSettings(settlement=settlement),
@@ -104,6 +105,24 @@ async def test_the_settings_are_the_rules(tmp_path: Folder) -> None:
     rig = Rig(tmp_path, max_tariff=2)
     rig.directory.insert(replace(NL, sequence=2, tariff_step=3), None)
     assert rig.ends() == {NL2.peer, DE.peer}
+
+
+async def test_other_settings_are_the_rules_from_then_on(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path, hops=2, regions=("NL",), mode="speed")
+    before = rig.choosing.choose([], None)
+    assert rig.choosing.rank(NL.peer, None, NO_OPTIONS) == 0
+    assert len(before) == len(site(rig, regions=("DE",))) == 2
+    chosen = TunnelSettings(hops=4, regions=("DE",), mode="privacy", max_tariff=2, switch_back=False)
+    rig.choosing.use(replace_settings(rig.settings, tunnel=chosen))
+    assert rig.choosing.rank(DE.peer, None, NO_OPTIONS) < rig.choosing.rank(NL.peer, None, NO_OPTIONS)
+    after = rig.choosing.choose([], None)
+    assert (len(after), after[-1].peer, after[0]) == (4, DE.peer, before[0]), "who is held on to stays"
+    assert rig.ends() == {DE.peer}
+    assert len(site(rig, regions=("DE",))) == 4
+    assert rig.choosing.choice.lean is LEANS["privacy"]
+    rig.directory.insert(replace(DE, sequence=2, tariff_step=3), None)
+    with pytest.raises(CircuitError):
+        rig.choosing.choose([], None)
 
 
 async def test_who_pays_nothing_takes_whom_nobody_must_pay(tmp_path: Folder) -> None:

@@ -219,3 +219,16 @@ def test_nothing_is_known_and_nothing_is_waited_for() -> None:
     with pytest.raises(CircuitError):
         rig.path(50.0)
     assert len(rig.path(50.0 + PATIENCE_S)) == 3
+
+
+def test_other_rules_may_need_others_of_whom_less_is_known() -> None:
+    """Two hops can be made of those that are vouched for, and five cannot."""
+    rig = Rig(pinned=0)
+    few = [*RELAYS[:2], *EXITS[:1]]
+    for neighbour in RELAYS[2:5]:
+        rig.hear(neighbour, few)
+    rig.hear(RELAYS[5], HONEST)
+    rig.choice.use(replace(rig.rules, hops=2), LEANS["speed"], True)
+    assert rig.peers == names(few)
+    rig.choice.use(replace(rig.rules, hops=5), LEANS["speed"], True)
+    assert rig.peers == names(HONEST)

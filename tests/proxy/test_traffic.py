@@ -36,9 +36,11 @@ async def test_running_and_ended_connections_count(stage: Stage) -> None:
         other.write(b"123")
         await other_reader.readexactly(3)
     assert front.traffic.carried_bytes == (11, 11)
+    assert len(front.traffic) == 3
     for each in (writer, *(other for _, other in others)):
         each.close()
     await until(lambda: not front.open_flows)
+    assert len(front.traffic) == 0
     assert front.traffic.carried_bytes == (11, 11), "what is over is not forgotten"
 
 
