@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import httpx
 from playwright.async_api import Error
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.harness.chromium import CHROMIUM, QUIET
 from tests.harness.demo import ROOT
@@ -209,6 +209,8 @@ class ChromiumButton:
                 answer = await Wire(socket).call("Runtime.evaluate", **call)
         except InvalidStatus:  # it was closed meanwhile, and the script did not run
             return await self.popup(script)
+        except ConnectionClosed as error:
+            raise FailedError("the popup was closed") from error
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
