@@ -311,7 +311,7 @@ async def test_another_extension_s_proxy_is_never_claimed(on: ChromiumButton) ->
     await rival.evaluate("chrome.proxy.settings.set({ value: { mode: 'direct' } })")
     try:
         await eventually(on.badge, "!".__eq__)
-        assert "Something else decides" in await on.popup(TEXT)
+        await eventually(partial(on.popup, TEXT), lambda text: "Something else decides" in text)
     finally:
         await rival.evaluate("chrome.proxy.settings.clear({})")
     await eventually(on.badge, "NL".__eq__)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import httpx
 from playwright.async_api import Error
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.harness.chromium import CHROMIUM, QUIET
 from tests.harness.demo import ROOT
@@ -202,9 +203,14 @@ class ChromiumButton:
         if not await self._popup():
             await self.click()
         target = await eventually(self._popup, bool)
-        async with connect(target, max_size=None, proxy=None) as socket:
-            call = {"expression": f"({script})()", "awaitPromise": True, "returnByValue": True}
-            answer = await Wire(socket).call("Runtime.evaluate", **call)
+        try:
+            async with connect(target, max_size=None, proxy=None) as socket:
+                call = {"expression": f"({script})()", "awaitPromise": True, "returnByValue": True}
+                answer = await Wire(socket).call("Runtime.evaluate", **call)
+        except InvalidStatus:  # it was closed meanwhile, and the script did not run
+            return await self.popup(script)
+        except ConnectionClosed as error:
+            raise FailedError("the popup was closed") from error
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
@@ -238,6 +244,7 @@ async def chromium(
         extensions: others beside ours.
     """
     ours = ROOT / "extension"
+    is_new = not (profile / "Default").exists()
     context = await start(
         str(profile),
         headless=True,
@@ -255,7 +262,11 @@ async def chromium(
         while not (found := [worker for worker in context.service_workers if worker.url.endswith(f"/{name}")]):
             await context.wait_for_event("serviceworker", timeout=LIMIT_S * 1e3)
         port = (profile / "DevToolsActivePort").read_text().split()[0]
-        yield ChromiumButton(context, found[0], f"127.0.0.1:{port}")
+        button = ChromiumButton(context, found[0], f"127.0.0.1:{port}")
+        if is_new:
+            # Installed, it takes an empty tab for the page on which it is paired: the tests' tabs come after it.
+            await until(lambda: any(page.url == button.address("pair.html") for page in context.pages), LIMIT_S)
+        yield button
     finally:
         await context.close()
 
