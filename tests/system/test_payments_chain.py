@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.harness.chain import Anvil
     from tests.harness.origin import Origin
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(240)]
 
 UNIT: Final = 10**13
 FUNDS: Final = 5 * 10**6
@@ -194,8 +194,7 @@ async def test_a_network_on_a_chain(anvil: Anvil, tmp_path: Path, origin: Origin
             assert await is_claimed()
             await comes("agreement of books and chain", net.agrees)
 
-            assert net.got(LARGE // 2, "fourth")  # more than is paid ahead
-            assert not await is_claimed()
+            assert net.got(LARGE // 2, "fourth"), "over whichever relay is the first hop now"
             assert NodeClient(net.home("client")).wallet_do("close", channel=channel[:8]) == {"closing": 1}
             await comes("an answer to the close", is_claimed)
             await anvil.advance(CLOSE_DELAY_S)
