@@ -101,6 +101,7 @@ async def test_datagrams_that_nobody_pays_for_cost_a_hop_no_more_than_a_window(t
         assert loss(guard) > first_window(HOPS, 0) // 2
 
 
+@pytest.mark.long
 async def test_a_link_that_is_dialled_again_costs_no_other_window(tmp_path: Path) -> None:
     async with earning(tmp_path, HOPS) as path:
         client, guard = await path.client(), path.hops[0]
