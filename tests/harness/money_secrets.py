@@ -54,6 +54,7 @@ class MoneySecrets:
         self._accounts: dict[str, bytes] = {}
         self._keys: dict[str, bytes] = {}
         self.pids: dict[str, int] = {}
+        self._roles = {Path(process["home"]).name: process["role"] for process in demo.facts["processes"]}
         for process in demo.facts["processes"]:
             self._read(Path(process["home"]), process["pid"], folder / str(process["pid"]))
 
@@ -97,11 +98,10 @@ class MoneySecrets:
         return found
 
     def public(self, name: str) -> set[bytes]:
-        """What stands in the settlement of channels that a node has nothing to do with, and of nodes that neither pay
-        it nor are paid by it."""
-        ends = [(channel.payer, channel.payee) for channel in self._channels.values()]
-        near = {name}.union(*(pair for pair in ends if name in pair))
-        found = {account for other, account in self._accounts.items() if other not in near}
+        """What stands in the settlement of channels that a node has nothing to do with, and the account of the exit at
+        the client's and the other way round: all others may be neighbours, and have told each other theirs."""
+        far = [other for other in self._roles if {self._roles[name], self._roles[other]} == {"client", "exit"}]
+        found = {self._accounts[other] for other in far}
         for channel in self._channels.values():
             if name not in (channel.payer, channel.payee):
                 found |= {channel.id, channel.signer}
