@@ -46,8 +46,8 @@ async def test_what_is_carried_is_paid_and_no_more_than_a_window_ahead(tmp_path:
         assert guard.incoming(near.other).take(RATE, PIECE), "something is paid before anything is carried"
         pieces = await use(near, client, guard, 20) + 1
         await quiet(near, near.other)
-        [own], [theirs] = client.wallet.store.payers, guard.wallet.store.payees
-        assert own.paid == theirs.paid
+        await until(lambda: guard.wallet.store.payees[0].paid == client.wallet.store.payers[0].paid)  # not all at once
+        [own] = client.wallet.store.payers
         used = pieces * PIECE * RATE
         assert guard.paying.sums()["earned"] == used // PARTS_PER_UNIT
         assert 0 <= own.paid * PARTS_PER_UNIT - used <= max(RATE, own.paid // 4 + 1) * PARTS_PER_UNIT * 65 // 64
@@ -108,11 +108,11 @@ async def test_who_was_not_paid_is_asked_again_after_a_while(tmp_path: Path, mon
             assert caught.value.reason is Reason.NO_FUNDS
         assert near.said.count(messages.Ask()) == 1
         await wallet.settlement.faucet(wallet.settlement.account, 10**6)
-        await until(lambda: now() > since + 0.3)
+        await until(lambda: now() > since + 0.5)
         account = await client.paying.paying(near.link, guard.peer, RATE)
         assert near.said.count(messages.Ask()) == 2
         since = now()
-        await until(lambda: now() > since + 0.3)
+        await until(lambda: now() > since + 0.5)
         assert await client.paying.paying(near.link, guard.peer, RATE) is account, (
             "it is paid, for how long does not matter"
         )
