@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 RATE: Final = 6
 """Units per MB at which members pay each other."""
 
+PIECE: Final = 32_000
+"""Bytes that are carried at a time."""
+
 
 class Wire:
     """One end of a link. What is sent arrives at the other end in its turn, unless it is cut."""
@@ -102,6 +105,13 @@ def part(near: Wire) -> None:
         wire.node.link_down(wire.link)
 
 
+async def up(client: Member, guard: Member) -> Wire:
+    """A link over which one has paid ahead."""
+    near, _ = connect(client, guard)
+    await client.paying.paying(near.link, guard.peer, RATE)
+    return near
+
+
 @asynccontextmanager
 async def members(folder: Path, count: int = 2, **settings: Any) -> AsyncIterator[list[Member]]:
     """Some nodes that share a ledger."""
@@ -120,7 +130,7 @@ async def members(folder: Path, count: int = 2, **settings: Any) -> AsyncIterato
             await member.stop()
 
 
-async def carry(near: Account, far: Account, rate: int, megabytes: int, piece: int = 32_000) -> int:
+async def carry(near: Account, far: Account, rate: int, megabytes: int, piece: int = PIECE) -> int:
     """Carry towards the payer, as fast as it is paid; returns the pieces that were carried."""
     left, carried = megabytes * 1_000_000, 0
     while left > 0:

@@ -7,7 +7,8 @@ from typing import Final
 
 from core.errors import DecodeError, Reason
 from ledger import payee, payer
-from ledger.messages import NO_SIGNATURE, Ask, Channel, Message, State, Terms, Voucher, decode
+from ledger.amounts import MAX_PARTS
+from ledger.messages import NO_SIGNATURE, Ask, Channel, Due, Message, Paid, State, Terms, Voucher, decode
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import OwnChannel, Payer
 from ledger.voucher import Domain, SigningKey
@@ -103,3 +104,30 @@ def heard(machine: Payer | Payee, message: Message, now: float = 0.0) -> str:
     if machine.stage is before:
         return "nothing" if not machine.outgoing else "answered"
     return machine.stage.name.lower()
+
+
+FIRST = RATE * 3 // 4
+"""Units of the first voucher: three quarters of a window."""
+
+
+def paid_up(amount: int = FIRST) -> Payer:
+    """A payer whose first voucher is acknowledged."""
+    machine = payer_in(payer.Stage.UP)
+    machine.receive(Due(0), 0)
+    machine.stored(0)
+    machine.receive(Paid(amount, 0), 0)
+    machine.outgoing.clear()
+    return machine
+
+
+def commit_of(events: list[payer.Event]) -> payer.Commit:
+    (event,) = events
+    assert isinstance(event, payer.Commit)
+    return event
+
+
+def pay(machine: Payer, events: list[payer.Event]) -> None:
+    """Pay what is due to a payee that says each time that it counted no end of parts."""
+    while any(isinstance(event, payer.Commit) for event in events):
+        machine.stored(0)
+        events = machine.receive(Paid(machine.account.paid, MAX_PARTS), 0)

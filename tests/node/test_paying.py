@@ -17,22 +17,13 @@ from ledger.local import LocalSettlement
 from ledger.settlement import ChannelState
 from ledger.store import Store
 from node.wallet_orders import WalletOrder
-from tests.harness.payers import RATE, Member, carry, connect, members, part, quiet
+from tests.harness.payers import PIECE, RATE, Member, carry, connect, members, part, quiet, up
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness.payers import Wire
-
-PIECE = 32_000
-
-
-async def up(client: Member, guard: Member) -> Wire:
-    """A link over which the client has paid ahead."""
-    near, _ = connect(client, guard)
-    await client.paying.paying(near.link, guard.peer, RATE)
-    return near
 
 
 async def use(near: Wire, client: Member, guard: Member, megabytes: int) -> int:

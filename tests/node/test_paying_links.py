@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,22 +13,13 @@ from ledger import messages
 from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
 from ledger.store import Store
-from tests.harness.payers import carry, connect, members, part, quiet
+from tests.harness.payers import PIECE, RATE, carry, connect, members, part, quiet, up
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness.payers import Member, Wire
-
-RATE = 6
-PIECE = 32_000
-
-
-async def up(client: Member, guard: Member) -> Wire:
-    near, _ = connect(client, guard)
-    await client.paying.paying(near.link, guard.peer, RATE)
-    return near
 
 
 async def use(near: Wire, client: Member, guard: Member, megabytes: int) -> int:
@@ -36,6 +28,11 @@ async def use(near: Wire, client: Member, guard: Member, megabytes: int) -> int:
     used = await carry(account, guard.incoming(near.other), RATE, megabytes) * PIECE * RATE
     await quiet(near, near.other)
     return used
+
+
+def is_shown(near: Wire) -> bool:
+    """Whether the payee has answered on a link to which a channel was shown."""
+    return any(isinstance(said, messages.State) for said in near.other.said)
 
 
 def shown(near: Wire) -> int:
@@ -125,7 +122,7 @@ async def test_a_payee_that_says_on_each_link_that_all_is_used_gets_one_window(
         for _ in range(10):
             near, _ = connect(client, guard)
             waiting = asyncio.ensure_future(client.paying.paying(near.link, guard.peer, RATE))
-            await until(lambda near=near: any(isinstance(said, messages.State) for said in near.other.said))  # type: ignore[misc]
+            await until(partial(is_shown, near))
             await quiet(near, near.other)
             part(near)
             await asyncio.wait([waiting])
