@@ -23,6 +23,7 @@ from peers.identity import Identity
 from peers.invite import Invite
 from peers.networks import NONCE_BYTES, Network
 from peers.rendezvous import SHARDS, days
+from tests.harness.entropy import flipped
 from tests.harness.found import crowd
 from tests.harness.linked import Events
 from tests.harness.waiting import until
@@ -175,7 +176,7 @@ async def test_only_what_the_link_proves_is_believed(tmp_path: Path, lie: str) -
         half = Identity(victim._signing, liar.identity.link_private)
         raws = {
             "another's": liar.descriptor((here,), victim),
-            "another's with own key": liar.descriptor((here,), half)[:-1] + b"\0",
+            "another's with own key": flipped(liar.descriptor((here,), half), -1),
             "elsewhere": liar.descriptor((("127.101.0.1", here[1]),)),
             "expired": liar.descriptor((here,), ends_in_s=-1),
             "noise": secrets.token_bytes(400),
