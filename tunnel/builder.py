@@ -130,7 +130,12 @@ class Builder:
         worst = self.avoided()
         rather = dict.fromkeys(peer for peer in shun if peer not in worst)
         left_out = [peer for peer in [*rather, *dict.fromkeys(worst)] if peer != last]
-        left_out = left_out[self._forgiven(left_out, last, wish) :]
+        forgiven = self._forgiven(left_out, last, wish)
+        needless, left_out = left_out[: max(0, forgiven - 1)], left_out[forgiven:]
+        for peer in filter(rather.__contains__, needless):  # it was in the way of the one after it
+            with suppress(CircuitError):
+                self._choose([*left_out, peer], last, wish)
+                left_out.append(peer)
         drawn = [self._choose(left_out, last, wish) for _ in range(draws)]
         return min(drawn, key=lambda path: self._doubt(path, now))
 

@@ -252,6 +252,14 @@ async def test_another_one_is_begun_when_the_first_is_slow(monkeypatch: pytest.M
         assert held.circuit_count == len(client.pool.circuits) == 1
 
 
+async def test_who_is_in_nobodys_way_stays_left_out() -> None:
+    async with four_relays(*ALL) as (network, client, _):
+        network.paths = [[0, 3, EXIT], [2, 3, EXIT], [0, 1, EXIT]]
+        client.pool.builder.blame.avoid(network.keys[1], asyncio.get_running_loop().time())
+        path = client.pool.builder.path(network.keys[EXIT], shun=[network.keys[0], network.keys[3]])
+        assert [network.keys.index(hop.peer) for hop in path] == [2, 3, EXIT]
+
+
 async def test_no_more_than_so_many_race(monkeypatch: pytest.MonkeyPatch) -> None:
     async with four_relays(*ALL) as (_, client, _):
         talk = await Talk.on(client)
