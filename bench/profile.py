@@ -3,7 +3,8 @@
 First by thread of each process, from the kernel's counters: `main` runs Python, `others` are the engine's. Then, in
 runs of their own since that slows everything down, by function of the main thread, sampled by py-spy; C code counts
 for the function that called it, and uvloop's for `Runner.run`. The network is the smallest of three hops, so that every
-process carries everything. Options that are not listed here go to `macrovpn demo`.
+process carries everything. Options that are not listed here go to `macrovpn demo`; with `--tariff 2` its peers are paid,
+and `payments_percent` says how much of all CPU that took, by the samples.
 """
 
 from __future__ import annotations
@@ -14,17 +15,33 @@ from bench.load import Way
 from bench.network import demo, local_origin
 from bench.processes import thread_cpu_s
 from bench.report import say
-from bench.stacks import program, recorded, top
+from bench.stacks import program, recorded, samples_in, top
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
     from bench.network import Network
+    from bench.stacks import Recording
 
 TAKES_DEMO_OPTIONS: Final = True
 AT_ONCE: Final = 50
 _NETWORK: Final = ("--relays", "2", "--exits", "1")
+
+
+PAYMENTS: Final = (
+    "ledger/",
+    "node/pay",
+    "node/wallet",
+    "node/money",
+    "tunnel/behalf",
+    "tunnel/tally",
+    "tunnel/toll",
+    "aiosqlite/",
+)
+"""Files of this project that do nothing without payments, and the library that only the books use."""
+CARRIES: Final = ("tunnel/link_stream",)
+"""Called by those it moves what waited until it was paid."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +65,21 @@ def _threads(network: Network) -> dict[str, dict[str, float]]:
     return {name: thread_cpu_s(pid) for name, pid in network.named().items()}
 
 
+def payments_percent(recording: Recording, cpu: Mapping[str, Mapping[str, float]]) -> float:
+    """The part of all CPU that was spent on payments.
+
+    Args:
+        recording: samples of all processes.
+        cpu: seconds by thread of the same work without samples, as `by_thread` gives it.
+    """
+    paying = 0.0
+    for name, threads in cpu.items():
+        main, beside = recording.stacks[name], recording.beside[name]
+        samples = samples_in(main, PAYMENTS, CARRIES) + samples_in(beside, PAYMENTS)
+        paying += threads["main"] * samples / max(1, main.total())
+    return round(100 * paying / sum(sum(threads.values()) for threads in cpu.values()), 2)
+
+
 def _profile(network: Network, work: Callable[[], float], units: float, options: argparse.Namespace) -> dict[str, Any]:
     """Do some work twice: once to count CPU by thread, once to sample functions."""
     before = _threads(network)
@@ -61,7 +93,10 @@ def _profile(network: Network, work: Callable[[], float], units: float, options:
         return result | {"functions": "py-spy is not installed"}
     with recorded(network.named(), options.rate) as recording:
         result["speed_while_sampled"] = round(work(), 2)
-    return result | {"functions": {name: top(found, options.functions) for name, found in recording.stacks.items()}}
+    return result | {
+        "payments_percent": payments_percent(recording, cpu),
+        "functions": {name: top(found, options.functions) for name, found in recording.stacks.items()},
+    }
 
 
 def run(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:
