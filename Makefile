@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension clean
+.PHONY: setup demo test fuzz api-fuzz lint extension bench clean
 
 setup:
 	@sh scripts/setup
@@ -32,6 +32,11 @@ lint: setup
 # dist/macrovpn-chromium.zip and dist/macrovpn-firefox.zip, and a folder of each to load unpacked
 extension: setup
 	$(BIN)/python -m scripts.extension
+
+# This network beside Tor, Shadowsocks and WireGuard, where they are installed; root for the last and for distance.
+# Figures and plots go to build/bench. ARGS="--only loopback" for a part; `.venv/bin/python -m bench --help` has more
+bench: setup
+	$(BIN)/python -m bench compare --table $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

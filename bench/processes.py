@@ -30,6 +30,11 @@ def parse_stat(text: str) -> tuple[str, str, int]:
     return head.partition("(")[2], fields[0], int(fields[11]) + int(fields[12])
 
 
+def parse_parent(text: str) -> int:
+    """Read the parent's id out of a line of /proc/PID/stat."""
+    return int(text.rpartition(")")[2].split()[1])
+
+
 def runs(pid: int) -> bool:
     """Whether a process runs. A zombie does not, nor does one that was stopped."""
     try:

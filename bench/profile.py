@@ -3,8 +3,8 @@
 First by thread of each process, from the kernel's counters: `main` runs Python, `others` are the engine's. Then, in
 runs of their own since that slows everything down, by function of the main thread, sampled by py-spy; C code counts
 for the function that called it, and uvloop's for `Runner.run`. The network is the smallest of three hops, so that every
-process carries everything. Options that are not listed here go to `macrovpn demo`; with `--tariff 2` its peers are paid,
-and `payments_percent` says how much of all CPU that took, by the samples.
+process carries everything. Options that are not listed here go to `macrovpn demo`; with `--tariff 2` its peers are
+paid, and `payments_percent` says how much of all CPU that took, by the samples.
 """
 
 from __future__ import annotations
