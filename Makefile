@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension clean
+.PHONY: setup demo test fuzz api-fuzz lint extension docs clean
 
 setup:
 	@sh scripts/setup
@@ -33,6 +33,11 @@ lint: setup
 extension: setup
 	$(BIN)/python -m scripts.extension
 
+# The documents as a site in build/site, with every link looked at. ARGS=serve shows it on this machine
+docs: setup
+	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group docs
+	$(BIN)/python -m scripts.make_docs $(ARGS)
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
