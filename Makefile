@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension bench clean
+.PHONY: setup demo test fuzz api-fuzz lint extension bench docs clean
 
 setup:
 	@sh scripts/setup
@@ -38,6 +38,11 @@ extension: setup
 bench: setup
 	$(BIN)/python -m bench compare --table $(ARGS)
 
+# The documents as a site in build/site, with every link looked at. ARGS=serve shows it on this machine
+docs: setup
+	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group docs
+	$(BIN)/python -m scripts.make_docs $(ARGS)
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
