@@ -31,14 +31,14 @@ from tests.harness.firefox import CLOSED, UNASKED
 from tests.harness.origin import NameServer, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
 FIRST_CLONE: Final = 300.0
 """Seconds for `make demo`, with all that it installs before."""
 SECONDS: Final = 20.0
 HEADING: Final = "One click"
 SITE: Final = "site.test"
-_ACTION: Final = re.compile(r"^[0-9]+\. ((?:.+\n|\n(?=   ))+)", re.MULTILINE)
+_ACTION: Final = re.compile(r"^[0-9]+\. (.*\n(?:   .*\n|\n(?=   ))*)", re.MULTILINE)
 _COMMAND: Final = re.compile(r"^ *```\n(.+?)\n *```$", re.MULTILINE | re.DOTALL)
 _CODE_LINE: Final = re.compile(r"^A code for the browser button: macrovpn pair --home (.+)$", re.MULTILINE)
 _OUTER: Final = frozenset({"MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON", "VIRTUAL_ENV"})
@@ -92,7 +92,7 @@ class NewUser:
 
     async def follow(self, action: Action) -> None:
         """Do it. Its command, or else its text, has to say one of the things that a user does here."""
-        ways = {
+        ways: dict[str, Callable[[], Awaitable[None]]] = {
             "make demo": partial(self._start, action.command),
             "Load unpacked": self._load,
             "macrovpn pair": partial(self._ask_for_code, action.command),

@@ -25,9 +25,9 @@ def test_what_readme_asks_for_is_few_actions() -> None:
 
 
 def test_each_number_is_an_action() -> None:
-    one, two = "1. Get\n   it:\n\n   ```\n   make it\n   ```\n", "2. Click.\n"
+    one, two = "1. Get\n   it:\n\n   ```\n   make it\n   ```\n", "2. Click\n   here.\n3. Wait.\n"
     text = f"# A\n\n1. No.\n\n## One click\n\nWords:\n\n{one}\n{two}\nMore.\n\n## B\n\n1. No.\n"
-    assert actions(text) == [Action("Get it:", "make it"), Action("Click.", "")]
+    assert actions(text) == [Action("Get it:", "make it"), Action("Click here.", ""), Action("Wait.", "")]
 
 
 @pytest.mark.system
