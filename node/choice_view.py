@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from core.flow import NO_OPTIONS
 from node.price_view import price_per_gb
@@ -77,6 +79,21 @@ def shown_options(options: SiteOptions) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not False}
 
 
+class CircuitNames:
+    """Names a node's circuits for people. Each guard numbers its link's circuits itself, so those numbers repeat."""
+
+    def __init__(self) -> None:
+        self._names: WeakKeyDictionary[Circuit, str] = WeakKeyDictionary()
+        self._numbers = count(1)
+
+    def of(self, circuit: Circuit) -> str:
+        """A circuit's name, which no other circuit of this process ever has."""
+        name = self._names.get(circuit)
+        if name is None:
+            name = self._names[circuit] = str(next(self._numbers))
+        return name
+
+
 def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, Any]:
     """Describe a circuit and its hops.
 
@@ -94,7 +111,7 @@ def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, A
         serves = choosing.choice.offer(hop.peer) if place == last else ""
         hops.append({"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms, "serves": serves})
     return {
-        "id": f"{circuit.number}",
+        "id": choosing.names.of(circuit),
         "flows": len(circuit.flows),
         "in_use": circuit.isolation is not None,
         "options": shown_options(circuit.options),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _EFFECTS: Final = {
     "now": "The node goes by it now; no connection breaks.",
+    "for_new": "The node goes by it now. What runs for others already goes on without a limit until it ends.",
     "after_restart": "The node goes by it after a restart: `macrovpn down`, then start it as before.",
     "next_start": "No node runs here; the next one goes by it.",
 }
@@ -78,7 +79,8 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
     path = home / CONFIG_NAME
     written = as_toml(check(name, value, name, text=True))
     try:
-        effect = "after_restart" if NodeClient(home).change({name: written})["after_restart"] else "now"
+        done = NodeClient(home).change({name: written})
+        effect = next((effect for effect in ("after_restart", "for_new") if done.get(effect)), "now")
         lines = [_EFFECTS[effect]]
     except NoNodeError:
         effect = "next_start"

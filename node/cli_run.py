@@ -43,6 +43,9 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @click.option("--system-proxy", is_flag=True, help="Have the system's proxy settings point here while the node runs.")
+@click.option(
+    "--as-left", is_flag=True, help="Stay switched off if `macrovpn off` was said; for what starts by itself."
+)
 @BOOTSTRAP_OPTION
 @DHT_OPTION
 @click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
@@ -60,7 +63,14 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 @ALLOW_OPTION
 @click.pass_context
 def up(
-    context: click.Context, /, home: Path, as_json: bool, foreground: bool, system_proxy: bool, **flags: Any
+    context: click.Context,
+    /,
+    home: Path,
+    as_json: bool,
+    foreground: bool,
+    system_proxy: bool,
+    as_left: bool,
+    **flags: Any,
 ) -> None:
     """Start this machine's node, so that a browser can be pointed at it."""
     from node.config import load
@@ -76,6 +86,8 @@ def up(
         overrides["node.roles"] = ("client", *saved.node.roles)
     if not system_proxy:
         _put_back_left()
+    if not as_left:
+        _back_on(home)
     run_node(context, overrides, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
 
 
@@ -88,6 +100,17 @@ def _put_back_left() -> None:
             say(sentence)
     except MacroVpnError as error:
         say(str(error))
+
+
+def _back_on(home: Path) -> None:
+    """Have the next node be on, although the last one was switched off: who starts it means that. One that runs has its
+    own switch."""
+    from node.files import lock_holder
+    from node.switch import is_left_off, keep
+
+    if is_left_off(home) and lock_holder(home) is None:
+        keep(home, on=True)
+        say("It was switched off, and is switched on again.")
 
 
 @click.command()
@@ -111,9 +134,10 @@ def down(home: Path, as_json: bool) -> None:
 @click.command()
 @common
 def off(home: Path, as_json: bool) -> None:
-    """Switch off: whatever runs ends, and the proxy refuses everything until `macrovpn on`.
+    """Switch off: whatever runs ends, and the proxy refuses everything until `macrovpn on` or the next `macrovpn up`.
 
-    The node stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
+    It stays off over crashes and logins. The node stays, and goes on to serve others if it does. Without a node nothing
+    is sent either: see `macrovpn down`.
     """
     _switch(home, as_json, on=False)
 
@@ -191,7 +215,7 @@ def _announcer(
             lines.append(plain(status["direct_because"]))
         if answer["proxy"]:
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
-        if system_proxy:
+        if system_proxy and answer["state"] != "down":
             lines.append("The system's proxy settings point here until the node stops.")
         if {"relay", "exit"}.intersection(settings.node.roles):
             lines.append(f"It serves others as {' and '.join(settings.node.roles)}: {answer['peer_id']}")

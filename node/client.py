@@ -136,7 +136,8 @@ class NodeClient:
         return self._object("GET", "settings")
 
     def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Change settings, all or none; says which were `applied`, and which are `after_restart`. Raises as `call`."""
+        """Change settings, all or none; says which were `applied`, which of these only `for_new` circuits, and which
+        are `after_restart`. Raises as `call`."""
         return self._object("PATCH", "settings", RELOAD_LIMIT_S, changes)
 
     def switch(self, *, on: bool) -> dict[str, Any]:

@@ -107,7 +107,9 @@ class RunningNode:
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
         self._identity = Identity.load(home / KEYS_NAME) if self._role else None
-        self._onion = _load_onion(home, self._identity) if self._identity else None
+        self._onion = (
+            OnionKeys(home / KEYS_NAME, phase_of(self._identity.peer), time.time()) if self._identity else None
+        )
         self._policy = Policy.preset(settings.exit.policy).after(Policy.parse("\n".join(settings.exit.rules)))
         self._regions = RegionWatch(settings, lambda peer: self._peering.directory.get(peer))
         self._peering = Peering(
@@ -156,7 +158,7 @@ class RunningNode:
         self._control = Control(self, home)
         self._following = Parts(home, self._choosing, self._serving, self._money, load_rules(settings.bypass, home))
         self._live = LiveSettings(settings, self._following, overrides)
-        self._switch = Switch(system_proxy)
+        self._switch = Switch(home, system_proxy)
         self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
@@ -187,6 +189,8 @@ class RunningNode:
         self._tunnel = Tunnel(engine, self._parts())
         self._tunnel.pool.builder.age_s = float(self._settings.tunnel.hop_interval_s)
         self._following.pool = self._tunnel.pool
+        if not self._switch.is_on:
+            self._tunnel.pool.rest()
         self._money.start(self._tunnel)
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
@@ -216,6 +220,7 @@ class RunningNode:
             own_ports=[self._own_control()[1]],
             early=self._settings.proxy.early,
         )
+        front.switch(on=self._switch.is_on)
         try:
             await front.start(host, port)
         except OSError as error:
@@ -291,7 +296,7 @@ class RunningNode:
     # -- what is missing
 
     def _in_need(self) -> bool:
-        if self._tunnel is None or not self._switch.is_on:
+        if self._tunnel is None or (self._is_client and not self._switch.is_on):
             return False
         return not self._tunnel.pool.ready if self._is_client else not any(True for _ in self._tunnel.links)
 
@@ -493,7 +498,3 @@ class RunningNode:
             self.stopping.set()
             return 0.0
         return limit_s
-
-
-def _load_onion(home: Folder, identity: Identity) -> OnionKeys:
-    return OnionKeys(home / KEYS_NAME, phase_of(identity.peer), time.time())

@@ -158,6 +158,11 @@ class Relay:
         return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in self._held())
 
     @property
+    def runs_past_gate(self) -> bool:
+        """Whether a circuit goes on to the next hop past a gate that came later than it."""
+        return self.gate is not None and any(held.gate is None and held.terminal is None for held in self._held())
+
+    @property
     def at_work(self) -> bool:
         """Whether something runs here for others: a circuit that goes on to the next hop, or a flow that ends here.
 

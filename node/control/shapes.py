@@ -438,9 +438,10 @@ class SettingList(Shape, frozen=True):
 
 
 class Changed(Shape, frozen=True):
-    """Which settings are obeyed now, and which after the node's next start."""
+    """Which settings are obeyed now, which of these only by what begins from now on, and which after the next start."""
 
     applied: list[str]
+    for_new: list[str]
     after_restart: list[str]
 
 

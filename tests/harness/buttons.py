@@ -241,6 +241,7 @@ async def chromium(
     profile: Path,
     *options: str,
     program: str = CHROMIUM,
+    ours: Path = ROOT / "extension",
     extensions: Sequence[Path] = (),
 ) -> AsyncIterator[ChromiumButton]:
     """Run one.
@@ -250,9 +251,9 @@ async def chromium(
         profile: its folder; what was kept there is there again.
         options: for Chromium.
         program: to run instead of it.
+        ours: the folder of our extension.
         extensions: others beside ours.
     """
-    ours = ROOT / "extension"
     is_new = not (profile / "Default").exists()
     context = await start(
         str(profile),

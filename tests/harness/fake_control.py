@@ -139,7 +139,7 @@ class FakeNode:
             "route": {"circuits": [{"flows": 0, "hops": shown[:1]}, {"flows": 2, "hops": shown}]},
             "regions": {"regions": self.regions},
             "bypass": {"rules": [{"rule": rule, "source": "your rules"} for rule in self.rules]},
-            "settings": {"applied": ["tunnel.regions"], "after_restart": []},
+            "settings": {"applied": ["tunnel.regions"], "for_new": [], "after_restart": []},
             "hop": {"circuits": []},
             "on": self.status,
         }
