@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension clean
+.PHONY: setup demo test fuzz api-fuzz lint extension audit sbom dist clean
 
 setup:
 	@sh scripts/setup
@@ -32,6 +32,18 @@ lint: setup
 # dist/macrovpn-chromium.zip and dist/macrovpn-firefox.zip, and a folder of each to load unpacked
 extension: setup
 	$(BIN)/python -m scripts.extension
+
+# Known vulnerabilities of all that is locked. Exit code 1: there are some; 2: not audited, which is no good news
+audit: setup
+	@$(BIN)/python -m scripts.audit $(ARGS)
+
+# dist/macro_vpn-VERSION.cdx.json: what it consists of (CycloneDX 1.5)
+sbom: setup
+	@$(BIN)/python -m scripts.sbom
+
+# dist/: wheel, sdist, extensions, digests, out of the last commit; the same bytes wherever it is made
+dist: setup
+	@$(BIN)/python -m scripts.dist $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
