@@ -150,7 +150,7 @@ class RunningNode:
         )
         self._peering.own_hosts = lambda: self._reachability.hosts
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
-        self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
+        self._holding = Holding(self._peering, relays=Role.RELAY in self._role, is_private=self._network.is_private)
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._money = Money(settings.payments, home, relays=bool(self._role))
@@ -261,6 +261,7 @@ class RunningNode:
             seen_at=self._reachability.told,
             held_by=peering.holders,
             helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
+            calls=self._reverse_links.holds,
             holding=self._hold,
             admits=self._serving.sharing.refuses_circuit,
             gate=self._serving.sharing.shaper,

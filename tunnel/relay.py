@@ -326,7 +326,7 @@ class Relay:
             hop = self._locate(peer)
         if hop is None:
             raise LinkError(Reason.UNKNOWN_PEER)
-        return await self._links.to(hop)
+        return await self._links.to(hop, for_others=True)
 
     @staticmethod
     def _index(circuits: dict[int, HopCircuit]) -> int:
