@@ -4,11 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-<<<<<<< ours
-.PHONY: setup demo test fuzz api-fuzz lint extension bench docs clean
-=======
-.PHONY: setup demo test fuzz api-fuzz lint extension audit sbom dist clean
->>>>>>> theirs
+.PHONY: setup demo test fuzz api-fuzz lint extension bench docs audit sbom dist clean
 
 setup:
 	@sh scripts/setup
@@ -37,7 +33,6 @@ lint: setup
 extension: setup
 	$(BIN)/python -m scripts.extension
 
-<<<<<<< ours
 # This network beside Tor, Shadowsocks and WireGuard, where they are installed; root for the last and for distance.
 # Figures and plots go to build/bench. ARGS="--only loopback" for a part; `.venv/bin/python -m bench --help` has more
 bench: setup
@@ -47,7 +42,7 @@ bench: setup
 docs: setup
 	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group docs
 	$(BIN)/python -m scripts.make_docs $(ARGS)
-=======
+
 # Known vulnerabilities of all that is locked. Exit code 1: there are some; 2: not audited, which is no good news
 audit: setup
 	@$(BIN)/python -m scripts.audit $(ARGS)
@@ -59,7 +54,6 @@ sbom: setup
 # dist/: wheel, sdist, extensions, digests, out of the last commit; the same bytes wherever it is made
 dist: setup
 	@$(BIN)/python -m scripts.dist $(ARGS)
->>>>>>> theirs
 
 clean:
 	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
