@@ -494,8 +494,7 @@ class RunningNode:
         Returns:
             Seconds that may take.
         """
-        limit_s = None if self.stopping.is_set() else self._serving.leave(self.stopping.set)
-        if limit_s is None:
-            self.stopping.set()
-            return 0.0
-        return limit_s
+        if not self.stopping.is_set() and (limit_s := self._serving.leave(self.stopping.set)) is not None:
+            return limit_s
+        self.stopping.set()
+        return 0.0
