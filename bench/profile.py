@@ -51,50 +51,73 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=int, default=100, help="samples per second")
 
 
-def by_thread(
-    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]], units: float
-) -> dict[str, dict[str, float]]:
-    """CPU seconds per unit of work of each process, by thread."""
+type Used = dict[str, dict[int, float]]
+"""CPU seconds of each process, by its threads' numbers."""
+
+
+def used_since(before: Used, after: Used) -> Used:
+    """CPU seconds of each process between two moments, by thread."""
     return {
-        name: {thread: round((used - before[name][thread]) / units, 3) for thread, used in threads.items()}
+        name: {thread: used - before[name].get(thread, 0.0) for thread, used in threads.items()}
         for name, threads in after.items()
     }
 
 
-def _threads(network: Network) -> dict[str, dict[str, float]]:
-    return {name: thread_cpu_s(pid) for name, pid in network.named().items()}
+def by_thread(used: Used, mains: Mapping[str, int], units: float) -> dict[str, dict[str, float]]:
+    """CPU seconds per unit of work of each process: its main thread, and all its other threads.
+
+    Args:
+        used: as `used_since` gives it.
+        mains: the numbers of the main threads.
+        units: of work.
+    """
+    found = {}
+    for name, threads in used.items():
+        main = threads[mains[name]]
+        found[name] = {
+            "main": round(main / units, 3),
+            "others": round((sum(threads.values()) - main) / units, 3),
+        }
+    return found
 
 
-def payments_percent(recording: Recording, cpu: Mapping[str, Mapping[str, float]]) -> float:
-    """The part of all CPU that was spent on payments.
+def payments_percent(recording: Recording, used: Used, mains: Mapping[str, int]) -> float:
+    """The part of all CPU that was spent on payments: of the main threads by samples, and the threads of the books.
 
     Args:
         recording: samples of all processes.
-        cpu: seconds by thread of the same work without samples, as `by_thread` gives it.
+        used: CPU of the same work without samples.
+        mains: the numbers of the main threads.
     """
     paying = 0.0
-    for name, threads in cpu.items():
-        main, beside = recording.stacks[name], recording.beside[name]
-        samples = samples_in(main, PAYMENTS, CARRIES) + samples_in(beside, PAYMENTS)
-        paying += threads["main"] * samples / max(1, main.total())
-    return round(100 * paying / sum(sum(threads.values()) for threads in cpu.values()), 2)
+    for name, threads in used.items():
+        stacks = recording.stacks[name]
+        paying += threads[mains[name]] * samples_in(stacks, PAYMENTS, CARRIES) / max(1, stacks.total())
+        books = [number for number, beside in recording.beside[name].items() if samples_in(beside, PAYMENTS)]
+        paying += sum(threads.get(number, 0.0) for number in books)
+    return round(100 * paying / sum(sum(threads.values()) for threads in used.values()), 2)
+
+
+def _threads(network: Network) -> Used:
+    return {name: thread_cpu_s(pid) for name, pid in network.named().items()}
 
 
 def _profile(network: Network, work: Callable[[], float], units: float, options: argparse.Namespace) -> dict[str, Any]:
     """Do some work twice: once to count CPU by thread, once to sample functions."""
-    before = _threads(network)
+    mains, before = network.named(), _threads(network)
     speed = work()
-    cpu = by_thread(before, _threads(network), units)
+    used = used_since(before, _threads(network))
+    whole = sum(sum(threads.values()) for threads in used.values())
     result: dict[str, Any] = {
         "speed": round(speed, 2),
-        "cpu_s": cpu | {"all": round(sum(sum(threads.values()) for threads in cpu.values()), 2)},
+        "cpu_s": by_thread(used, mains, units) | {"all": round(whole / units, 2)},
     }
     if program() is None:
         return result | {"functions": "py-spy is not installed"}
-    with recorded(network.named(), options.rate) as recording:
+    with recorded(mains, options.rate) as recording:
         result["speed_while_sampled"] = round(work(), 2)
     return result | {
-        "payments_percent": payments_percent(recording, cpu),
+        "payments_percent": payments_percent(recording, used, mains),
         "functions": {name: top(found, options.functions) for name, found in recording.stacks.items()},
     }
 

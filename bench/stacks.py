@@ -24,25 +24,23 @@ def program() -> str | None:
     return str(beside) if beside.exists() else shutil.which("py-spy")
 
 
-def parse(text: str, thread: int) -> tuple[Counter[tuple[str, ...]], Counter[tuple[str, ...]]]:
+def parse(text: str) -> dict[int, Counter[tuple[str, ...]]]:
     """Read collapsed stacks, outermost frame first, and how often each was seen.
 
     Args:
         text: lines of frames with `;` between them, the first `thread (NUMBER)` and perhaps a name, and a count at
             the end.
-        thread: the system's number of a thread.
 
     Returns:
-        The stacks of that thread, and those of all others.
+        By the system's number of each thread.
     """
-    own: Counter[tuple[str, ...]] = Counter()
-    others: Counter[tuple[str, ...]] = Counter()
+    threads: dict[int, Counter[tuple[str, ...]]] = {}
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
         first, *rest = frames.split(";")
-        stacks = own if first.startswith(f"thread ({thread})") else others
-        stacks[tuple(rest)] += int(count)
-    return own, others
+        number = int(first.partition("(")[2].partition(")")[0])
+        threads.setdefault(number, Counter())[tuple(rest)] += int(count)
+    return threads
 
 
 def top(stacks: Mapping[tuple[str, ...], int], count: int) -> list[dict[str, Any]]:
@@ -88,17 +86,17 @@ class Recording:
 
     Attributes:
         stacks: of main threads.
-        beside: of all other threads that run Python.
+        beside: of all other threads that run Python, by the system's number of each.
     """
 
     def __init__(self) -> None:
         self.stacks: dict[str, Counter[tuple[str, ...]]] = {}
-        self.beside: dict[str, Counter[tuple[str, ...]]] = {}
+        self.beside: dict[str, dict[int, Counter[tuple[str, ...]]]] = {}
 
 
 @contextmanager
 def recorded(pids: Mapping[str, int], per_s: int) -> Iterator[Recording]:
-    """Sample the threads of processes while the block runs; those that wait for something are left out.
+    """Sample the threads of processes while the block runs.
 
     Args:
         pids: processes by name.
@@ -122,8 +120,10 @@ def recorded(pids: Mapping[str, int], per_s: int) -> Iterator[Recording]:
             for process in running:
                 process.communicate()
         for name, file in files.items():
-            if file.exists():  # a process's main thread has the process's number
-                made.stacks[name], made.beside[name] = parse(file.read_text(), pids[name])
+            if file.exists():
+                threads = parse(file.read_text())
+                made.stacks[name] = threads.pop(pids[name], Counter())  # a main thread has the process's number
+                made.beside[name] = threads
     if len(made.stacks) < len(pids):
         raise SystemExit("py-spy gave no samples; it needs the right to trace these processes (root, for instance)")
 
