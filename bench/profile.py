@@ -34,7 +34,6 @@ PAYMENTS: Final = (
     "node/pay",
     "node/wallet",
     "node/money",
-    "tunnel/behalf",
     "tunnel/tally",
     "tunnel/toll",
     "aiosqlite/",
