@@ -180,6 +180,17 @@ async def test_what_a_hop_pays_is_owed_by_who_pays_the_hop() -> None:
 # -- what waits
 
 
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_to_the_last_part(missing: int) -> None:
+    ends = await Ends.up()
+    ends.payer.purse.paid = ends.payee.purse.paid = 100 * RATE - missing
+    stream, _ = ends.open()
+    assert stream.send(record(message(1))) is not bool(missing)
+    ends.payer.purse.pay(missing)
+    await turns()
+    assert [found.messages for found in ends.far] == [[] if missing else [message(1)]]
+
+
 async def test_what_waits_goes_in_order_and_nothing_overtakes_it() -> None:
     ends = await Ends.up()
     first, receiver = ends.open()
