@@ -132,6 +132,16 @@ def test_only_the_first_of_a_page_is_its_title() -> None:
         assert [line for line in lines if line.startswith("# ")] == [lines[0]], name_of(path)
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_each_row_is_in_a_table(path: Path) -> None:
+    """A blank line in a table makes a paragraph of what follows."""
+    text = _FENCE.sub("", path.read_text(encoding="utf-8"))
+    for found in re.finditer(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        rows = found[0].splitlines()
+        assert len(rows) > 2, rows[0]
+        assert set(rows[1]) <= set("|-: "), rows[0]
+
+
 # -- commands and settings
 
 _SPAN: Final = re.compile(r"`([^`\n]+)`")
