@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCS: Final = ROOT / "docs"
-AWAITED: Final = {"doctor.md", "commands.md", "threat-model.md", "chaos.md", "supply-chain.md"}
+AWAITED: Final = {"doctor.md", "commands.md", "threat-model.md", "chaos.md", "supply-chain.md", "proofs.md"}
 """Pages that are written elsewhere at this moment: when they are here, this goes, and what names it."""
 PAGES: Final = sorted(
     path
