@@ -8,21 +8,27 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+import click
 import pytest
 
+from core.errors import Reason
+from node.cli import cli
 from node.settings import FIELDS
+from proxy.answers import http_refusal
+from proxy.ask import Place
 from scripts.make_docs import nav
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DOCS: Final = ROOT / "docs"
-AWAITED: Final = {"doctor.md", "commands.md", "threat-model.md", "chaos.md", "supply-chain.md"}
+AWAITED: Final = {"doctor.md", "commands.md", "threat-model.md", "chaos.md", "supply-chain.md", "proofs.md"}
 """Pages that are written elsewhere at this moment: when they are here, this goes, and what names it."""
 PAGES: Final = sorted(
     path
@@ -126,6 +132,82 @@ def test_only_the_first_of_a_page_is_its_title() -> None:
         assert [line for line in lines if line.startswith("# ")] == [lines[0]], name_of(path)
 
 
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_each_row_is_in_a_table(path: Path) -> None:
+    """A blank line in a table makes a paragraph of what follows."""
+    text = _FENCE.sub("", path.read_text(encoding="utf-8"))
+    for found in re.finditer(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        rows = found[0].splitlines()
+        assert len(rows) > 2, rows[0]
+        assert set(rows[1]) <= set("|-: "), rows[0]
+
+
+# -- commands and settings
+
+_SPAN: Final = re.compile(r"`([^`\n]+)`")
+_COMMAND: Final = re.compile(r"(?:^|[\s(])(?:\.venv/bin/)?macrovpn ([^|;&#)]+)")
+_SETTING: Final = re.compile(rf"(?:{'|'.join({name.partition('.')[0] for name in FIELDS})})\.[a-z_]+")
+_FILES: Final = {
+    ".toml",
+    ".json",
+    ".token",
+    ".port",
+    ".log",
+    ".lock",
+    ".db",
+    ".key",
+    ".txt",
+    ".html",
+    ".bad",
+    ".explained",
+}
+HISTORY: Final = ("CHANGELOG.md", "docs/design/")
+
+
+def code_of(text: str) -> Iterator[str]:
+    """Give each line of code: what stands between backquotes, and lines of blocks."""
+    for block in _FENCE.finditer(text):
+        yield from block[0].splitlines()[1:-1]
+    yield from _SPAN.findall(_FENCE.sub("", text))
+
+
+def wrong_commands(text: str) -> Iterator[str]:
+    """Give what a page has one type that is no command of ours, or an option that it does not have."""
+    for line in code_of(text):
+        for words in _COMMAND.findall(line):
+            command: click.Command = cli
+            for word in words.split():
+                if word in commands_of(command):
+                    command = commands_of(command)[word]
+                elif re.fullmatch("[a-z]+", word) if commands_of(command) else not known_option(command, word):
+                    yield f"{line}: {word}"
+                    break
+
+
+def commands_of(command: click.Command) -> Mapping[str, click.Command]:
+    return command.commands if isinstance(command, click.Group) else {}
+
+
+def known_option(command: click.Command, word: str) -> bool:
+    """Say whether a word is no option, or one of the command's."""
+    named = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    return not word.startswith("--") or word.partition("=")[0] in named | {"--help"}
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if not name_of(path).startswith(HISTORY)], ids=name_of)
+def test_what_is_to_be_typed_is_there(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert list(wrong_commands(text)) == []
+    settings = {word for line in code_of(text) for word in line.split() if _SETTING.fullmatch(word)}
+    assert {word for word in settings if Path(word).suffix not in _FILES} - set(FIELDS) == set()
+
+
+def test_wrong_commands_are_found() -> None:
+    text = "`macrovpn up --system-proxy`, `macrovpn fly` and `macrovpn up --fly`\n```\nmacrovpn trust buy home\n```\n"
+    found = ["macrovpn trust buy home: buy", "macrovpn fly: fly", "macrovpn up --fly: --fly"]
+    assert list(wrong_commands(text)) == found
+
+
 # -- the product's words
 
 
@@ -199,7 +281,11 @@ def _has(text: str, parts: Sequence[str]) -> bool:
     return True
 
 
+UNSEEN: Final = {Reason.DONE, Reason.LOCAL, Reason.BAD_VOUCHER, Reason.TOO_EARLY}
+"""Ends of what the program itself closed, and reasons between neighbours; no page says them."""
+_TITLE: Final = re.compile(r"<h1>(.*?)</h1>")
 QUOTES: Final = [(name_of(path), quote) for path in PAGES for quote in quoted(path.read_text(encoding="utf-8"))]
+EXPLAINED: Final = {quote for page, quote in QUOTES if page == "docs/troubleshooting.md"}
 
 
 @pytest.mark.parametrize(("page", "quote"), QUOTES)
@@ -208,7 +294,23 @@ def test_what_is_quoted_is_said(page: str, quote: str) -> None:
 
 
 def test_there_are_quotations() -> None:
-    assert len([page for page, _ in QUOTES if page == "docs/troubleshooting.md"]) > 40
+    assert len(EXPLAINED) > 40
+
+
+@pytest.mark.parametrize("place", Place)
+def test_pages_that_say_why_are_explained(place: Place) -> None:
+    """Whatever stands on a page instead of a site's is found in the page for that."""
+    reasons = set(Reason) - UNSEEN if place is Place.TUNNEL else {Reason.NO_PATH}
+    said = {unescape(text) for reason in reasons for text in _TITLE.findall(http_refusal(reason, place).decode())}
+    assert said
+    assert said - EXPLAINED == set()
+
+
+def test_what_the_button_says_is_explained() -> None:
+    text = (ROOT / "extension/view.js").read_text(encoding="utf-8")
+    said = set(re.findall(r'"(Blocked: [^"]+|Not protected|Sites may [^"]+)"', text))
+    assert len(said) > 5
+    assert said - EXPLAINED == set()
 
 
 def test_other_words_are_no_quotation() -> None:

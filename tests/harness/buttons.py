@@ -200,6 +200,14 @@ class ChromiumButton:
         await session.send("Extensions.triggerAction", {"id": self._id, "targetId": target})
         await session.detach()
 
+    async def popup_picture(self) -> bytes:
+        """Open the popup unless it is open, and return what it looks like as a PNG."""
+        if not await self._popup():
+            await self.click()
+        async with connect(await eventually(self._popup, bool), max_size=None, proxy=None) as socket:
+            answer = await Wire(socket).call("Page.captureScreenshot")
+        return base64.b64decode(answer["data"])
+
     async def popup(self, script: str) -> str:
         if not await self._popup():
             await self.click()
@@ -215,14 +223,6 @@ class ChromiumButton:
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
-
-    async def popup_picture(self) -> bytes:
-        """Open the popup unless it is open, and return what it looks like as a PNG."""
-        if not await self._popup():
-            await self.click()
-        async with connect(await eventually(self._popup, bool), max_size=None, proxy=None) as socket:
-            answer = await Wire(socket).call("Page.captureScreenshot")
-        return base64.b64decode(answer["data"])
 
     async def _popup(self) -> str:
         """Where the DevTools of the popup are; empty while there is none."""
