@@ -143,7 +143,7 @@ class NewUser:
             (page,) = (page for page in self.button.context.pages if page.url == address)
             await page.locator("#code").press_sequentially(self._code)
             await page.keyboard.press("Enter")
-            await page.get_by_text("Paired.").wait_for()
+            await page.get_by_text("Paired. Click the button").wait_for()
         else:
             assert (await pair(self.button, self._code)).startswith("Paired.")
 
