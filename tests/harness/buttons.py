@@ -141,6 +141,22 @@ ENTER_CODE: Final = """async (code) => {
 }"""
 
 
+_PRESS: Final = """async () => {
+  const button = document.getElementById("NAME");
+  const ready = async () => {
+    for (let left = 500; left && button.disabled; left--) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  await ready();
+  button.click();
+  await ready();
+}"""
+
+
+def press(name: str) -> str:
+    """A function that presses a button of the popup when it can be pressed, and waits for what comes of it."""
+    return _PRESS.replace("NAME", name)
+
+
 async def pair(button: Button, code: str) -> str:
     """Enter a code on the extension's page; return what it said."""
     return await button.own_page("pair.html", ENTER_CODE, code)
@@ -223,6 +239,14 @@ class ChromiumButton:
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
+
+    async def enter(self) -> None:
+        """Press Enter in the popup, which is open."""
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        async with connect(await eventually(self._popup, bool), max_size=None, proxy=None) as socket:
+            wire = Wire(socket)
+            await wire.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
+            await wire.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     async def _popup(self) -> str:
         """Where the DevTools of the popup are; empty while there is none."""

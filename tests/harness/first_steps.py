@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from playwright.async_api import async_playwright
 
-from tests.harness.buttons import Button, ChromiumButton, chromium, eventually, firefox, pair
+from tests.harness.buttons import Button, ChromiumButton, chromium, eventually, firefox, pair, press
 from tests.harness.demo import ROOT, until
 from tests.harness.firefox import CLOSED, UNASKED
 from tests.harness.origin import NameServer, Origin
@@ -129,7 +129,8 @@ class NewUser:
             start = playwright.chromium.launch_persistent_context
             rule = f"--host-resolver-rules=MAP {SITE} 127.0.0.1"
             opened = chromium(start, self._folder / "profile", rule, ours=clone / "extension")
-            self._button = await self._stack.enter_async_context(opened)
+            self._button = button = await self._stack.enter_async_context(opened)
+            button.tab = await button.context.new_page()  # the first one shows the page that pairs
         self.seen.append(await self.button.open(self._page))
 
     async def _ask_for_code(self, command: str) -> None:
@@ -142,7 +143,7 @@ class NewUser:
             (page,) = (page for page in self.button.context.pages if page.url == address)
             await page.locator("#code").press_sequentially(self._code)
             await page.keyboard.press("Enter")
-            await page.get_by_text("Paired.").wait_for()
+            await page.get_by_text("Paired. Click the button").wait_for()
         else:
             assert (await pair(self.button, self._code)).startswith("Paired.")
 
@@ -152,8 +153,13 @@ class NewUser:
         self.seen.append(await self.button.open(self._page))
 
     async def turn_off(self) -> None:
-        """Click, and press the switch that has the focus."""
-        await self.button.popup("() => document.activeElement.click()")
+        """Click, and press Enter, which goes to the switch."""
+        focused = partial(self.button.popup, "() => document.activeElement.id")
+        if isinstance(self.button, ChromiumButton):
+            await eventually(focused, "switch".__eq__)
+            await self.button.enter()
+        else:
+            await self.button.popup(press("switch"))
         await eventually(self.button.badge, "".__eq__)
         self.seen.append(await self.button.open(self._page))
 

@@ -14,7 +14,7 @@ from playwright.async_api import async_playwright
 
 from node.demo_plan import LEDGER_NAME
 from scripts import extension
-from tests.harness.buttons import Button, FailedError, candidates, chromium, eventually, firefox, pair
+from tests.harness.buttons import Button, FailedError, candidates, chromium, eventually, firefox, pair, press
 from tests.harness.chromium import CHROMIUM
 from tests.harness.closed import BYPASSED, PROXY, TUNNELLED, WEB_PORT, Client, Site, change_network
 from tests.harness.demo import Demo, command
@@ -40,15 +40,6 @@ STUN: Final = f"{TUNNELLED}:3478"
 BY_NAME: Final = "site.test"
 """The tunnelled site, by a name which only the exit can look up."""
 TEXT: Final = "() => document.body.innerText"
-_PRESS: Final = """async () => {
-  const button = document.getElementById("NAME");
-  const ready = async () => {
-    for (let left = 500; left && button.disabled; left--) await new Promise((resolve) => setTimeout(resolve, 20));
-  };
-  await ready();
-  button.click();
-  await ready();
-}"""
 
 TEMPT: Final = """() => {
   const link = (rel, href) => document.head.append(Object.assign(document.createElement("link"), { rel, href }));
@@ -137,11 +128,6 @@ async def run_firefox(folder: Path) -> AsyncIterator[Button]:
     made = extension.build("firefox", folder)
     async with firefox(folder / "firefox", made, environment, SETTINGS) as button:
         yield button
-
-
-def press(name: str) -> str:
-    """A function that presses a button of the popup when it can be pressed, and waits for what comes of it."""
-    return _PRESS.replace("NAME", name)
 
 
 async def test_one_click(tmp_path: Path) -> None:
