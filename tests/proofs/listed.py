@@ -11,10 +11,10 @@ from pac.rules import parse_rules
 from peers.descriptor import HEADER, MAX_DESCRIPTOR_BYTES, SIGNATURE_BYTES
 from peers.invite import Invite
 from tests.proofs.databases import LEDGER, MONEY
-from tests.proofs.kept import Field, Kind, Listed, UnlistedError, lines, nothing, whole
+from tests.proofs.kept import Field, Kept, Kind, Listed, UnlistedError, lines, nothing, read_home, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 PLAIN, RANDOM, TIME = Kind.PLAIN, Kind.RANDOM, Kind.TIME
@@ -210,3 +210,15 @@ ROWS: Final = (
     Listed("`.macrovpn-demo`", ".macrovpn-demo", nothing),
     Listed("`before.json`", "before.json", system_proxy, of_home=False),
 )
+
+
+def read_homes(homes: Iterable[Path]) -> list[Kept]:
+    """Read some homes, of which one may lie in another.
+
+    Raises:
+        UnlistedError: there is something that is not listed.
+    """
+    homes = list(homes)
+    return [
+        kept for home in homes for kept in read_home(home, ROWS, apart=[one for one in homes if home in one.parents])
+    ]
