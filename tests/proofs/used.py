@@ -56,7 +56,6 @@ def talkative(folder: Path) -> dict[str, str]:
     return {
         "PYTHONASYNCIODEBUG": "1",
         "PYTHONWARNINGS": "default",
-        "PYTHONFAULTHANDLER": "1",
         "HOME": str(folder),
         "TMPDIR": str(folder),
     }
