@@ -208,8 +208,10 @@ ROWS: Final = (
     Listed("`ledger.db`", "ledger.db", LEDGER.read),
     Listed("`shared-ledger.db`", "shared-ledger.db", LEDGER.read),
     Listed("`.macrovpn-demo`", ".macrovpn-demo", nothing),
-    Listed("`before.json`", "before.json", system_proxy, of_home=False),
 )
+"""Of homes."""
+OF_THE_USER: Final = (Listed("`before.json`", "before.json", system_proxy), Listed("`node.lock`", "node.lock", LOCK))
+"""Of the folder with what the system's settings were."""
 
 
 def read_homes(homes: Iterable[Path]) -> list[Kept]:
