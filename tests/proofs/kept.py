@@ -54,13 +54,11 @@ class Listed(NamedTuple):
         name: as it stands in the list.
         pattern: of names of files, from their home on.
         read: reads it.
-        of_home: it lies in a home; else in a folder that is the user's.
     """
 
     name: str
     pattern: str
     read: Reader
-    of_home: bool = True
 
 
 def whole(pattern: bytes, *fields: tuple[str, Kind]) -> Reader:

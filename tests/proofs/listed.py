@@ -11,10 +11,10 @@ from pac.rules import parse_rules
 from peers.descriptor import HEADER, MAX_DESCRIPTOR_BYTES, SIGNATURE_BYTES
 from peers.invite import Invite
 from tests.proofs.databases import LEDGER, MONEY
-from tests.proofs.kept import Field, Kind, Listed, UnlistedError, lines, nothing, whole
+from tests.proofs.kept import Field, Kept, Kind, Listed, UnlistedError, lines, nothing, read_home, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 PLAIN, RANDOM, TIME = Kind.PLAIN, Kind.RANDOM, Kind.TIME
@@ -208,5 +208,19 @@ ROWS: Final = (
     Listed("`ledger.db`", "ledger.db", LEDGER.read),
     Listed("`shared-ledger.db`", "shared-ledger.db", LEDGER.read),
     Listed("`.macrovpn-demo`", ".macrovpn-demo", nothing),
-    Listed("`before.json`", "before.json", system_proxy, of_home=False),
 )
+"""Of homes."""
+OF_THE_USER: Final = (Listed("`before.json`", "before.json", system_proxy), Listed("`node.lock`", "node.lock", LOCK))
+"""Of the folder with what the system's settings were."""
+
+
+def read_homes(homes: Iterable[Path]) -> list[Kept]:
+    """Read some homes, of which one may lie in another.
+
+    Raises:
+        UnlistedError: there is something that is not listed.
+    """
+    homes = list(homes)
+    return [
+        kept for home in homes for kept in read_home(home, ROWS, apart=[one for one in homes if home in one.parents])
+    ]

@@ -11,7 +11,7 @@ import pytest
 from ledger.store_file import open_file
 from node.files import make_home, write_private
 from tests.proofs.kept import Field, Kind, UnlistedError, read_home, without_moments
-from tests.proofs.listed import DHT, GUARDS, ROWS
+from tests.proofs.listed import DHT, GUARDS, OF_THE_USER, ROWS
 from tests.proofs.page import named_files, unnamed
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_the_page_and_the_readers_name_the_same_files() -> None:
-    assert named_files() == {row.name for row in ROWS}
+    assert named_files() == {row.name for row in (*ROWS, *OF_THE_USER)}
 
 
 def test_all_fields_are_on_the_page(home: Path) -> None:
