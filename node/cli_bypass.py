@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import SettingType, common, plain, show
+from core.errors import MacroVpnError
+from node.cli_common import Group, SettingType, common, plain, show, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ _PRESET = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def bypass() -> None:
     """Rules for sites: past the tunnel, blocked, or through it with options.
 
@@ -45,6 +46,8 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
     """Add rules, or presets. A rule replaces the one for the same hosts, port and scheme."""
     from node.bypass_edit import add_rules
 
+    if not (rules or presets):
+        raise click.UsageError("Name a rule or a --preset.")
     new = _parse(rules)
     replaced = add_rules(home, new, presets)
     _done(
@@ -67,13 +70,16 @@ def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str
     from node.config_edit import locked, write_value
     from node.site_rules import remove_rules
 
+    if not (rules or presets or lists):
+        raise click.UsageError("Name a rule, a --preset or a --list.")
     wanted = _parse(rules)
     with locked(home):
         own, now = own_rules(home)
         gone = [found for rule in wanted for found in find_rules(own, rule)]
-        for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
-            if name not in known:
-                raise click.ClickException(f"{name} is not in use.")
+        for what, names, known in (("preset", presets, now.presets), ("list", lists, now.lists)):
+            for name in names:
+                if name not in known:
+                    raise MacroVpnError(f"The {what} {plain(name)} is not in use: `macrovpn bypass list`.")
         if lists:
             write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
         left = [name for name in now.presets if name not in presets]
@@ -131,7 +137,7 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     wanted = None if action is None else Action(action)
     read = read_pac(text, wanted) if is_pac(text) else read_list(text, wanted)
     if not read.rules:
-        raise click.ClickException("Nothing in this file could be taken as a rule.")
+        raise MacroVpnError("Nothing in this file could be taken as a rule.")
     with locked(home):
         _, now = own_rules(home)
         others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
@@ -158,8 +164,10 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
 @click.argument("url")
 def test_command(home: Path, as_json: bool, url: str) -> None:
     """Say what happens to a URL, by which rule, and whether the PAC says the same."""
-    from node.rule_test import examine
+    from node.rule_test import examine, split
 
+    with usage():
+        split(url)
     found = examine(home, url)
     rule = f"{found['rule']} ({found['source']})" if found["rule"] else "none fits"
     lines = [
@@ -181,7 +189,7 @@ def _parse(texts: Sequence[str]) -> list[Rule]:
         if text.strip().lower() in _ALONE or "=" in text.split(" ")[0]:
             raise click.UsageError(f'A rule of several words is one argument, in quotes: "… {plain(text)} …"')
         try:
-            rules.append(Rule.parse(text, plain(text)))
+            rules.append(Rule.parse(text, plain(text) or '""'))
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
     return rules
@@ -193,17 +201,17 @@ def _read(file: Path) -> str:
     with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
         data = stream.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
-        raise click.ClickException(f"The file has more than {MAX_LIST_BYTES >> 20} MiB.")
+        raise MacroVpnError(f"The file has more than {MAX_LIST_BYTES >> 20} MiB.")
     return data.decode("utf-8", "replace")
 
 
 def _done(as_json: bool, home: Path, value: dict[str, Any], lines: list[str]) -> None:
     """Have a running node take the rules, and say what was done."""
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import told
 
-    try:
-        NodeClient(home).reload_rules()
-        running, last = True, "The node obeys at once; a browser with a PAC, when it loads that again."
-    except NoNodeError:
-        running, last = False, "No node runs; the next one obeys."
+    running = told(home, "rules", lambda node: node.reload_rules())
+    if running:
+        last = "The node obeys at once; a browser with a PAC, when it loads that again."
+    else:
+        last = "No node runs; the next one obeys."
     show(as_json, value | {"running": running}, "\n".join([*lines, last]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import common, show
+from node.cli_common import Group, common, show, usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ _EFFECTS: Final = {
 }
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """List, read and change settings. docs/settings.md says what each is for."""
 
@@ -58,7 +58,8 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
     from node.settings import FIELDS
 
     if name not in FIELDS:
-        check(name, None, "config")
+        with usage():
+            check(name, None, "NAME")
     (row,) = [row for row in _settings(home)["settings"] if row["key"] == name]
     value = get_value(load(home), name) if row["secret"] else row["value"]
     text = value if isinstance(value, str) else format_value(value)
@@ -71,14 +72,17 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
 @click.argument("value")
 def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
     """Change one setting, in the file and as far as possible in the running node. A list is separated by commas."""
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text
     from node.config_edit import as_toml, format_value, set_value
+    from node.settings import FIELDS
 
     path = home / CONFIG_NAME
-    written = as_toml(check(name, value, name, text=True))
+    with usage():
+        written = as_toml(check(name, value, name if name in FIELDS else "NAME", text=True))
     try:
-        effect = "after_restart" if NodeClient(home).change({name: written})["after_restart"] else "now"
+        effect = "after_restart" if ask(home).change({name: written})["after_restart"] else "now"
         lines = [_EFFECTS[effect]]
     except NoNodeError:
         effect = "next_start"
@@ -91,12 +95,13 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
 
 def _settings(home: Path) -> dict[str, Any]:
     """Ask the node that runs here for its settings, or read what the next one will go by."""
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.config import CONFIG_NAME, load_from, read_text
     from node.settings_view import rows
 
     try:
-        return NodeClient(home).settings()
+        return ask(home).settings()
     except NoNodeError:
         path = home / CONFIG_NAME
         return {"settings": rows(load_from(read_text(path), path)), "file": str(path), "problem": ""}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli_common import LISTEN_OPTION, SettingType, browser_lines, json_option, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, json_option, say, show
 
 if TYPE_CHECKING:
     from node.demo_plan import DemoOptions, MemberSetting
@@ -37,7 +37,7 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
             self.fail(str(error), param, ctx)
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 @click.option(
     "--home",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import common, plain, show
+from node.cli_common import Command, common, plain, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ WIDTH: Final = 100
 _INDENT: Final = " " * 9
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.pass_context
 def doctor(context: click.Context, /, home: Path, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import LISTEN_OPTION, SettingType, browser_lines, common, plain, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ PORT = click.IntRange(0, 65535)
 _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @click.option("--system-proxy", is_flag=True, help="Have the system's proxy settings point here while the node runs.")
@@ -90,7 +90,7 @@ def _put_back_left() -> None:
         say(str(error))
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def down(home: Path, as_json: bool) -> None:
     """Stop the running node and wait until it is gone.
@@ -108,7 +108,7 @@ def down(home: Path, as_json: bool) -> None:
     show(as_json, {"state": "down", "stopped": stopped}, text)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def off(home: Path, as_json: bool) -> None:
     """Switch off: whatever runs ends, and the proxy refuses everything until `macrovpn on`.
@@ -118,7 +118,7 @@ def off(home: Path, as_json: bool) -> None:
     _switch(home, as_json, on=False)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def on(home: Path, as_json: bool) -> None:
     """Switch on again what was switched off, here or in the browser."""
@@ -126,20 +126,20 @@ def on(home: Path, as_json: bool) -> None:
 
 
 def _switch(home: Path, as_json: bool, *, on: bool) -> None:
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    status = NodeClient(home).switch(on=on)
+    status = ask(home).switch(on=on)
     text = "It is switched on." if on else "It is switched off: the proxy refuses everything."
     show(as_json, {key: status.get(key, "") for key in ("state", "reason", "proxy")}, text)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def env(home: Path, as_json: bool) -> None:
     """Print what a shell's programs need to use the running node: eval "$(macrovpn env)"."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    proxy = NodeClient(home).status()["proxy"]
+    proxy = ask(home).status()["proxy"]
     if not proxy:
         raise MacroVpnError(f"The node in {home} has no proxy: it only serves others.")
     values = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "all_proxy": f"socks5h://{proxy}"}
@@ -171,12 +171,30 @@ def run_node(
     from node.config import load
 
     settings = load(home, overrides)
+    _refuse_beside_one_that_is_off(home)
     announce = _announcer(settings, home, as_json=as_json, system_proxy=system_proxy)
     if foreground:
         run = background.run_here
         context.exit(run(settings, home, announce, watch, overrides=overrides, system_proxy=system_proxy))
-    status = background.start(_arguments(context), home, say)
+    try:
+        status = background.start(_arguments(context), home, say)
+    except KeyboardInterrupt:
+        say("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it.")
+        raise
     announce(status)
+
+
+def _refuse_beside_one_that_is_off(home: Path) -> None:
+    """Say what to do to who starts a node where one waits for being switched on."""
+    from node.cli_ask import ask
+    from node.client import NoNodeError, StartingNodeError
+
+    try:
+        node = ask(home, 0)
+    except (NoNodeError, StartingNodeError):
+        return  # whether one runs already is found out below
+    if node.status().get("state") == "down":
+        raise MacroVpnError(f"A node runs in {home} already, and is switched off. Switch it on with `macrovpn on`.")
 
 
 def _announcer(

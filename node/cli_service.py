@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli_common import common, show
+from node.cli_common import Group, common, show
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=Group)
 def service() -> None:
     """Start this machine's node at each login: by systemd, or by the desktop's autostart.
 

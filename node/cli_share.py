@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import SettingType, common, say
+from node.cli_common import Command, SettingType, common, say
 from node.cli_run import (
     ALLOW_OPTION,
     BOOTSTRAP_OPTION,
@@ -89,7 +89,7 @@ class _Hours(SettingType):
 _MBIT: Final = ("mbit", "mbit/s", "mbps")
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--foreground/--background", default=True, help="Run here until Ctrl-C (the default), or away from here.")
 @click.option(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
+from node.cli_ask import ask
 from node.cli_common import plain
-from node.client import NodeClient, NoNodeError
+from node.client import NoNodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ def _events(home: Path, now: Callable[[], dict[str, Any]]) -> Iterator[tuple[str
     told: dict[str, Any] = {}
     while True:
         try:
-            for name, value in NodeClient(home).events():
+            for name, value in ask(home).events():
                 told = {}
                 yield name, value
         except NoNodeError:
