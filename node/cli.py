@@ -28,35 +28,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NO_SPEED: Final = {"speed": {"forth_bytes_s": 0, "back_bytes_s": 0}}
+_NOWHERE: Final = {"state": "off", "name": "", "confirmed": False}
 _DOWN: Final[dict[str, Any]] = {
+    **dict.fromkeys(("exit_region", "exit_serves", "direct_because", "mode", "not_hidden", "dht", "proxy", "pac"), ""),
+    **dict.fromkeys(("peer_id", "engine", "address", "reachable", "refuses", "settings_problem", "system_proxy"), ""),
+    **dict.fromkeys(("hops", "flows", "peers", "circuits", "relayed_circuits", "via", "late_ms"), 0),
+    **dict.fromkeys(("exit_regions", "roles", "restart_to_apply"), []),
+    **dict.fromkeys(("counters", "money", "sharing"), {}),
+    **_NO_SPEED,
     "state": "down",
     "reason": "",
-    "exit_region": "",
-    "exit_regions": [],
-    "exit_serves": "",
-    "hops": 0,
-    "flows": 0,
-    **_NO_SPEED,
-    "peers": 0,
-    "circuits": 0,
-    "proxy": "",
-    "pac": "",
-    "roles": [],
-    "peer_id": "",
     "network": "",
-    "not_hidden": "",
-    "trust": {"state": "off", "name": "", "confirmed": False},
-    "direct_because": "",
+    "private": False,
+    "trust": _NOWHERE,
     "port_mapping": "off",
-    "reachable": "",
-    "via": 0,
-    "dht": "",
-    "sharing": {},
-    "money": {},
-    "system_proxy": "",
-    "restart_to_apply": [],
-    "settings_problem": "",
 }
+"""The status without a node; it has the keys of one with a node."""
 _DHT: Final = {
     "on": "; the DHT is asked for more",
     "missing": "; the DHT is not asked: libtorrent is not installed",
