@@ -12,6 +12,7 @@ import click
 from core.fault import place
 from node.cli_bypass import bypass
 from node.cli_common import Group, common, for_this_node, plain, show
+from node.cli_completion import completion
 from node.cli_config import config
 from node.cli_demo import demo
 from node.cli_doctor import doctor
@@ -33,8 +34,12 @@ _DOWN: Final[dict[str, Any]] = {
     **dict.fromkeys(("exit_region", "exit_serves", "direct_because", "mode", "not_hidden", "dht", "proxy", "pac"), ""),
     **dict.fromkeys(("peer_id", "engine", "address", "reachable", "refuses", "settings_problem", "system_proxy"), ""),
     **dict.fromkeys(("hops", "flows", "peers", "circuits", "relayed_circuits", "via", "late_ms"), 0),
-    **dict.fromkeys(("exit_regions", "roles", "restart_to_apply"), []),
-    **dict.fromkeys(("counters", "money", "sharing"), {}),
+    "exit_regions": [],
+    "roles": [],
+    "restart_to_apply": [],
+    "counters": {},
+    "money": {},
+    "sharing": {},
     **_NO_SPEED,
     "state": "down",
     "reason": "",
@@ -96,7 +101,7 @@ def status(home: Path, as_json: bool, watch: bool) -> None:
     if watch:
         from node.cli_watch import watch as go_on
 
-        go_on(home, as_json, lambda: _status(home)[0], lambda answer: _status_text(_DOWN | answer | _NO_SPEED))
+        go_on(home, as_json, lambda: _status(home)[0], _whole, lambda answer: _status_text(_whole(answer) | _NO_SPEED))
         return
     answer, text = _status(home)
     show(as_json, answer, text)
@@ -108,8 +113,8 @@ def _status(home: Path) -> tuple[dict[str, Any], str]:
     from node.client import NoNodeError, StartingNodeError
     from node.system_proxy import left
 
-    whose, system = left()
-    known = _DOWN | {"system_proxy": whose.value}
+    _, system = left()
+    known = _whole({})
     try:
         answer = known | ask(home, 0).status()
     except NoNodeError as error:
@@ -118,6 +123,13 @@ def _status(home: Path) -> tuple[dict[str, Any], str]:
     except StartingNodeError:
         answer = known | {"state": "connecting", "reason": "the node is starting"}
     return answer, _status_text(answer) + (f"\nsystem    {system}" if system else "")
+
+
+def _whole(answer: dict[str, Any]) -> dict[str, Any]:
+    """Complete what a node says, of this version or of another one."""
+    from node.system_proxy import left
+
+    return _DOWN | {"system_proxy": left()[0].value} | answer
 
 
 def _status_text(answer: dict[str, Any]) -> str:
@@ -205,6 +217,7 @@ for _command in (
     doctor,
     pair,
     dashboard,
+    completion,
 ):
     cli.add_command(_command)
 

@@ -43,7 +43,7 @@ ANSWERS: Final[dict[str, tuple[Answer, ...]]] = {
     "on": (Answer(own.Switched),),
     "off": (Answer(own.Switched),),
     "env": (Answer(own.Env),),
-    "share": (Answer(own.Started, "first"), Answer(own.Sharing, "then, in the foreground", lines=True)),
+    "share": (Answer(own.Started, "first"), Answer(own.SharingChange, "then, in the foreground", lines=True)),
     "network create": (Answer(own.NetworkInvite),),
     "network join": (Answer(own.Joined),),
     "network invite": (Answer(own.NetworkInvite),),
@@ -90,6 +90,9 @@ def schema_of(command: str) -> dict[str, Any]:
     kinds, components = msgspec.json.schema_components(
         [answer.shape for answer in ANSWERS[command]], ref_template="#/$defs/{name}"
     )
+    for shape in components.values():
+        if (event := shape["properties"].get("event")) is not None:
+            event["description"] = "what the line is about"
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"macrovpn {command} --json",

@@ -10,6 +10,7 @@ import click
 
 from core.errors import MacroVpnError
 from node.cli_common import Group, SettingType, common, plain, show, usage
+from node.cli_completing import LISTS_IN_USE, OWN_RULES, PRESETS_IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +25,19 @@ _ALONE: Final = frozenset({"bypass", "tunnel", "block", "isolated"})
 """Words of a rule that is longer; alone they would be hosts, which nobody means."""
 
 _PRESET = click.option(
-    "--preset", "presets", multiple=True, type=SettingType("bypass.presets", "NAME", many=True), help="Repeatable."
+    "--preset",
+    "presets",
+    multiple=True,
+    type=SettingType("bypass.presets", "NAME", many=True),
+    help="Rules that come with macrovpn. Repeatable.",
 )
 
 
 @click.group(cls=Group)
 def bypass() -> None:
-    """Rules for sites: past the tunnel, blocked, or through it with options.
+    """Rules for sites: past the tunnel, nowhere, or in a way.
+
+    In a way of their own: through the tunnel with options.
 
     A rule is an argument of its own, in quotes if it has several words: example.com, .example.com (with all below),
     "*.corp.example", 10.0.0.0/8, https://example.com, example.com:8443, "block .ads.example",
@@ -61,9 +68,23 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
 
 @bypass.command()
 @common
-@click.argument("rules", nargs=-1)
-@_PRESET
-@click.option("--list", "lists", multiple=True, metavar="NAME", help="An imported list. Repeatable.")
+@click.argument("rules", nargs=-1, shell_complete=OWN_RULES)
+@click.option(
+    "--preset",
+    "presets",
+    multiple=True,
+    type=SettingType("bypass.presets", "NAME", many=True),
+    shell_complete=PRESETS_IN_USE,
+    help="A preset. Repeatable.",
+)
+@click.option(
+    "--list",
+    "lists",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=LISTS_IN_USE,
+    help="An imported list. Repeatable.",
+)
 def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...], lists: tuple[str, ...]) -> None:
     """Remove rules, presets or lists. Of a rule its hosts are enough, without what shall happen there."""
     from node.bypass_edit import find_rules, own_rules, write_bypass
@@ -112,10 +133,18 @@ def list_command(home: Path, as_json: bool, everything: bool) -> None:
 @bypass.command("import")
 @common
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--name", help="Of the list.  [default: from the file's name]")
-@click.option("--as", "action", type=click.Choice(["bypass", "tunnel", "block"]), help="What happens to the hosts.")
+@click.option("--name", show_default="from the file's name", help="What the list is called.")
+@click.option(
+    "--as",
+    "action",
+    type=click.Choice(["bypass", "tunnel", "block"]),
+    show_default="what the file says",
+    help="What happens to the hosts.",
+)
 def import_command(home: Path, as_json: bool, file: Path, name: str | None, action: str | None) -> None:
-    """Make a list of the hosts in a file: one a line, a hosts file, ||host^ of ad blockers, or a PAC script.
+    """Make a list of rules out of a file.
+
+    It may have a host a line, be a hosts file, have ||host^ of ad blockers, or be a PAC script; - is standard input.
 
     Bare hosts are bypassed; those of hosts files and ad blockers are blocked; those of a PAC script, which is not run,
     go where it says. A list of the same name is replaced.
@@ -163,7 +192,10 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
 @common
 @click.argument("url")
 def test_command(home: Path, as_json: bool, url: str) -> None:
-    """Say what happens to a URL, by which rule, and whether the PAC says the same."""
+    """Say what happens to a URL, and by which rule.
+
+    It also says whether the PAC does the same, and whether a running node goes by these rules already.
+    """
     from node.rule_test import examine, split
 
     with usage():

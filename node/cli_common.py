@@ -14,9 +14,12 @@ import click
 from click.core import ParameterSource
 
 from core.errors import MacroVpnError
+from node.cli_completing import NETWORKS, REGIONS, Completer, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from click.shell_completion import CompletionItem
 
 _COMMAND: Final = re.compile("`macrovpn ([^`]+)`")
 
@@ -62,7 +65,11 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, home=home, **rest)
 
     option = click.option(
-        "--network", metavar="NAME", show_default="the public one", help="A private network that you are in."
+        "--network",
+        metavar="NAME",
+        show_default="the public one",
+        shell_complete=NETWORKS,
+        help="A private network that you are in.",
     )
     return home_option(option(json_option(in_network)))
 
@@ -149,6 +156,12 @@ class SettingType(click.ParamType[str]):
             self.fail(error.problem, param, ctx)
         return str(value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer what the setting, or a member of it, may be."""
+        if self.name == "REGION":
+            return REGIONS(ctx, param, incomplete)
+        return Completer(lambda _home, _given: values_of(self._setting))(ctx, param, incomplete)
+
 
 class AddressType(click.ParamType[str]):
     """An option's value that must be an IP address."""
@@ -168,7 +181,8 @@ class AddressType(click.ParamType[str]):
 LISTEN_OPTION = click.option(
     "--listen",
     type=AddressType(),
-    help="Address of the proxy, instead of 127.0.0.1; one that others can reach needs the setting proxy.password.",
+    show_default="that of the setting proxy.listen, 127.0.0.1",
+    help="Address of the proxy; one that others can reach needs the setting proxy.password.",
 )
 
 

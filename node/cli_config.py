@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from node.cli_common import Group, common, show, usage
+from node.cli_completing import SETTINGS, VALUES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,13 +21,19 @@ _EFFECTS: Final = {
 
 @click.group(cls=Group)
 def config() -> None:
-    """List, read and change settings. docs/settings.md says what each is for."""
+    """List, read and change settings.
+
+    docs/settings.md says what each is for.
+    """
 
 
 @config.command("list")
 @common
 def list_command(home: Path, as_json: bool) -> None:
-    """Show every setting, and where it comes from: the file, the environment, an option of this run."""
+    """Show every setting, and where it comes from.
+
+    That is the file, the environment, or an option with which the node was started.
+    """
     from node.config_edit import format_value
     from node.settings_view import source_text
 
@@ -50,7 +57,7 @@ def list_command(home: Path, as_json: bool) -> None:
 
 @config.command("get")
 @common
-@click.argument("name")
+@click.argument("name", shell_complete=SETTINGS)
 def get_command(home: Path, as_json: bool, name: str) -> None:
     """Show one setting, such as `tunnel.mode`."""
     from node.config import check, load
@@ -68,10 +75,14 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
 
 @config.command("set")
 @common
-@click.argument("name")
-@click.argument("value")
+@click.argument("name", shell_complete=SETTINGS)
+@click.argument("value", shell_complete=VALUES)
 def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
-    """Change one setting, in the file and as far as possible in the running node. A list is separated by commas."""
+    """Change one setting, also in the running node.
+
+    What it cannot change there counts from its next start on, and the command says so. A list is separated by commas;
+    "" is an empty one.
+    """
     from node.cli_ask import ask
     from node.client import NoNodeError
     from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text

@@ -24,9 +24,10 @@ _INDENT: Final = " " * 9
 @common
 @click.pass_context
 def doctor(context: click.Context, /, home: Path, as_json: bool) -> None:
-    """Look for what would make a browser go direct, and for what is wrong with the node.
+    """Look for leaks, and for what is wrong with the node.
 
-    Nothing is changed. It ends with 1 if there is a problem; warnings alone are none.
+    A leak is what would make a browser go direct. Nothing is changed. It ends with 1 if there is a problem; warnings
+    alone are none.
     """
     from node.doctor import examine
     from node.findings import Level

@@ -11,6 +11,7 @@ import click
 
 from core.errors import MacroVpnError
 from node.cli_common import Group, SettingType, home_option, json_option, say, show
+from node.cli_completing import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def create(name: str, home: Path, as_json: bool) -> None:
 
 @network.command(name="join")
 @click.argument("invite")
-@click.option("--as", "name", type=_NAME, help="Call the network so on this machine.")
+@click.option("--as", "name", type=_NAME, show_default="the invite's", help="Name of the network on this machine.")
 @_options
 def join_command(invite: str, name: str | None, home: Path, as_json: bool) -> None:
     """Come into a private network. INVITE is its line, or - to read it from standard input."""
@@ -81,10 +82,13 @@ def join_command(invite: str, name: str | None, home: Path, as_json: bool) -> No
 
 
 @network.command(name="invite")
-@click.argument("name", type=_NAME)
+@click.argument("name", type=_NAME, shell_complete=NETWORKS)
 @_options
 def invite_command(name: str, home: Path, as_json: bool) -> None:
-    """Print a network's invite, with addresses of peers that are there now."""
+    """Print a network's invite.
+
+    It names peers that are there now, if a node of the network runs here.
+    """
     from node.cli_ask import ask
     from node.client import NoNodeError
     from node.networks import network_home, read_invite
@@ -144,11 +148,14 @@ def list_command(home: Path, as_json: bool) -> None:
 
 
 @network.command(name="leave")
-@click.argument("name", type=_NAME)
+@click.argument("name", type=_NAME, shell_complete=NETWORKS)
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @_options
 def leave_command(name: str, yes: bool, home: Path, as_json: bool) -> None:
-    """Forget a network: its secret, its node's keys, peers and settings."""
+    """Leave a network.
+
+    Its secret, its node's keys, peers and settings are removed.
+    """
     from node.networks import UnknownNetworkError, leave, names
 
     if name not in names(home):

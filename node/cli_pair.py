@@ -8,6 +8,7 @@ import click
 
 from core.errors import MacroVpnError
 from node.cli_common import Command, common, plain, say, show
+from node.cli_completing import PAIRINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,14 @@ _ALL: Final = "all"
 @click.command(cls=Command)
 @common
 @click.option("--list", "listing", is_flag=True, help="Show the paired browsers.")
-@click.option("--revoke", "revoked", multiple=True, metavar="ID", help='End a pairing; "all" for each. Repeatable.')
+@click.option(
+    "--revoke",
+    "revoked",
+    multiple=True,
+    metavar="ID",
+    shell_complete=PAIRINGS,
+    help='End a pairing; "all" for each. Repeatable.',
+)
 def pair(home: Path, as_json: bool, listing: bool, revoked: tuple[str, ...]) -> None:
     """Print a code for the browser extension. It lets one browser ask this node, until that is revoked."""
     if listing and revoked:

@@ -86,7 +86,7 @@ def _standing(standing: dict[str, Any]) -> str:
 @click.command(cls=Command)
 @common
 def peers(home: Path, as_json: bool) -> None:
-    """Show the peers that the node knows, and what it has measured of them."""
+    """Show the known peers, and what was measured of them."""
     from node.cli_ask import ask
 
     answer = {"peers": []} | ask(home).peers()

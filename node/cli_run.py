@@ -28,12 +28,23 @@ ALLOW_OPTION = click.option(
     type=SettingType("peers.allow_addresses", "CIDR", many=True),
     help="A private network in which peers may be dialled. Repeatable.",
 )
-DHT_OPTION = click.option("--dht/--no-dht", default=None, help="Whether peers are looked for in BitTorrent's DHT.")
+DHT_OPTION = click.option(
+    "--dht/--no-dht",
+    default=None,
+    show_default="setting peers.dht",
+    help="Whether peers are looked for in BitTorrent's DHT.",
+)
 ENGINE_OPTION = click.option(
-    "--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links."
+    "--engine",
+    type=click.Choice(["auto", "aiopquic", "aioquic"]),
+    show_default="setting node.engine",
+    help="What carries the links.",
 )
 LOG_LEVEL_OPTION = click.option(
-    "--log-level", type=click.Choice(["warning", "info", "debug"]), help="How much the node says in its log."
+    "--log-level",
+    type=click.Choice(["warning", "info", "debug"]),
+    show_default="setting node.log_level",
+    help="How much the node says in its log.",
 )
 PORT = click.IntRange(0, 65535)
 _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
@@ -45,8 +56,18 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 @click.option("--system-proxy", is_flag=True, help="Have the system's proxy settings point here while the node runs.")
 @BOOTSTRAP_OPTION
 @DHT_OPTION
-@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
-@click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
+@click.option(
+    "--mode",
+    type=click.Choice(["speed", "balanced", "privacy"]),
+    show_default="setting tunnel.mode",
+    help="Number of hops, and padding.",
+)
+@click.option(
+    "--hops",
+    type=click.IntRange(0, 5),
+    show_default="setting tunnel.hops",
+    help="Hops of a path, 1 to 5; 0: the mode's number.",
+)
 @click.option(
     "--region",
     multiple=True,
@@ -54,7 +75,12 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
     help="Where the exit shall be, such as NL or US-CA; the preferred first. Repeatable.",
 )
 @LISTEN_OPTION
-@click.option("--port", type=PORT, help="Port of the proxy; 0: any free one.")
+@click.option(
+    "--port",
+    type=PORT,
+    show_default="that of the setting proxy.listen, 1080",
+    help="TCP port of the proxy; 0: any free one.",
+)
 @ENGINE_OPTION
 @LOG_LEVEL_OPTION
 @ALLOW_OPTION
@@ -62,7 +88,10 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 def up(
     context: click.Context, /, home: Path, as_json: bool, foreground: bool, system_proxy: bool, **flags: Any
 ) -> None:
-    """Start this machine's node, so that a browser can be pointed at it."""
+    """Start this machine's node, for a browser to be pointed at.
+
+    It goes by the settings; options count more, for this run.
+    """
     from node.config import load
     from node.settings import join_endpoint
 
@@ -111,9 +140,10 @@ def down(home: Path, as_json: bool) -> None:
 @click.command(cls=Command)
 @common
 def off(home: Path, as_json: bool) -> None:
-    """Switch off: whatever runs ends, and the proxy refuses everything until `macrovpn on`.
+    """Switch off: the proxy refuses everything.
 
-    The node stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
+    Whatever runs ends. The node stays until `macrovpn on`, and goes on to serve others if it does. Without a node
+    nothing is sent either: see `macrovpn down`.
     """
     _switch(home, as_json, on=False)
 
@@ -136,7 +166,10 @@ def _switch(home: Path, as_json: bool, *, on: bool) -> None:
 @click.command(cls=Command)
 @common
 def env(home: Path, as_json: bool) -> None:
-    """Print what a shell's programs need to use the running node: eval "$(macrovpn env)"."""
+    """Print the variables that have programs use the node.
+
+    eval "$(macrovpn env)" sets them in a shell.
+    """
     from node.cli_ask import ask
 
     proxy = ask(home).status()["proxy"]

@@ -78,7 +78,7 @@ class Started(Switched, frozen=True, kw_only=True):
     pid: Annotated[Count, says("its process")]
 
 
-class Sharing(Shape, frozen=True):
+class SharingChange(Shape, frozen=True):
     """What others can get, whenever that has changed, for as long as the command runs."""
 
     state: Annotated[str, says("as `status` has it")]

@@ -8,6 +8,7 @@ import click
 
 from core.errors import MacroVpnError
 from node.cli_common import Group, common, plain, show, usage
+from node.cli_completing import TRUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ class NoNetworkError(MacroVpnError):
 
 @click.group(cls=Group)
 def trust() -> None:
-    """Trusted networks, on which sites are reached without the tunnel.
+    """Trusted networks, where sites are reached directly.
 
     What anybody can imitate, such as a gateway's address or the name of a Wi-Fi, only asks: `macrovpn trust confirm`. A
     network is trusted by itself when the system had it prove the password or the certificate of its profile.
@@ -68,7 +69,7 @@ def add(name: str, home: Path, as_json: bool) -> None:
 
 @trust.command()
 @common
-@click.argument("name")
+@click.argument("name", shell_complete=TRUSTED)
 def remove(name: str, home: Path, as_json: bool) -> None:
     """Trust a network no longer."""
     from node.config_edit import locked
@@ -97,7 +98,7 @@ def confirm(home: Path, as_json: bool) -> None:
 @trust.command()
 @common
 def here(home: Path, as_json: bool) -> None:
-    """Show the network that this machine is on, and what it is to you."""
+    """Show the network that this machine is on."""
     from pac.trusted import Standing, judge
 
     found = _here()

@@ -10,10 +10,13 @@ from click.core import ParameterSource
 
 from core.errors import MacroVpnError
 from node.cli_common import Group, common, json_option, plain, show
+from node.cli_completing import CHANNELS
 from node.coins import MOST_COINS, coins, read_coins
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from click.shell_completion import CompletionItem
 
 _COLUMNS: Final = ("balance", "locked", "due", "spent", "earned")
 
@@ -47,12 +50,16 @@ class _ChannelType(click.ParamType[str]):
             self.fail("a channel is named by the first 4 or more digits of its id, as in 87bd316b", param, ctx)
         return str(value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer those that there are."""
+        return CHANNELS(ctx, param, incomplete)
+
 
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 @common
 def wallet(context: click.Context, home: Path, as_json: bool) -> None:
-    """Payments: what was spent and earned, what is locked, what the present path costs."""
+    """Payments: spent, earned, locked, and the path's price."""
     if context.invoked_subcommand is not None:
         given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if given:
@@ -78,7 +85,10 @@ def claim(home: Path, as_json: bool) -> None:
 @common
 @click.argument("channel", type=_ChannelType(), required=False)
 def close(channel: str | None, home: Path, as_json: bool) -> None:
-    """Close CHANNEL, or all that nothing runs on: what is left in them comes back after a day."""
+    """Close CHANNEL, or all that nothing runs on.
+
+    CHANNEL is the first digits of its id. What is left in it comes back after a day.
+    """
     from node.cli_ask import ask
 
     answer = ask(home).wallet_do("close", channel=channel or "")
@@ -133,7 +143,9 @@ def export(file: str, home: Path, as_json: bool) -> None:
 @json_option
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 def books(folder: str, as_json: bool) -> None:
-    """Print the books of all nodes that run below FOLDER, such as those of a demo, and whether they agree.
+    """Print the books of all nodes that run below FOLDER.
+
+    Such as the folder of a demo. It says whether they agree.
 
     A node's coins are in its balance, locked in channels on which it pays, or due to it. Spent and earned are what was
     carried; they agree within a unit for each link, while nothing is under way.
