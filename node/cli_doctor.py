@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import common, plain, show
+from node.cli_common import Command, common, plain, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +20,14 @@ WIDTH: Final = 100
 _INDENT: Final = " " * 9
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.pass_context
 def doctor(context: click.Context, /, home: Path, as_json: bool) -> None:
-    """Look for what would make a browser go direct, and for what is wrong with the node.
+    """Look for leaks, and for what is wrong with the node.
 
-    Nothing is changed. It ends with 1 if there is a problem; warnings alone are none.
+    A leak is what would make a browser go direct. Nothing is changed. It ends with 1 if there is a problem; warnings
+    alone are none.
     """
     from node.doctor import examine
     from node.findings import Level

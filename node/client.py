@@ -37,6 +37,20 @@ class NoNodeError(MacroVpnError):
         self.home = home
 
 
+class StartingNodeError(MacroVpnError):
+    """A node is starting in a home, and does not answer yet.
+
+    Args:
+        home: its folder.
+        pid: its process, or 0 when unknown.
+    """
+
+    def __init__(self, home: Path, pid: int) -> None:
+        super().__init__(f"The node in {home} (process {pid}) is still starting. Try again; `macrovpn down` ends it.")
+        self.home = home
+        self.pid = pid
+
+
 class SilentNodeError(MacroVpnError):
     """A node runs, and does not answer as it should.
 

@@ -485,8 +485,7 @@ class RunningNode:
         return await self._money.do(order)
 
     async def hop(self) -> None:
-        if self._tunnel is not None:
-            self._tunnel.pool.hop()
+        self._switch.carrying(self._front, self._following.pool).hop()
 
     def request_stop(self) -> float:
         """Begin to stop, as `Controlled` says; who serves others stops when nothing runs for them, or when asked again.
