@@ -103,6 +103,18 @@ class NodeClient:
         """The peers that the node knows. Raises as `call`."""
         return self._object("GET", "peers")
 
+    def health(self) -> dict[str, Any]:
+        """Clock, guards and the exit; see `node.health`. Raises as `call`."""
+        return self._object("GET", "health")
+
+    def new_probe(self) -> str:
+        """A name that only the local port knows; see `proxy.probes`. Raises as `call`."""
+        return str(self._object("POST", "probe")["name"])
+
+    def probe_came(self, name: str) -> bool:
+        """Whether somebody wanted to go to that name over the local port. Raises as `call`."""
+        return bool(self._object("POST", "probed", arguments={"name": name})["came"])
+
     def invite(self) -> str:
         """An invite to the node's private network, naming peers that are there now. Raises as `call`."""
         return str(self._object("GET", "invite").get("invite", ""))
