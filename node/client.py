@@ -87,6 +87,10 @@ class NodeClient:
             raise NoNodeError(home) from error
         self._opener = _opener()
 
+    def get(self, name: str) -> dict[str, Any]:
+        """What stands at a path. Raises as `call`."""
+        return self._object("GET", name)
+
     def status(self) -> dict[str, Any]:
         """State, route and counters. Raises as `call`."""
         return self._object("GET", "status")

@@ -45,8 +45,9 @@ CHECKS: Final = {
     Area.DIRECT: (
         *("direct", "trusted_network", "direct_rules", "system_proxy", "environment", "environment_exceptions"),
         *("firefox", "firefox_other", "firefox_direct", "firefox_partly", "firefox_exceptions", "firefox_system"),
-        *("firefox_closed", "firefox_unclear", "firefox_button", "firefox_policies"),
-        *("chromium", "chromium_direct", "chromium_policies", "chromium_button"),
+        *("firefox_closed", "firefox_unclear", "firefox_button"),
+        *("chromium", "chromium_other", "chromium_direct", "chromium_exceptions", "chromium_system"),
+        *("chromium_unclear", "chromium_button", "chromium_policies"),
     ),
     Area.PAC: ("pac", "system_pac", "firefox_pac", "chromium_pac"),
     Area.DNS: ("dns", "name_server", "environment_dns", "firefox_dns", "firefox_https_record", "firefox_unasked"),
