@@ -81,7 +81,7 @@ def _check(url: URL, front: Front, rules: RuleSet) -> None:
 
 async def _ask(url: URL, proxy: str, password: str) -> dict[str, Any]:
     # Without a user name it goes over the same circuits as a browser.
-    login = aiohttp.BasicAuth("", password) if password else None
+    login = {"Authorization": aiohttp.encode_basic_auth("", password, "utf-8")} if password else None
     session = aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=LIMIT_S),
         trust_env=False,
@@ -91,7 +91,7 @@ async def _ask(url: URL, proxy: str, password: str) -> dict[str, Any]:
     )
     async with (
         session,
-        session.get(url, proxy=proxy, proxy_auth=login, allow_redirects=False, headers=HEADERS) as answer,
+        session.get(url, proxy=proxy, proxy_headers=login, allow_redirects=False, headers=HEADERS) as answer,
     ):
         if _OWN_PAGE in answer.headers:
             raise SiteAskError("The site could not be reached through the tunnel, or is not on the Internet.")
