@@ -45,8 +45,8 @@ CHECKS: Final = {
     Area.DIRECT: (
         *("direct", "trusted_network", "direct_rules", "system_proxy", "environment", "environment_exceptions"),
         *("firefox", "firefox_other", "firefox_direct", "firefox_partly", "firefox_exceptions", "firefox_system"),
-        *("firefox_closed", "firefox_unclear", "firefox_button"),
-        *("chromium", "chromium_other", "chromium_direct", "chromium_exceptions", "chromium_system"),
+        *("firefox_closed", "firefox_unclear", "firefox_button", "chromium"),
+        *("chromium_other", "chromium_direct", "chromium_exceptions", "chromium_system"),
         *("chromium_unclear", "chromium_button", "chromium_policies"),
     ),
     Area.PAC: ("pac", "system_pac", "firefox_pac", "chromium_pac"),
@@ -55,7 +55,7 @@ CHECKS: Final = {
     Area.IPV6: ("ipv6",),
     Area.CLOCK: ("clock", "clock_set"),
     Area.NAT: ("nat", "port_mapping"),
-    Area.PEERS: ("peers", "guards", "exits", "regions", "exposure"),
+    Area.PEERS: ("peers", "exits", "regions", "guards", "exposure"),
     Area.ENGINE: ("engine", "libraries"),
     Area.WALLET: ("wallet", "cap", "balance", "channels", "unsettled", "backup"),
 }
