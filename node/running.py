@@ -18,10 +18,11 @@ from node.control.server import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME, load_token
+from node.health import health
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.live import LiveSettings
-from node.metrics import Sample
+from node.metrics import MEASURED_PARTS, Sample
 from node.money import Money
 from node.networks import membership
 from node.outside import OutsideOnly
@@ -35,6 +36,7 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.serving import Serving
 from node.settings import NO_CAP, join_endpoint, split_endpoint
+from node.site_asking import ask_site, local_port
 from node.site_rules import load_rules
 from node.switch import OFF, Switch
 from node.trust.watch import NOWHERE, NothingToConfirmError, direct_because, open_watch
@@ -67,17 +69,9 @@ if TYPE_CHECKING:
 BLOCKED_AFTER_S: Final = 3.0
 """Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
 
-_ASK_FOR_PEERS: Final = {
-    False: "Name one with --bootstrap.",
-    True: "Join again with an invite from a member whose node runs and has an address.",
-}
-
 PAC_TOKEN_NAME: Final = "pac.token"
 PAC_TOKEN_BYTES: Final = 16
 """Out of reach for a page that tries addresses."""
-
-_MEASURED_PARTS: Final = ("relay", "exit")
-"""The parts whose counters `/metrics` shows: they are about the work for others."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,10 +100,8 @@ class RunningNode:
         roles = settings.node.roles
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
-        self._identity = Identity.load(home / KEYS_NAME) if self._role else None
-        self._onion = (
-            OnionKeys(home / KEYS_NAME, phase_of(self._identity.peer), time.time()) if self._identity else None
-        )
+        self._identity = own = Identity.load(home / KEYS_NAME) if self._role else None
+        self._onion = OnionKeys(home / KEYS_NAME, phase_of(own.peer), time.time()) if own else None
         self._policy = Policy.preset(settings.exit.policy).after(Policy.parse("\n".join(settings.exit.rules)))
         self._regions = RegionWatch(settings, lambda peer: self._peering.directory.get(peer))
         self._peering = Peering(
@@ -346,8 +338,7 @@ class RunningNode:
             return "up", ""
         failure = self._tunnel.pool.failure
         if not len(self._peering.directory):
-            looked_for = "They are being looked for in the DHT. " if self._discovery.state == "on" else ""
-            reason = f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._network.is_private]}"
+            reason = self._discovery.nobody_yet
         else:
             reason = (failure or Reason.NO_PATH).sentence
             if failure in (None, Reason.NO_PATH):
@@ -400,7 +391,7 @@ class RunningNode:
 
     def _sample(self) -> Sample:
         counters = self._counters(self._tunnel) if self._tunnel is not None else {}
-        return Sample(self._serving.section(), {part: counters.get(part, {}) for part in _MEASURED_PARTS})
+        return Sample(self._serving.section(), {part: counters.get(part, {}) for part in MEASURED_PARTS})
 
     def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
@@ -431,6 +422,18 @@ class RunningNode:
         circuits = self._circuits
         times_s = [found.rtt_s for found in circuits if found.isolation is not None and found.rtt_s is not None]
         return second(self._own, sum(len(found.flows) for found in circuits), next(iter(times_s), None))
+
+    def health(self) -> dict[str, Any]:
+        return health(self._choosing, self._tunnel, time.time())
+
+    def new_probe(self) -> str:
+        return local_port(self._following).probes.make()
+
+    def probe_came(self, name: str) -> bool:
+        return local_port(self._following).probes.came(name)
+
+    async def ask_site(self, url: str) -> dict[str, Any]:
+        return await ask_site(url, self._following, self._settings.proxy.password)
 
     def regions(self) -> list[dict[str, Any]]:
         return region_rows(self._choosing, self._live.running.tunnel.regions)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM: Final = "/usr/bin/chromium"
-SECTIONS: Final = ("now", "route", "peers", "money", "sharing", "sites", "settings")
+SECTIONS: Final = ("now", "route", "what a site sees", "peers", "money", "sharing", "sites", "settings")
 REFUSED: Final = "Failed to load resource"
 """So Chromium notes answers from 400 on, which the page deals with."""
 LIMIT_MS: Final = 20_000
