@@ -8,10 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
-from core.flow import NO_OPTIONS
 from exits.policy import Policy
 from node.applying import Parts, own_options
-from node.choice_view import circuit_row, explained_row, peer_rows, region_rows
+from node.choice_view import circuit_row, explained_row, own_paths, peer_rows, region_rows
 from node.choosing import Choosing
 from node.coins import coins
 from node.control.server import Control
@@ -349,45 +348,40 @@ class RunningNode:
         state, reason = self._state()
         trust = self._following.trust.status() if self._following.trust is not None else NOWHERE
         tunnel, front = self._tunnel, self._front
-        circuits = sorted(self._circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
-        in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
-        current = next(iter(in_use), None)
-        regions = [self._choosing.region(circuit.path[-1].peer) for circuit in in_use]
-        flows = sum(len(circuit.flows) for circuit in circuits)
-        if tunnel is not None and self._role:
-            flows += tunnel.relay.flow_count
-        hops = len(current.path) if current else self._live.running.tunnel.path_hops if self._is_client else 0
-        return {
-            "state": state,
-            "reason": reason,
-            "network": self._network.name,
-            "private": self._network.is_private,
-            "exit_region": next(iter(regions), ""),
-            "exit_regions": sorted({region for region in regions if region}),
-            "exit_serves": self._choosing.choice.offer(current.path[-1].peer) if current else "",
-            "trust": trust,
-            "direct_because": direct_because(trust),
-            "mode": self._live.running.tunnel.mode if self._is_client else "",
-            "hops": hops,
-            "not_hidden": not_hidden(hops),
-            "flows": flows,
-            "speed": self._own.speed if self._own is not None else NO_SPEED,
-            "peers": len(self._peering.directory),
-            "dht": self._discovery.state,
-            "circuits": len(circuits),
-            "relayed_circuits": tunnel.relay.circuit_count if tunnel is not None else 0,
-            "proxy": join_endpoint(*front.address) if front is not None else "",
-            "pac": front.pac_url if front is not None else "",
-            "roles": list(self._settings.node.roles),
-            "peer_id": self._identity.peer_id if self._identity else "",
-            "engine": tunnel.engine.name if tunnel is not None else "",
-            "address": self._address(),
-            "reachable": reach(self._reachability.facts).value,
-            "via": self._reverse_links.count,
-            "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
-            "counters": self._counters(tunnel) if tunnel is not None else {},
-            "money": self._money.section(self._tariffs()),
-        } | (self._serving.facts() | self._live.facts())
+        own = own_paths(self._choosing, self._circuits)
+        hops = own["hops"] or (self._live.running.tunnel.path_hops if self._is_client else 0)
+        relayed = tunnel.relay if tunnel is not None and self._role else None
+        return (
+            own
+            | {
+                "state": state,
+                "reason": reason,
+                "network": self._network.name,
+                "private": self._network.is_private,
+                "trust": trust,
+                "direct_because": direct_because(trust),
+                "mode": self._live.running.tunnel.mode if self._is_client else "",
+                "hops": hops,
+                "not_hidden": not_hidden(hops),
+                "flows": own["flows"] + (relayed.flow_count if relayed is not None else 0),
+                "speed": self._own.speed if self._own is not None else NO_SPEED,
+                "peers": len(self._peering.directory),
+                "dht": self._discovery.state,
+                "relayed_circuits": relayed.circuit_count if relayed is not None else 0,
+                "proxy": join_endpoint(*front.address) if front is not None else "",
+                "pac": front.pac_url if front is not None else "",
+                "roles": list(self._settings.node.roles),
+                "peer_id": self._identity.peer_id if self._identity else "",
+                "engine": tunnel.engine.name if tunnel is not None else "",
+                "address": self._address(),
+                "reachable": reach(self._reachability.facts).value,
+                "via": self._reverse_links.count,
+                "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
+                "counters": self._counters(tunnel) if tunnel is not None else {},
+                "money": self._money.section(self._tariffs()),
+            }
+            | (self._serving.facts() | self._live.facts())
+        )
 
     def _sample(self) -> Sample:
         counters = self._counters(self._tunnel) if self._tunnel is not None else {}

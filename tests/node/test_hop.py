@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from unittest.mock import create_autospec
 
 import pytest
@@ -11,9 +12,12 @@ from node.switch import OFF, Switch
 from proxy.front import Front
 from tunnel.pool import CircuitPool
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-async def test_circuits_are_given_only_while_they_carry() -> None:
-    front, pool, switch = create_autospec(Front), create_autospec(CircuitPool), Switch(None)
+
+async def test_circuits_are_given_only_while_they_carry(tmp_path: Path) -> None:
+    front, pool, switch = create_autospec(Front), create_autospec(CircuitPool), Switch(tmp_path, None)
     assert switch.carrying(front, pool) is pool
     for missing in ((None, pool), (front, None)):
         with pytest.raises(MacroVpnError, match="has no proxy, or is not up yet, so it has no route"):
