@@ -61,8 +61,9 @@ async function showPath() {
   $("path").replaceChildren(
     ...hops.map(({ role, region }) => {
       const item = document.createElement("li");
-      item.textContent = `${role} ${regionOf(region) || "?"}`;
-      if (regionOf(region)) item.title = nameOf(region);
+      const place = regionOf(region);
+      item.textContent = `${role} ${place}`.trim();
+      item.title = place ? nameOf(place) : "Nothing says where it is.";
       return item;
     }),
   );

@@ -157,6 +157,21 @@ def press(name: str) -> str:
     return _PRESS.replace("NAME", name)
 
 
+_CHOOSE: Final = """async () => {
+  const list = document.getElementById("NAME");
+  for (let left = 500; left && (list.disabled || !list.querySelector("[value='VALUE']")); left--)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  list.value = "VALUE";
+  list.dispatchEvent(new Event("change"));
+  for (let left = 500; left && list.disabled; left--) await new Promise((resolve) => setTimeout(resolve, 20));
+}"""
+
+
+def choose(name: str, value: str) -> str:
+    """A function that chooses from a list of the popup when that can be done, and waits for what comes of it."""
+    return _CHOOSE.replace("NAME", name).replace("VALUE", value)
+
+
 async def pair(button: Button, code: str) -> str:
     """Enter a code on the extension's page; return what it said."""
     return await button.own_page("pair.html", ENTER_CODE, code)
