@@ -108,19 +108,20 @@ class Verdict:
     seen: str
 
 
-def transfers(found: Sequence[Transfer], uploads: Mapping[int, Outcome]) -> Verdict:
+def transfers(found: Sequence[Transfer], uploads: Mapping[int, Outcome], began: float = 0.0) -> Verdict:
     """Every transfer is exact or cleanly failed, at both ends.
 
     Args:
         found: as the clients saw them.
         uploads: as the origin saw them, by number.
+        began: when the run did, for the words.
     """
     bad = (Outcome.WRONG, Outcome.SHORT, Outcome.HUNG, Outcome.RUNNING)
     named = {each.number: each for each in found}
-    wrong = [f"{_text(each)}: {each.outcome}" for each in found if each.outcome in bad and not _late(each)]
+    wrong = [f"{_text(each, began)}: {each.outcome}" for each in found if each.outcome in bad and not _late(each)]
     for number, outcome in uploads.items():
         if outcome in (Outcome.WRONG, Outcome.SHORT):
-            wrong.append(f"{_text(named[number])}: {outcome} at the origin")
+            wrong.append(f"{_text(named[number], began)}: {outcome} at the origin")
     counts = Counter(each.outcome.value for each in found)
     return Verdict("transfers", wrong, ", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
 
@@ -130,8 +131,9 @@ def _late(found: Transfer) -> bool:
     return found.probe and found.outcome is Outcome.HUNG
 
 
-def _text(found: Transfer) -> str:
-    return f"{found.way} {found.number} of {found.size} bytes at {found.client}, {found.came} came"
+def _text(found: Transfer, began: float) -> str:
+    span = f"{found.begun - began:.1f} to {found.ended - began:.1f} s"
+    return f"{found.way} {found.number} of {found.size} bytes at {found.client}, {span}, {found.came} came"
 
 
 def contacts(sources: Mapping[str, int], exits: Collection[str], counted: Mapping[str, int]) -> Verdict:

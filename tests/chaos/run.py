@@ -82,6 +82,7 @@ class _Run:
         self._say = say
         self._plan = make_plan(options.seed, options.seconds, network.names)
         self._tasks = Tasks()
+        self._turns = {name: asyncio.Lock() for name in network.names}
         self._began = 0.0
         self._done: list[Done] = []
         self._watch = Watch()
@@ -119,9 +120,10 @@ class _Run:
     async def _carry_out(self, plan: Disturbance) -> None:
         loop, done = asyncio.get_running_loop(), Done(plan)
         await asyncio.sleep(max(0.0, self._began + plan.at_s - loop.time()))
-        self._say(f"  {loop.time() - self._began:6.1f} s  {plan.text} for {plan.lasts_s:.1f} s")
-        self._done.append(done)
-        await disturb(self._network, plan, done)
+        async with self._turns[plan.node]:  # where one takes longer to be undone than planned, the next one waits
+            self._say(f"  {loop.time() - self._began:6.1f} s  {plan.text} for {plan.lasts_s:.1f} s")
+            self._done.append(done)
+            await disturb(self._network, plan, done)
         self._watch.spans.append((plan.node, plan.kind, done.begun, done.undone))
         found = [await self._recovery(client, done) for client in self._network.clients()]
         self._recoveries += found
@@ -180,7 +182,7 @@ class _Run:
         given = FAUCET_UNITS * (len(network.nodes) + lost_books)
         transfers = self._load.transfers
         verdicts = [
-            judges.transfers(transfers, self._origin.uploads),
+            judges.transfers(transfers, self._origin.uploads, self._began),
             judges.contacts(self._origin.sources, network.exits, counted),
             judges.recoveries(self._recoveries, options.recover_s),
             judges.processes(self._done, ended),
