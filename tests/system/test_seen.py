@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from node.client import NodeClient, RefusedError
-from tests.harness.dashboard import browser, dashboard, go
+from tests.harness.dashboard import browsers, dashboard, go
 from tests.harness.demo import Demo
 from tests.harness.origin import Origin
 
@@ -36,9 +36,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 @pytest.fixture(scope="module")
-def shut() -> Iterator[Browser]:
-    with browser(NOWHERE, SHUT) as found:
+def both() -> Iterator[list[Browser]]:
+    with browsers([NOWHERE, SHUT], [NOWHERE]) as found:
         yield found
+
+
+@pytest.fixture
+def shut(both: list[Browser]) -> Browser:
+    return both[0]
 
 
 def through(demo: Demo, scheme: str) -> dict[str, Any]:
@@ -63,8 +68,8 @@ def test_a_browser_that_is_closed(demo: Demo, shut: Browser, scheme: str) -> Non
         assert webrtc == "Good: WebRTC finds no way past the proxy."
 
 
-def test_a_browser_that_goes_direct(demo: Demo) -> None:
-    with browser(NOWHERE) as found, dashboard(found, demo.home) as page:
+def test_a_browser_that_goes_direct(demo: Demo, both: list[Browser]) -> None:
+    with dashboard(both[1], demo.home) as page:
         http, https, webrtc = checked(page)
         assert http.startswith("Not protected: what it asks for over http:// does not go")
         assert https.startswith("Not protected: what it asks for over https:// does not go")
