@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension clean
+.PHONY: setup demo test fuzz api-fuzz lint extension prove-no-logs prove-no-leaks clean
 
 setup:
 	@sh scripts/setup
@@ -32,6 +32,14 @@ lint: setup
 # dist/macrovpn-chromium.zip and dist/macrovpn-firefox.zip, and a folder of each to load unpacked
 extension: setup
 	$(BIN)/python -m scripts.extension
+
+# A network with canaries in all that it carries, and with violent ends; then a search of all that it wrote.
+prove-no-logs: setup
+	$(BIN)/python -m tests.proofs.no_logs $(ARGS)
+
+# Every packet of browsers and of their node is counted. As root, on Linux; ARGS="foxhttp" for one browser
+prove-no-leaks: setup
+	$(BIN)/python -m tests.proofs.no_leaks $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -210,7 +210,7 @@ async def test_a_closed_channel_is_gone_from_the_file(path: Path, monkeypatch: p
 
     def careless(*arguments: Any, **options: Any) -> sqlite3.Connection:
         """As SQLite comes; Debian's overwrites what is deleted, without being told."""
-        sql = connect(*arguments, **options)
+        sql: sqlite3.Connection = connect(*arguments, **options)
         sql.execute("PRAGMA secure_delete = OFF")
         return sql
 

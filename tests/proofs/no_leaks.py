@@ -90,7 +90,7 @@ class World:
         in_dht = [one["peers"]["dht_listen"] for one in settings]
         own = f"127.18.0.1:{_free_udp_port('127.18.0.1')}"
         peers = {"dht": True, "dht_listen": own, "dht_nodes": in_dht[:1]}
-        tables = {"peers": peers, "control": {"port": CONTROL_PORT}, "bypass": {"rules": []}}
+        tables: dict[str, dict[str, Any]] = {"peers": peers, "control": {"port": CONTROL_PORT}, "bypass": {"rules": []}}
         self.node = enter(Client(self.folder / "home", self.demo.home / LEDGER_NAME, tables, NODE_GROUP))
         links = [one["peers"]["port"] for one in settings if one["node"]["roles"] != ["client"]]
         self.firewall = Firewall(network.name, "out", *self._watched(links, in_dht))
