@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -22,7 +23,7 @@ from tunnel.wireguard.primitives import private_key, public_bytes
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tunnel.link import Link
     from tunnel.path import Path
@@ -131,6 +132,32 @@ async def test_what_ends_after_all_counts_no_more(two_hops: tuple[Network, Tunne
         hostile.link.connection.reset(stream)
     await until(lambda: begun.total_bytes == 0)
     await check_alive(client)
+
+
+async def test_what_is_refused_when_it_is_whole_counts_no_more(
+    two_hops: tuple[Network, Tunnel, HostileClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _, hostile = two_hops
+    wire, guard, most = engine_of(hostile.tunnel).connections[0], network.nodes[0], 0
+    write = wire.write
+
+    def in_halves(stream: int, data: bytes, end: bool = False) -> bool:
+        write(stream, data[:500])
+        hostile.tunnel.links._tasks.spawn(later(partial(write, stream, data[500:], end)), "the other half")
+        return True
+
+    async def later(call: Callable[[], object]) -> None:
+        nonlocal most
+        await turns()
+        most = max(most, guard.links._begun.total_bytes)
+        call()
+
+    monkeypatch.setattr(wire, "write", in_halves)
+    for _ in range(10):
+        hostile.link.open_stream(Receiver()).send(record(b"\4\0\0\0" + bytes(1000)))
+    await until(lambda: guard.relay.counters["no such circuit"] == 10)
+    assert most > 10 * 500
+    assert guard.links._begun.total_bytes == 0
 
 
 async def test_one_host_does_not_take_all_places(
