@@ -265,7 +265,8 @@ def test_a_browser_that_is_closed(demo: Demo, shut: Browser, scheme: str) -> Non
 
 def test_a_browser_that_goes_direct(demo: Demo, chromium: Browser) -> None:
     with dashboard(chromium, demo.home) as page:
-        http, https, webrtc = checked(page)
+        http, https, webrtc, remedy = checked(page)
+        assert "macrovpn doctor" in remedy
         assert http.startswith("Not protected: what it asks for over http:// does not go")
         assert https.startswith("Not protected: what it asks for over https:// does not go")
         assert webrtc.startswith("Not protected: WebRTC is open")
