@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import common, plain, show
+from node.cli_common import Command, common, plain, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +25,14 @@ _WORDS: Final = {"ok": "ok", "warning": "look", "problem": "bad", "unchecked": "
 """What a terminal shows for each level."""
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.pass_context
 def doctor(context: click.Context, /, home: Path, as_json: bool) -> None:
-    """Look for what would make a browser go direct, and for what is wrong with the node.
+    """Look for leaks, and for what is wrong with the node.
 
-    Nothing is changed, and no other machine is asked. It ends with 1 if something is bad; what only deserves a look is
-    not.
+    A leak is what would make a browser go direct. Nothing is changed, and no other machine is asked. It ends with 1 if
+    something is bad; what only deserves a look is not.
     """
     from node.doctor import examine
     from node.findings import Level

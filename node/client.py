@@ -37,6 +37,20 @@ class NoNodeError(MacroVpnError):
         self.home = home
 
 
+class StartingNodeError(MacroVpnError):
+    """A node is starting in a home, and does not answer yet.
+
+    Args:
+        home: its folder.
+        pid: its process, or 0 when unknown.
+    """
+
+    def __init__(self, home: Path, pid: int) -> None:
+        super().__init__(f"The node in {home} (process {pid}) is still starting. Try again; `macrovpn down` ends it.")
+        self.home = home
+        self.pid = pid
+
+
 class SilentNodeError(MacroVpnError):
     """A node runs, and does not answer as it should.
 
@@ -152,7 +166,8 @@ class NodeClient:
         return self._object("GET", "settings")
 
     def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Change settings, all or none; says which were `applied`, and which are `after_restart`. Raises as `call`."""
+        """Change settings, all or none; says which were `applied`, which of these only `for_new` circuits, and which
+        are `after_restart`. Raises as `call`."""
         return self._object("PATCH", "settings", RELOAD_LIMIT_S, changes)
 
     def switch(self, *, on: bool) -> dict[str, Any]:

@@ -8,10 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
-from core.flow import NO_OPTIONS
 from exits.policy import Policy
 from node.applying import Parts, own_options
-from node.choice_view import circuit_row, explained_row, peer_rows, region_rows
+from node.choice_view import circuit_row, explained_row, own_paths, peer_rows, region_rows
 from node.choosing import Choosing
 from node.coins import coins
 from node.control.server import Control
@@ -142,7 +141,7 @@ class RunningNode:
         )
         self._peering.own_hosts = lambda: self._reachability.hosts
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
-        self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
+        self._holding = Holding(self._peering, relays=Role.RELAY in self._role, is_private=self._network.is_private)
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._money = Money(settings.payments, home, relays=bool(self._role))
@@ -150,7 +149,7 @@ class RunningNode:
         self._control = Control(self, home)
         self._following = Parts(home, self._choosing, self._serving, self._money, load_rules(settings.bypass, home))
         self._live = LiveSettings(settings, self._following, overrides)
-        self._switch = Switch(system_proxy)
+        self._switch = Switch(home, system_proxy)
         self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
@@ -181,6 +180,8 @@ class RunningNode:
         self._tunnel = Tunnel(engine, self._parts())
         self._tunnel.pool.builder.age_s = float(self._settings.tunnel.hop_interval_s)
         self._following.pool = self._tunnel.pool
+        if not self._switch.is_on:
+            self._tunnel.pool.rest()
         self._money.start(self._tunnel)
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
@@ -210,6 +211,7 @@ class RunningNode:
             own_ports=[self._own_control()[1]],
             early=self._settings.proxy.early,
         )
+        front.switch(on=self._switch.is_on)
         try:
             await front.start(host, port)
         except OSError as error:
@@ -250,6 +252,7 @@ class RunningNode:
             seen_at=self._reachability.told,
             held_by=peering.holders,
             helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
+            calls=self._reverse_links.holds,
             holding=self._hold,
             admits=self._serving.sharing.refuses_circuit,
             gate=self._serving.sharing.shaper,
@@ -285,7 +288,7 @@ class RunningNode:
     # -- what is missing
 
     def _in_need(self) -> bool:
-        if self._tunnel is None or not self._switch.is_on:
+        if self._tunnel is None or (self._is_client and not self._switch.is_on):
             return False
         return not self._tunnel.pool.ready if self._is_client else not any(True for _ in self._tunnel.links)
 
@@ -345,45 +348,40 @@ class RunningNode:
         state, reason = self._state()
         trust = self._following.trust.status() if self._following.trust is not None else NOWHERE
         tunnel, front = self._tunnel, self._front
-        circuits = sorted(self._circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
-        in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
-        current = next(iter(in_use), None)
-        regions = [self._choosing.region(circuit.path[-1].peer) for circuit in in_use]
-        flows = sum(len(circuit.flows) for circuit in circuits)
-        if tunnel is not None and self._role:
-            flows += tunnel.relay.flow_count
-        hops = len(current.path) if current else self._live.running.tunnel.path_hops if self._is_client else 0
-        return {
-            "state": state,
-            "reason": reason,
-            "network": self._network.name,
-            "private": self._network.is_private,
-            "exit_region": next(iter(regions), ""),
-            "exit_regions": sorted({region for region in regions if region}),
-            "exit_serves": self._choosing.choice.offer(current.path[-1].peer) if current else "",
-            "trust": trust,
-            "direct_because": direct_because(trust),
-            "mode": self._live.running.tunnel.mode if self._is_client else "",
-            "hops": hops,
-            "not_hidden": not_hidden(hops),
-            "flows": flows,
-            "speed": self._own.speed if self._own is not None else NO_SPEED,
-            "peers": len(self._peering.directory),
-            "dht": self._discovery.state,
-            "circuits": len(circuits),
-            "relayed_circuits": tunnel.relay.circuit_count if tunnel is not None else 0,
-            "proxy": join_endpoint(*front.address) if front is not None else "",
-            "pac": front.pac_url if front is not None else "",
-            "roles": list(self._settings.node.roles),
-            "peer_id": self._identity.peer_id if self._identity else "",
-            "engine": tunnel.engine.name if tunnel is not None else "",
-            "address": self._address(),
-            "reachable": reach(self._reachability.facts).value,
-            "via": self._reverse_links.count,
-            "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
-            "counters": self._counters(tunnel) if tunnel is not None else {},
-            "money": self._money.section(self._tariffs()),
-        } | (self._serving.facts() | self._live.facts())
+        own = own_paths(self._choosing, self._circuits)
+        hops = own["hops"] or (self._live.running.tunnel.path_hops if self._is_client else 0)
+        relayed = tunnel.relay if tunnel is not None and self._role else None
+        return (
+            own
+            | {
+                "state": state,
+                "reason": reason,
+                "network": self._network.name,
+                "private": self._network.is_private,
+                "trust": trust,
+                "direct_because": direct_because(trust),
+                "mode": self._live.running.tunnel.mode if self._is_client else "",
+                "hops": hops,
+                "not_hidden": not_hidden(hops),
+                "flows": own["flows"] + (relayed.flow_count if relayed is not None else 0),
+                "speed": self._own.speed if self._own is not None else NO_SPEED,
+                "peers": len(self._peering.directory),
+                "dht": self._discovery.state,
+                "relayed_circuits": relayed.circuit_count if relayed is not None else 0,
+                "proxy": join_endpoint(*front.address) if front is not None else "",
+                "pac": front.pac_url if front is not None else "",
+                "roles": list(self._settings.node.roles),
+                "peer_id": self._identity.peer_id if self._identity else "",
+                "engine": tunnel.engine.name if tunnel is not None else "",
+                "address": self._address(),
+                "reachable": reach(self._reachability.facts).value,
+                "via": self._reverse_links.count,
+                "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
+                "counters": self._counters(tunnel) if tunnel is not None else {},
+                "money": self._money.section(self._tariffs()),
+            }
+            | (self._serving.facts() | self._live.facts())
+        )
 
     def _sample(self) -> Sample:
         counters = self._counters(self._tunnel) if self._tunnel is not None else {}
@@ -484,8 +482,7 @@ class RunningNode:
         return await self._money.do(order)
 
     async def hop(self) -> None:
-        if self._tunnel is not None:
-            self._tunnel.pool.hop()
+        self._switch.carrying(self._front, self._following.pool).hop()
 
     def request_stop(self) -> float:
         """Begin to stop, as `Controlled` says; who serves others stops when nothing runs for them, or when asked again.
@@ -493,8 +490,7 @@ class RunningNode:
         Returns:
             Seconds that may take.
         """
-        limit_s = None if self.stopping.is_set() else self._serving.leave(self.stopping.set)
-        if limit_s is None:
-            self.stopping.set()
-            return 0.0
-        return limit_s
+        if not self.stopping.is_set() and (limit_s := self._serving.leave(self.stopping.set)) is not None:
+            return limit_s
+        self.stopping.set()
+        return 0.0

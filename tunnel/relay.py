@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
-from tunnel.behalf import OnBehalf
 from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
@@ -158,6 +157,11 @@ class Relay:
         return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in self._held())
 
     @property
+    def runs_past_gate(self) -> bool:
+        """Whether a circuit goes on to the next hop past a gate that came later than it."""
+        return self.gate is not None and any(held.gate is None and held.terminal is None for held in self._held())
+
+    @property
     def at_work(self) -> bool:
         """Whether something runs here for others: a circuit that goes on to the next hop, or a flow that ends here.
 
@@ -279,8 +283,7 @@ class Relay:
         else:
             circuit.next_link, circuit.next_number = onward.link, onward.number
             if onward.account is not None:
-                account = onward.account if circuit.income is None else OnBehalf(onward.account, circuit.income)
-                circuit.far = Tally(account, slot.pays, circuit.queue.holds)
+                circuit.far = Tally(onward.account, slot.pays, circuit.queue.holds, income=circuit.income)
         owner.circuit = circuit
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
@@ -321,7 +324,7 @@ class Relay:
             hop = self._locate(peer)
         if hop is None:
             raise LinkError(Reason.UNKNOWN_PEER)
-        return await self._links.to(hop)
+        return await self._links.to(hop, for_others=True)
 
     @staticmethod
     def _index(circuits: dict[int, HopCircuit]) -> int:

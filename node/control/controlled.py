@@ -96,7 +96,8 @@ class Controlled(Protocol):
         """Change settings, in the file and as far as possible in the running node.
 
         Returns:
-            Which were `applied`, and which are obeyed `after_restart`.
+            Which were `applied`, which of these only `for_new` circuits and connections, and which are obeyed
+            `after_restart`.
 
         Raises:
             ConfigError: one is wrong; nothing was changed.

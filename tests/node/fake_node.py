@@ -77,7 +77,7 @@ class FakeNode:
         return {"settings": []}
 
     async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
-        return {"applied": [], "after_restart": list(changes)}
+        return {"applied": [], "for_new": [], "after_restart": list(changes)}
 
     async def switch(self, on: bool) -> None:
         return

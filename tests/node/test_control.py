@@ -86,7 +86,7 @@ class Node:
         if self.change_error:
             raise self.change_error
         self.changes.append(changes)
-        return {"applied": sorted(changes), "after_restart": []}
+        return {"applied": sorted(changes), "for_new": [], "after_restart": []}
 
     async def switch(self, on: bool) -> None:
         if self.switch_error:
