@@ -120,6 +120,7 @@ def open_books(path: Path, clock: Callable[[], float], draw: Callable[[int], byt
             sql = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
             undo.callback(sql.close)
             sql.execute("PRAGMA synchronous = FULL")
+            sql.execute("PRAGMA secure_delete = ON")  # a channel that is closed is gone from the file
             with sql:
                 sql.execute("BEGIN IMMEDIATE")
                 contract = _contract(sql, path, draw)

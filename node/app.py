@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from core.allocator import keep_large_blocks_apart
 from core.errors import MacroVpnError
 from core.fault import place
-from node import logs
+from node import last_words, logs
 from node.config import PARENT_FD_ENV
 from node.running import RunningNode
 
@@ -58,6 +58,7 @@ def run(
         MacroVpnError: the node cannot start.
     """
     logs.set_up(settings.node.log_level)
+    last_words.prepare()
     # Whatever passes through a file for a moment stays in the home too, which may be all that can be written to.
     tempfile.tempdir = str(home)
     _raise_file_limit()

@@ -131,7 +131,7 @@ def start(arguments: Sequence[str], home: Path, progress: Callable[[str], None])
 
     Args:
         arguments: the command and its options, without `--foreground` and `--home`.
-        home: its folder; its output goes to `node.log` there.
+        home: its folder; its log goes to `node.log` there.
         progress: told a line whenever the state changes.
 
     Returns:
@@ -152,7 +152,7 @@ def start(arguments: Sequence[str], home: Path, progress: Callable[[str], None])
             [*command, *arguments, "--foreground", "--home", str(home)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=subprocess.DEVNULL,  # addresses, secrets of the user's, and the network that the machine is on
             stderr=log,
             start_new_session=True,
         )

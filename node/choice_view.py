@@ -30,6 +30,21 @@ if TYPE_CHECKING:
     from tunnel.path import Path
 
 
+def own_paths(choosing: Choosing, circuits: Sequence[Circuit]) -> dict[str, Any]:
+    """Say where a client's circuits lead, those for all sites before those for some; `hops` is 0 without any."""
+    circuits = sorted(circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
+    in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
+    regions = [choosing.region(circuit.path[-1].peer) for circuit in in_use]
+    return {
+        "exit_region": next(iter(regions), ""),
+        "exit_regions": sorted({region for region in regions if region}),
+        "exit_serves": choosing.choice.offer(in_use[0].path[-1].peer) if in_use else "",
+        "hops": len(in_use[0].path) if in_use else 0,
+        "flows": sum(len(circuit.flows) for circuit in circuits),
+        "circuits": len(circuits),
+    }
+
+
 def peer_rows(choosing: Choosing) -> list[dict[str, Any]]:
     """Say of each known peer what it offers, what was measured of it, and whether it is held on to."""
     weighing = choosing.choice.weighing(choosing.clock())

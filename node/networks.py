@@ -87,6 +87,7 @@ def join(base: Path, invite: Invite) -> Path:
     if kept is not None and kept.network.secret != invite.network.secret:
         raise ConfigError("network", f"you are in another network {name} already; choose another name")
     make_home(base)
+    make_home(base / FOLDER_NAME)
     home = make_home(home)
     try:
         if not (home / CONFIG_NAME).exists():

@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import sys
-import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -192,8 +191,8 @@ def _become(line: socket.socket, main: Callable[[list[str]], object], folder: Pa
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         with suppress(OSError):
             sys.stdout.flush()

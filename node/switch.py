@@ -84,6 +84,22 @@ class Switch:
         self._system_proxy = system_proxy
         self._lock = asyncio.Lock()
 
+    def carrying(self, front: Front | None, pool: CircuitPool | None) -> CircuitPool:
+        """Give the circuits of a node that carries what its user does.
+
+        Args:
+            front: the local port; None at a node that only serves others, or that is not up yet.
+            pool: its circuits; None likewise.
+
+        Raises:
+            MacroVpnError: it does not, or is switched off.
+        """
+        if front is None or pool is None:
+            raise MacroVpnError("This node has no proxy, or is not up yet, so it has no route.")
+        if not self.is_on:
+            raise MacroVpnError(OFF)
+        return pool
+
     async def turn(self, front: Front | None, pool: CircuitPool | None, *, on: bool) -> None:
         """Switch on or off.
 

@@ -9,6 +9,7 @@ import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final, cast
 
+from core.ends import mark_finished, mark_unfinished
 from core.errors import FlowError, Reason
 from pac.hosts import read_host
 from proxy.target import is_local, is_localhost
@@ -176,6 +177,7 @@ class DirectFlow(asyncio.BufferedProtocol):
         self._finished = True
         if self._transport is not None and not self._transport.is_closing():
             if self._eof:
+                mark_finished(self._transport)
                 self._transport.close()
             else:
                 self._transport.write_eof()
@@ -199,6 +201,7 @@ class DirectFlow(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        mark_unfinished(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _READ
@@ -218,6 +221,8 @@ class DirectFlow(asyncio.BufferedProtocol):
         self._eof = True
         if self._listener is not None:
             self._listener.flow_eof()
+        if self._finished and self._transport is not None:
+            mark_finished(self._transport)
         return not self._finished
 
     def pause_writing(self) -> None:

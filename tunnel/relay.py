@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
-from tunnel.behalf import OnBehalf
 from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
@@ -284,8 +283,7 @@ class Relay:
         else:
             circuit.next_link, circuit.next_number = onward.link, onward.number
             if onward.account is not None:
-                account = onward.account if circuit.income is None else OnBehalf(onward.account, circuit.income)
-                circuit.far = Tally(account, slot.pays, circuit.queue.holds)
+                circuit.far = Tally(onward.account, slot.pays, circuit.queue.holds, income=circuit.income)
         owner.circuit = circuit
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
@@ -326,7 +324,7 @@ class Relay:
             hop = self._locate(peer)
         if hop is None:
             raise LinkError(Reason.UNKNOWN_PEER)
-        return await self._links.to(hop)
+        return await self._links.to(hop, for_others=True)
 
     @staticmethod
     def _index(circuits: dict[int, HopCircuit]) -> int:

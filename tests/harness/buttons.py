@@ -7,6 +7,7 @@ it, so there the popup is a tab behind the site's.
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 from contextlib import asynccontextmanager, suppress
@@ -230,6 +231,14 @@ class ChromiumButton:
         await session.send("Extensions.triggerAction", {"id": self._id, "targetId": target})
         await session.detach()
 
+    async def popup_picture(self) -> bytes:
+        """Open the popup unless it is open, and return what it looks like as a PNG."""
+        if not await self._popup():
+            await self.click()
+        async with connect(await eventually(self._popup, bool), max_size=None, proxy=None) as socket:
+            answer = await Wire(socket).call("Page.captureScreenshot")
+        return base64.b64decode(answer["data"])
+
     async def popup(self, script: str) -> str:
         if not await self._popup():
             await self.click()
@@ -361,6 +370,13 @@ class FirefoxButton:
             return await evaluate(self._wire, page, script, *arguments)
         finally:
             await self._wire.call("browsingContext.close", context=page)
+
+    async def picture(self, url: str, text: str = "") -> bytes:
+        """Show an address in the tab until it has a text, and return what it looks like as a PNG."""
+        await self._wire.call("browsingContext.navigate", context=self._tab, url=url, wait="complete")
+        await eventually(self.text, lambda found: text in found)
+        answer = await self._wire.call("browsingContext.captureScreenshot", context=self._tab)
+        return base64.b64decode(answer["data"])
 
     async def _open_page(self, name: str) -> str:
         """Open a page of the extension behind the tab for sites."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import sqlite3
 import stat
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -203,6 +203,25 @@ async def test_a_damaged_one(path: Path, ledger: LocalSettlement) -> None:
 async def test_an_amount_of_another_length(path: Path, ledger: LocalSettlement, column: str) -> None:
     change(path, "PRAGMA ignore_check_constraints = ON", f"UPDATE {column} = x'05'")
     await refused(Reason.SETTLEMENT, ledger.coins())
+
+
+async def test_a_closed_channel_is_gone_from_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    def careless(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        """As SQLite comes; Debian's overwrites what is deleted, without being told."""
+        sql: sqlite3.Connection = connect(*arguments, **options)
+        sql.execute("PRAGMA secure_delete = OFF")
+        return sql
+
+    monkeypatch.setattr("ledger.local_books.sqlite3.connect", careless)
+    signer = SigningKey(b"\x02" * 32).address
+    ledger = await enter(path)
+    channel = await ledger.open(ACCOUNT, signer, 40)
+    assert signer in content(path)
+    await ledger.close(channel)
+    assert signer not in content(path)
+    await ledger.aclose()
 
 
 async def test_a_locked_one(path: Path, ledger: LocalSettlement) -> None:

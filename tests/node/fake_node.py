@@ -58,6 +58,18 @@ class FakeNode:
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
 
+    def health(self) -> dict[str, Any]:
+        return {}
+
+    def new_probe(self) -> str:
+        return ""
+
+    def probe_came(self, name: str) -> bool:
+        return False
+
+    async def ask_site(self, url: str) -> dict[str, Any]:
+        return {}
+
     def regions(self) -> list[dict[str, Any]]:
         return []
 

@@ -46,6 +46,16 @@ def test_start_and_stop(home: Path) -> None:
     assert not background.stop(home)
 
 
+def test_what_is_for_people_is_not_in_the_log(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PAC's secret address is, and on which network the machine started."""
+    words = "print('http://127.0.0.1:1080/secret/proxy.pac', flush=True); print('a state', file=sys.stderr, flush=True)"
+    program = f"import runpy, sys; {words}; runpy.run_module('tests.node.fake_node', run_name='__main__')"
+    monkeypatch.setattr(background, "program", lambda: ([sys.executable, "-c", program], ROOT))
+    background.start(["up"], home, lambda _: None)
+    assert background.stop(home)
+    assert (home / background.LOG_NAME).read_text() == "a state\n"
+
+
 def test_a_node_that_ends_at_once_is_told_with_its_last_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_NODE", "broken")
     with pytest.raises(MacroVpnError, match=r"ended with exit code 1\. this node is broken on purpose"):

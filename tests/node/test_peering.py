@@ -472,6 +472,6 @@ async def test_what_is_found_under_a_name_must_be_its_own(tmp_path: Path) -> Non
 async def test_a_bootstrap_peer_is_who_was_named_or_nobody(tmp_path: Path, named: int) -> None:
     async with around(tmp_path) as made:
         address = await made.honest(1)
-        made.peering._bootstrap = [(*address, identity(named).peer)]
+        made.peering._bootstrap.peers = [(*address, identity(named).peer)]
         assert await made.peering._make_link() is (named == 1)
         assert made.known == ({identity(1).peer} if named == 1 else set())
