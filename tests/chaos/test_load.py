@@ -48,9 +48,10 @@ class Proxy:
         out_reader, out_writer = await asyncio.open_connection(LOOPBACK, port)
         ways = [("there", reader, out_writer), ("back", out_reader, writer)]
         try:
-            await asyncio.gather(
-                *(self._pump(name == self._way, *ends) for name, *ends in ways), return_exceptions=True
-            )
+            await asyncio.gather(*(self._pump(name == self._way, *ends) for name, *ends in ways))
+        except ConnectionError:
+            for end in (writer, out_writer):
+                cut(end.transport)
         finally:
             for end in (writer, out_writer):
                 end.transport.abort()
@@ -65,8 +66,7 @@ class Proxy:
                     case "ends":
                         break
                     case "resets":
-                        cut(writer.transport)
-                        return
+                        raise ConnectionResetError
                     case "hangs":
                         await asyncio.Event().wait()
             left = max(0, left - len(data))
