@@ -192,9 +192,11 @@ class World:
             ways = {name: (self.site.way(name), row[name].begun) for name in self._runs}
             raise FailedError(f"{state}: not every browser has tried: {ways}") from error
 
-    def note(self, state: str) -> None:
-        """Note what was sent since the last look."""
-        self._note(self.rows.setdefault(state, {}))
+    def note(self, state: str) -> dict[str, Counts]:
+        """Note what was sent since the last look; returns what has been noted for that state."""
+        row = self.rows.setdefault(state, {})
+        self._note(row)
+        return row
 
     def _note(self, row: dict[str, Counts]) -> None:
         for name, counts in self.firewall.take().items():
