@@ -27,7 +27,8 @@ from node.client import NodeClient
 from node.config import CONFIG_NAME
 from node.demo_plan import LEDGER_NAME
 from tests.harness.closed import PROXY, TUNNELLED, Client, Site, change_network
-from tests.harness.demo import Demo, command
+from tests.harness.demo import Demo, command, status_of
+from tests.harness.demo import until as until_it
 from tests.harness.namespaces import ip, why_not
 from tests.harness.origin import NameServer
 from tests.harness.sealed import Sealed
@@ -38,6 +39,7 @@ from tests.proofs.used import processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from tests.proofs.browsers import Kind
 
@@ -74,27 +76,31 @@ class World:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> World:
-        enter = self._stack.enter_context
+        async with self._stack as stack:
+            await self._build(stack.enter_context)
+            self._stack = stack.pop_all()
+        return self
+
+    async def _build(self, enter: Callable[[AbstractContextManager[Any]], Any]) -> None:
         network = enter(Sealed())
         enter(network.entered())
         ip("address", "add", f"{TUNNELLED}/32", "dev", "lo")
         await self.site.start(self._stack)
         names = enter(NameServer(TUNNELLED))
         options = ["--relays", "3", "--exits", "2", "--hops", "2", "--allow-destination", "192.0.2.0/24"]
-        self.demo = enter(Demo(*options, "--resolver", names.endpoint, log=self.folder / "demo.log"))
-        first: dict[str, Any] = self.demo.facts["processes"][0]
-        self._bootstrap = f"{first['address']}/p2p/{first['peer_id']}"
+        self.demo = enter(Demo(*options, "--resolver", names.endpoint, log=self.folder / "demo.log", ready_s=LIMIT_S))
+        peers = [one for one in self.demo.facts["processes"] if one["peer_id"]]
+        self._bootstrap = [f"{one['address']}/p2p/{one['peer_id']}" for one in peers]
         settings = [
             tomllib.loads((Path(one["home"]) / CONFIG_NAME).read_text()) for one in self.demo.facts["processes"]
         ]
         in_dht = [one["peers"]["dht_listen"] for one in settings]
         own = f"127.18.0.1:{_free_udp_port('127.18.0.1')}"
-        peers = {"dht": True, "dht_listen": own, "dht_nodes": in_dht[:1]}
-        tables: dict[str, dict[str, Any]] = {"peers": peers, "control": {"port": CONTROL_PORT}, "bypass": {"rules": []}}
+        finds = {"dht": True, "dht_listen": own, "dht_nodes": in_dht[:1]}
+        tables: dict[str, dict[str, Any]] = {"peers": finds, "control": {"port": CONTROL_PORT}, "bypass": {"rules": []}}
         self.node = enter(Client(self.folder / "home", self.demo.home / LEDGER_NAME, tables, NODE_GROUP))
         links = [one["peers"]["port"] for one in settings if one["node"]["roles"] != ["client"]]
         self.firewall = Firewall(network.name, "out", *self._watched(links, in_dht))
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         for run in self._runs.values():
@@ -120,8 +126,12 @@ class World:
     # -- what happens
 
     async def start_node(self) -> None:
-        self.node.start(self._bootstrap)
-        await asyncio.to_thread(self.node.until, "up")
+        self.node.start(*self._bootstrap)
+        await self._until("up")
+
+    async def _until(self, state: str) -> None:
+        """Wait, with patience: peers that are gone are tried as well."""
+        await asyncio.to_thread(until_it, state, lambda: status_of(self.node.home).get("state") == state, LIMIT_S)
 
     async def start(self, *, clicked: bool) -> None:
         """Start all browsers that have a button, or all that have none."""
@@ -155,7 +165,7 @@ class World:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        await asyncio.to_thread(self.node.until, "blocked")
+        await self._until("blocked")
 
     # -- what is seen
 
@@ -182,9 +192,11 @@ class World:
             ways = {name: (self.site.way(name), row[name].begun) for name in self._runs}
             raise FailedError(f"{state}: not every browser has tried: {ways}") from error
 
-    def note(self, state: str) -> None:
-        """Note what was sent since the last look."""
-        self._note(self.rows.setdefault(state, {}))
+    def note(self, state: str) -> dict[str, Counts]:
+        """Note what was sent since the last look; returns what has been noted for that state."""
+        row = self.rows.setdefault(state, {})
+        self._note(row)
+        return row
 
     def _note(self, row: dict[str, Counts]) -> None:
         for name, counts in self.firewall.take().items():

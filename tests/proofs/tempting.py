@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 ASK_EVERY_MS: Final = 500
 TEMPT_EVERY_MS: Final = 3_000
-STUN: Final = f"{TUNNELLED}:3478"
+STUN_PORT: Final = 3478
+STUN: Final = f"{TUNNELLED}:{STUN_PORT}"
 
 _PAGE: Final = f"""<!DOCTYPE html><title>NAME</title><script>
 let turn = 0;
