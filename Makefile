@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension clean
+.PHONY: setup demo test fuzz api-fuzz lint extension chaos clean
 
 setup:
 	@sh scripts/setup
@@ -32,6 +32,10 @@ lint: setup
 # dist/macrovpn-chromium.zip and dist/macrovpn-firefox.zip, and a folder of each to load unpacked
 extension: setup
 	$(BIN)/python -m scripts.extension
+
+# Twelve nodes under load that are killed, stopped, cut off and damaged (docs/chaos.md). ARGS="--seconds 600 --seeds 1-10"
+chaos: setup
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
