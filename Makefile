@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension prove-no-logs prove-no-leaks clean
+.PHONY: setup demo test fuzz api-fuzz lint extension bench docs audit sbom dist prove-no-logs prove-no-leaks clean
 
 setup:
 	@sh scripts/setup
@@ -33,6 +33,28 @@ lint: setup
 extension: setup
 	$(BIN)/python -m scripts.extension
 
+# This network beside Tor, Shadowsocks and WireGuard, where they are installed; root for the last and for distance.
+# Figures and plots go to build/bench. ARGS="--only loopback" for a part; `.venv/bin/python -m bench --help` has more
+bench: setup
+	$(BIN)/python -m bench compare --table $(ARGS)
+
+# The documents as a site in build/site, with every link looked at. ARGS=serve shows it on this machine
+docs: setup
+	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group docs
+	$(BIN)/python -m scripts.make_docs $(ARGS)
+
+# Known vulnerabilities of all that is locked. Exit code 1: there are some; 2: not audited, which is no good news
+audit: setup
+	@$(BIN)/python -m scripts.audit $(ARGS)
+
+# dist/macro_vpn-VERSION.cdx.json: what it consists of (CycloneDX 1.5)
+sbom: setup
+	@$(BIN)/python -m scripts.sbom
+
+# dist/: wheel, sdist, extensions, digests, out of the last commit; the same bytes wherever it is made
+dist: setup
+	@$(BIN)/python -m scripts.dist $(ARGS)
+
 # A network with canaries in all that it carries, and with violent ends; then a search of all that it wrote.
 prove-no-logs: setup
 	$(BIN)/python -m tests.proofs.no_logs $(ARGS)
@@ -42,5 +64,5 @@ prove-no-leaks: setup
 	$(BIN)/python -m tests.proofs.no_leaks $(ARGS)
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

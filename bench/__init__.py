@@ -3,6 +3,7 @@
 | command | what it measures |
 |---|---|
 | `speed` | throughput, CPU, first byte and new connections of the demo network, beside a direct connection |
+| `compare` | all that matters to users, beside Tor, Shadowsocks and WireGuard where they are installed; draws plots |
 | `survive` | what transfers notice while hops of their path die, freeze and change |
 | `alarms` | circuits that are given up although nobody died, with packet loss and on a busy machine |
 | `lateness` | how late nodes' event loops are, idle and under load, beside what makes them refuse work |

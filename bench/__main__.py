@@ -15,6 +15,7 @@ from bench.report import say, table
 
 COMMANDS: Final = (
     "speed",
+    "compare",
     "survive",
     "alarms",
     "lateness",

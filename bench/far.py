@@ -20,7 +20,7 @@ from peers.addresses import format_address
 from peers.identity import Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bench.namespaces import Place
 
@@ -31,6 +31,7 @@ WEB_PORT: Final = 80
 """A port on which clients speak first, so that first bytes go as early as a browser's."""
 
 PROXY: Final = "127.0.0.1:1080"
+_ANY: Final = "0.0.0.0"
 _ROOT: Final = Path(__file__).resolve().parent.parent
 _PORT: Final = 4433
 _READY_S: Final = 90.0
@@ -122,17 +123,17 @@ def running(places: dict[str, Place], hops: int, engine: str) -> Iterator[FarNet
 
 
 @contextmanager
-def foreign(places: dict[str, Place], proxy: str) -> Iterator[FarNetwork]:
-    """Run only the origin, for a proxy that others run in the client's namespace."""
+def foreign(places: dict[str, Place], proxy: str, pids: Mapping[str, int] | None = None) -> Iterator[FarNetwork]:
+    """Run only the origin, for a proxy that others run in the client's namespace, with processes of theirs."""
     with _origin(places) as origin:
-        yield FarNetwork(places, origin, proxy)
+        yield FarNetwork(places, origin, proxy, dict(pids or {}))
 
 
 @contextmanager
 def _origin(places: dict[str, Place]) -> Iterator[str]:
     with ExitStack() as stack:
         address = places[ORIGIN].address
-        process = _start(stack, places[ORIGIN], ["bench.origin", address, str(WEB_PORT)])
+        process = _start(stack, places[ORIGIN], ["bench.origin", _ANY, str(WEB_PORT)])
         assert process.stdout is not None
         yield f"http://{address}:{int(process.stdout.readline())}"
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
-MAIN: Final = "main"
-OTHERS: Final = "others"
 
 
 def parse_stat(text: str) -> tuple[str, str, int]:
@@ -28,6 +26,11 @@ def parse_stat(text: str) -> tuple[str, str, int]:
     head, _, rest = text.rpartition(")")
     fields = rest.split()
     return head.partition("(")[2], fields[0], int(fields[11]) + int(fields[12])
+
+
+def parse_parent(text: str) -> int:
+    """Read the parent's id out of a line of /proc/PID/stat."""
+    return int(text.rpartition(")")[2].split()[1])
 
 
 def runs(pid: int) -> bool:
@@ -43,13 +46,13 @@ def cpu_s(pids: Iterable[int]) -> float:
     return sum(parse_stat(Path(f"/proc/{pid}/stat").read_text())[2] for pid in pids) / _TICKS
 
 
-def thread_cpu_s(pid: int) -> dict[str, float]:
-    """CPU seconds that a process has used so far: its main thread, and all its other threads."""
-    ticks = {MAIN: 0, OTHERS: 0}
+def thread_cpu_s(pid: int) -> dict[int, float]:
+    """CPU seconds that each thread of a process has used so far. The main thread has the process's number."""
+    used = {}
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(*_GONE):
-            ticks[MAIN if stat.parent.name == str(pid) else OTHERS] += parse_stat(stat.read_text())[2]
-    return {name: used / _TICKS for name, used in ticks.items()}
+            used[int(stat.parent.name)] = parse_stat(stat.read_text())[2] / _TICKS
+    return used
 
 
 def memory_mb(pid: int) -> float:

@@ -3,7 +3,8 @@
 First by thread of each process, from the kernel's counters: `main` runs Python, `others` are the engine's. Then, in
 runs of their own since that slows everything down, by function of the main thread, sampled by py-spy; C code counts
 for the function that called it, and uvloop's for `Runner.run`. The network is the smallest of three hops, so that every
-process carries everything. Options that are not listed here go to `macrovpn demo`.
+process carries everything. Options that are not listed here go to `macrovpn demo`; with `--tariff 2` its peers are
+paid, and `payments_percent` says how much of all CPU that took, by the samples.
 """
 
 from __future__ import annotations
@@ -14,17 +15,32 @@ from bench.load import Way
 from bench.network import demo, local_origin
 from bench.processes import thread_cpu_s
 from bench.report import say
-from bench.stacks import program, recorded, top
+from bench.stacks import program, recorded, samples_in, top
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Mapping
 
     from bench.network import Network
+    from bench.stacks import Recording
 
 TAKES_DEMO_OPTIONS: Final = True
 AT_ONCE: Final = 50
 _NETWORK: Final = ("--relays", "2", "--exits", "1")
+
+
+PAYMENTS: Final = (
+    "ledger/",
+    "node/pay",
+    "node/wallet",
+    "node/money",
+    "tunnel/tally",
+    "tunnel/toll",
+    "aiosqlite/",
+)
+"""Files of this project that do nothing without payments, and the library that only the books use."""
+CARRIES: Final = ("tunnel/link_stream",)
+"""Called by those it moves what waited until it was paid."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,34 +50,75 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=int, default=100, help="samples per second")
 
 
-def by_thread(
-    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]], units: float
-) -> dict[str, dict[str, float]]:
-    """CPU seconds per unit of work of each process, by thread."""
+type Used = dict[str, dict[int, float]]
+"""CPU seconds of each process, by its threads' numbers."""
+
+
+def used_since(before: Used, after: Used) -> Used:
+    """CPU seconds of each process between two moments, by thread."""
     return {
-        name: {thread: round((used - before[name][thread]) / units, 3) for thread, used in threads.items()}
+        name: {thread: used - before[name].get(thread, 0.0) for thread, used in threads.items()}
         for name, threads in after.items()
     }
 
 
-def _threads(network: Network) -> dict[str, dict[str, float]]:
+def by_thread(used: Used, mains: Mapping[str, int], units: float) -> dict[str, dict[str, float]]:
+    """CPU seconds per unit of work of each process: its main thread, and all its other threads.
+
+    Args:
+        used: as `used_since` gives it.
+        mains: the numbers of the main threads.
+        units: of work.
+    """
+    found = {}
+    for name, threads in used.items():
+        main = threads[mains[name]]
+        found[name] = {
+            "main": round(main / units, 3),
+            "others": round((sum(threads.values()) - main) / units, 3),
+        }
+    return found
+
+
+def payments_percent(recording: Recording, used: Used, mains: Mapping[str, int]) -> float:
+    """The part of all CPU that was spent on payments: of the main threads by samples, and the threads of the books.
+
+    Args:
+        recording: samples of all processes.
+        used: CPU of the same work without samples.
+        mains: the numbers of the main threads.
+    """
+    paying = 0.0
+    for name, threads in used.items():
+        stacks = recording.stacks[name]
+        paying += threads[mains[name]] * samples_in(stacks, PAYMENTS, CARRIES) / max(1, stacks.total())
+        books = [number for number, beside in recording.beside[name].items() if samples_in(beside, PAYMENTS)]
+        paying += sum(threads.get(number, 0.0) for number in books)
+    return round(100 * paying / sum(sum(threads.values()) for threads in used.values()), 2)
+
+
+def _threads(network: Network) -> Used:
     return {name: thread_cpu_s(pid) for name, pid in network.named().items()}
 
 
 def _profile(network: Network, work: Callable[[], float], units: float, options: argparse.Namespace) -> dict[str, Any]:
     """Do some work twice: once to count CPU by thread, once to sample functions."""
-    before = _threads(network)
+    mains, before = network.named(), _threads(network)
     speed = work()
-    cpu = by_thread(before, _threads(network), units)
+    used = used_since(before, _threads(network))
+    whole = sum(sum(threads.values()) for threads in used.values())
     result: dict[str, Any] = {
         "speed": round(speed, 2),
-        "cpu_s": cpu | {"all": round(sum(sum(threads.values()) for threads in cpu.values()), 2)},
+        "cpu_s": by_thread(used, mains, units) | {"all": round(whole / units, 2)},
     }
     if program() is None:
         return result | {"functions": "py-spy is not installed"}
-    with recorded(network.named(), options.rate) as recording:
+    with recorded(mains, options.rate) as recording:
         result["speed_while_sampled"] = round(work(), 2)
-    return result | {"functions": {name: top(found, options.functions) for name, found in recording.stacks.items()}}
+    return result | {
+        "payments_percent": payments_percent(recording, used, mains),
+        "functions": {name: top(found, options.functions) for name, found in recording.stacks.items()},
+    }
 
 
 def run(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:

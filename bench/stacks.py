@@ -24,21 +24,23 @@ def program() -> str | None:
     return str(beside) if beside.exists() else shutil.which("py-spy")
 
 
-def parse(text: str, thread: int) -> Counter[tuple[str, ...]]:
+def parse(text: str) -> dict[int, Counter[tuple[str, ...]]]:
     """Read collapsed stacks, outermost frame first, and how often each was seen.
 
     Args:
         text: lines of frames with `;` between them, the first `thread (NUMBER)` and perhaps a name, and a count at
             the end.
-        thread: the system's number of the thread; stacks of others are left out.
+
+    Returns:
+        By the system's number of each thread.
     """
-    stacks: Counter[tuple[str, ...]] = Counter()
+    threads: dict[int, Counter[tuple[str, ...]]] = {}
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
         first, *rest = frames.split(";")
-        if first.startswith(f"thread ({thread})"):
-            stacks[tuple(rest)] += int(count)
-    return stacks
+        number = int(first.partition("(")[2].partition(")")[0])
+        threads.setdefault(number, Counter())[tuple(rest)] += int(count)
+    return threads
 
 
 def top(stacks: Mapping[tuple[str, ...], int], count: int) -> list[dict[str, Any]]:
@@ -59,16 +61,42 @@ def top(stacks: Mapping[tuple[str, ...], int], count: int) -> list[dict[str, Any
     ]
 
 
+def samples_in(stacks: Mapping[tuple[str, ...], int], files: tuple[str, ...], carriers: tuple[str, ...] = ()) -> int:
+    """How many samples were in some files, or in what those called.
+
+    Args:
+        stacks: as `parse` gives them.
+        files: how their paths begin.
+        carriers: the same of files that do other work when they are called by `files`.
+    """
+    return sum(seen for frames, seen in stacks.items() if _is_in([_path(frame) for frame in frames], files, carriers))
+
+
+def _path(frame: str) -> str:
+    return frame.rpartition("(")[2]
+
+
+def _is_in(paths: list[str], files: tuple[str, ...], carriers: tuple[str, ...]) -> bool:
+    entered = next((place for place, path in enumerate(paths) if path.startswith(files)), None)
+    return entered is not None and not any(path.startswith(carriers) for path in paths[entered:])
+
+
 class Recording:
-    """Samples of several processes, by name; filled when the recording has ended."""
+    """Samples of several processes, by name; filled when the recording has ended.
+
+    Attributes:
+        stacks: of main threads.
+        beside: of all other threads that run Python, by the system's number of each.
+    """
 
     def __init__(self) -> None:
         self.stacks: dict[str, Counter[tuple[str, ...]]] = {}
+        self.beside: dict[str, dict[int, Counter[tuple[str, ...]]]] = {}
 
 
 @contextmanager
 def recorded(pids: Mapping[str, int], per_s: int) -> Iterator[Recording]:
-    """Sample the main threads of processes while the block runs.
+    """Sample the threads of processes while the block runs.
 
     Args:
         pids: processes by name.
@@ -91,8 +119,11 @@ def recorded(pids: Mapping[str, int], per_s: int) -> Iterator[Recording]:
                 process.send_signal(signal.SIGINT)
             for process in running:
                 process.communicate()
-        # A process's main thread has the process's number.
-        made.stacks = {name: parse(file.read_text(), pids[name]) for name, file in files.items() if file.exists()}
+        for name, file in files.items():
+            if file.exists():
+                threads = parse(file.read_text())
+                made.stacks[name] = threads.pop(pids[name], Counter())  # a main thread has the process's number
+                made.beside[name] = threads
     if len(made.stacks) < len(pids):
         raise SystemExit("py-spy gave no samples; it needs the right to trace these processes (root, for instance)")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 def place(error: BaseException) -> str:
     """Say what kind of error it is and where it came from, such as `KeyError at pool.py:120`."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     trace, where = error.__traceback__, ""
     while trace is not None:
         where = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from core.ends import mark_finished, mark_unfinished
 from core.errors import Reason
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ WASTE: Final = 16
 
 class Pump(asyncio.BufferedProtocol):
     """The asyncio protocol of the TCP side and the listener of the flow side, in one object.
+
+    Where the flow does not end as it should, or this process ends first, the connection is reset: a clean end would say
+    that all has come.
 
     Use `join` once the flow is open; from then on the pump owns both ends and closes both.
 
@@ -56,6 +60,7 @@ class Pump(asyncio.BufferedProtocol):
             early_eof: its end of stream was already seen.
         """
         self._transport = transport
+        mark_unfinished(transport)
         # While anything waits there, no credit is returned, and what comes is kept here: an event loop holds on to each
         # buffer as a whole until its last byte is gone.
         transport.set_write_buffer_limits(high=0)
@@ -149,6 +154,7 @@ class Pump(asyncio.BufferedProtocol):
         if self._transport is not None:
             if reason is Reason.DONE:
                 self._write_held()
+                mark_finished(self._transport)
                 self._transport.close()
             else:
                 self._transport.abort()

@@ -337,6 +337,11 @@ class Egress:
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._watch_s, self._check_idle)
 
+    @property
+    def runs_past_shaper(self) -> bool:
+        """Whether a connection goes on past a shaper that came later than it."""
+        return self.shaper is not None and not all(isinstance(pump, ShapedPump) for pump in self._pumps)
+
     def _check_idle(self) -> None:
         now = self._clock()
         for pump in list(self._pumps):

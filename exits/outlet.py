@@ -9,6 +9,7 @@ import termios
 from array import array
 from typing import TYPE_CHECKING
 
+from core.ends import cut
 from core.errors import Reason
 from core.pump import Pump
 
@@ -113,7 +114,7 @@ class EgressPump(Pump):
     def flow_closed(self, reason: Reason) -> None:
         super().flow_closed(reason)
         if self._transport is not None and self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(self._linger_s, self._transport.abort)
+            self._linger = asyncio.get_running_loop().call_later(self._linger_s, cut, self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

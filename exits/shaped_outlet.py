@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from core.ends import cut
 from core.errors import Reason
 from exits.outlet import EgressPump
 
@@ -177,4 +178,4 @@ class ShapedPump(EgressPump):
         if self._linger is not None:
             self._linger.cancel()
         if self._transport is not None:
-            self._linger = asyncio.get_running_loop().call_later(self._linger_s, self._transport.abort)
+            self._linger = asyncio.get_running_loop().call_later(self._linger_s, cut, self._transport)

@@ -13,6 +13,7 @@ const [tab] = await api.tabs.query({ active: true, currentWindow: true });
 const site = siteOf(tab?.url);
 let bypassed = "";
 let isUp = null;
+let isFirst = true;
 
 function siteOf(url) {
   if (!/^https?:/.test(url ?? "")) return "";
@@ -25,6 +26,8 @@ function show(view) {
   $("switch").setAttribute("aria-checked", String(on));
   $("switch").textContent = on ? "On. Turn off" : "Turn on";
   $("switch").disabled = false;
+  if (isFirst) $("switch").focus(); // what is disabled while the popup opens takes no autofocus
+  isFirst = false;
   $("pair").hidden = !["unpaired", "revoked"].includes(view.word);
   $("node-on").hidden = view.word !== "down";
   $("live").hidden = !["up", "leaky"].includes(view.word);
@@ -58,8 +61,9 @@ async function showPath() {
   $("path").replaceChildren(
     ...hops.map(({ role, region }) => {
       const item = document.createElement("li");
-      item.textContent = `${role} ${regionOf(region) || "?"}`;
-      if (regionOf(region)) item.title = nameOf(region);
+      const place = regionOf(region);
+      item.textContent = `${role} ${place}`.trim();
+      item.title = place ? nameOf(place) : "Nothing says where it is.";
       return item;
     }),
   );
@@ -128,7 +132,7 @@ async function follow() {
 
 $("switch").addEventListener("click", () => {
   const isOn = $("switch").getAttribute("aria-checked") === "true";
-  during(tell(isOn ? "off" : "on").then(show), $("switch"));
+  during(tell(isOn ? "off" : "on").then(show), $("switch")).then(() => $("switch").focus());
 });
 
 $("pair").addEventListener("click", () => api.runtime.openOptionsPage().then(() => window.close()));

@@ -129,6 +129,10 @@ LIVE: Final = frozenset[str]().union(*(names for names, _ in _STEPS))
 """The settings of which a change takes effect while a node runs."""
 
 
+FIRST_LIMITS: Final = frozenset({"sharing.up_mbit", "sharing.down_mbit", "sharing.monthly_gb"})
+"""The limits on bytes. What runs for others while there is none is not led through the first one."""
+
+
 async def apply(parts: Parts, settings: Settings, names: Collection[str]) -> None:
     """Have a running node go by other settings.
 

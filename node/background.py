@@ -16,6 +16,7 @@ from core.errors import MacroVpnError
 from node.client import NodeClient, ask_status
 from node.config import PARENT_FD_ENV
 from node.files import HomeLock, HomeTakenError, lock_holder, make_home
+from node.switch import is_left_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,8 +59,8 @@ def run_here(
     Args:
         settings: its settings.
         home: its folder.
-        announce: called once, from another thread, with the status when the node is up or blocked; its `pid` is
-            added. Not called in a process that was started to be watched by its parent.
+        announce: called once, from another thread, with the status when the node is up, blocked or switched off; its
+            `pid` is added. Not called in a process that was started to be watched by its parent.
         watch: called every second after that with the status of then, also from the other thread.
         overrides: those settings that come from options of the command.
         system_proxy: the system's proxy settings shall point to this node meanwhile.
@@ -81,16 +82,19 @@ def run_here(
 
         if PARENT_FD_ENV in os.environ:
             return run(settings, home, ready_fd=None, overrides=overrides)
-        with _system_proxy(settings) if system_proxy else nullcontext() as held, _announcing(home, announce, watch):
+        with (
+            _system_proxy(settings, home) if system_proxy else nullcontext() as held,
+            _announcing(home, announce, watch),
+        ):
             return run(settings, home, ready_fd=None, overrides=overrides, system_proxy=held)
     finally:
         lock.release()
 
 
-def _system_proxy(settings: Settings) -> AbstractContextManager[Held]:
+def _system_proxy(settings: Settings, home: Path) -> AbstractContextManager[Held]:
     from node.system_proxy import held
 
-    return held(*settings.proxy.endpoint)
+    return held(*settings.proxy.endpoint, taken=not is_left_off(home))
 
 
 @contextmanager
@@ -105,7 +109,7 @@ def _announcing(
         pid = os.getpid()
         while not stopped.is_set():
             status = ask_status(home, pid)
-            if status is not None and status.get("state") in ("up", "blocked"):
+            if status is not None and status.get("state") in ("up", "blocked", "down"):
                 announce(status | {"pid": pid})
                 break
             stopped.wait(_STEP_S)
@@ -123,7 +127,7 @@ def _announcing(
 
 
 def start(arguments: Sequence[str], home: Path, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Start a node in a process that outlives this one, and wait until it is up.
+    """Start a node in a process that outlives this one, and wait until it is up, or as far as one that is off comes.
 
     Args:
         arguments: the command and its options, without `--foreground` and `--home`.
@@ -169,7 +173,7 @@ def _wait_until_up(child: subprocess.Popen[bytes], home: Path, progress: Callabl
             raise MacroVpnError(f"The node ended with exit code {code}. {last_line(home)}")
         status = ask_status(home, child.pid) or {}
         state = str(status.get("state", "starting"))
-        if state == "up":
+        if state in ("up", "down"):
             return status
         if state == "blocked":
             reason = str(status.get("reason") or "no reason was given").rstrip(".")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from core.flow import NO_OPTIONS
 from node.price_view import price_per_gb
@@ -26,6 +28,21 @@ if TYPE_CHECKING:
     from peers.reasons import Reasons, Standing
     from tunnel.circuit import Circuit
     from tunnel.path import Path
+
+
+def own_paths(choosing: Choosing, circuits: Sequence[Circuit]) -> dict[str, Any]:
+    """Say where a client's circuits lead, those for all sites before those for some; `hops` is 0 without any."""
+    circuits = sorted(circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
+    in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
+    regions = [choosing.region(circuit.path[-1].peer) for circuit in in_use]
+    return {
+        "exit_region": next(iter(regions), ""),
+        "exit_regions": sorted({region for region in regions if region}),
+        "exit_serves": choosing.choice.offer(in_use[0].path[-1].peer) if in_use else "",
+        "hops": len(in_use[0].path) if in_use else 0,
+        "flows": sum(len(circuit.flows) for circuit in circuits),
+        "circuits": len(circuits),
+    }
 
 
 def peer_rows(choosing: Choosing) -> list[dict[str, Any]]:
@@ -77,6 +94,21 @@ def shown_options(options: SiteOptions) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not False}
 
 
+class CircuitNames:
+    """Names a node's circuits for people. Each guard numbers its link's circuits itself, so those numbers repeat."""
+
+    def __init__(self) -> None:
+        self._names: WeakKeyDictionary[Circuit, str] = WeakKeyDictionary()
+        self._numbers = count(1)
+
+    def of(self, circuit: Circuit) -> str:
+        """A circuit's name, which no other circuit of this process ever has."""
+        name = self._names.get(circuit)
+        if name is None:
+            name = self._names[circuit] = str(next(self._numbers))
+        return name
+
+
 def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, Any]:
     """Describe a circuit and its hops.
 
@@ -94,7 +126,7 @@ def circuit_row(choosing: Choosing, circuit: Circuit, now: float) -> dict[str, A
         serves = choosing.choice.offer(hop.peer) if place == last else ""
         hops.append({"peer_id": peer_id(hop.peer), "role": role, "region": region, "rtt_ms": rtt_ms, "serves": serves})
     return {
-        "id": f"{circuit.number}",
+        "id": choosing.names.of(circuit),
         "flows": len(circuit.flows),
         "in_use": circuit.isolation is not None,
         "options": shown_options(circuit.options),

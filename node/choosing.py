@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from core.flow import NO_OPTIONS
+from node.choice_view import CircuitNames
 from node.guards import KeptGuards
 from node.price_view import price_sentence
 from node.settings import MODE_HOPS
@@ -73,6 +74,7 @@ class Choosing:
         choice: what is chosen by, for sites for which nothing of its own is wanted.
         measurements: what was measured.
         pins: the peers that this client holds on to.
+        names: of circuits, for people.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Choosing:
         self.clock = asyncio.get_running_loop().time
         self.pins = self._guards.pins
         self.measurements = Measurements()
+        self.names = CircuitNames()
         lean = LEANS[chosen.mode]
         eligible = None
         if settings.network.name == PUBLIC_NAME:  # elsewhere members were chosen, and whoever names them is one

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from core.errors import MacroVpnError
+from core.fault import place
 from node.cli_bypass import bypass
-from node.cli_common import common, plain, show
+from node.cli_common import Group, common, for_this_node, plain, show
+from node.cli_completion import completion
 from node.cli_config import config
 from node.cli_demo import demo
 from node.cli_doctor import doctor
@@ -25,49 +29,50 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NO_SPEED: Final = {"speed": {"forth_bytes_s": 0, "back_bytes_s": 0}}
+_NOWHERE: Final = {"state": "off", "name": "", "confirmed": False}
 _DOWN: Final[dict[str, Any]] = {
+    **dict.fromkeys(("exit_region", "exit_serves", "direct_because", "mode", "not_hidden", "dht", "proxy", "pac"), ""),
+    **dict.fromkeys(("peer_id", "engine", "address", "reachable", "refuses", "settings_problem", "system_proxy"), ""),
+    **dict.fromkeys(("hops", "flows", "peers", "circuits", "relayed_circuits", "via", "late_ms"), 0),
+    "exit_regions": [],
+    "roles": [],
+    "restart_to_apply": [],
+    "counters": {},
+    "money": {},
+    "sharing": {},
+    **_NO_SPEED,
     "state": "down",
     "reason": "",
-    "exit_region": "",
-    "exit_regions": [],
-    "exit_serves": "",
-    "hops": 0,
-    "flows": 0,
-    **_NO_SPEED,
-    "peers": 0,
-    "circuits": 0,
-    "proxy": "",
-    "pac": "",
-    "roles": [],
-    "peer_id": "",
     "network": "",
-    "not_hidden": "",
-    "trust": {"state": "off", "name": "", "confirmed": False},
-    "direct_because": "",
+    "private": False,
+    "trust": _NOWHERE,
     "port_mapping": "off",
-    "reachable": "",
-    "via": 0,
-    "dht": "",
-    "sharing": {},
-    "money": {},
-    "system_proxy": "",
-    "restart_to_apply": [],
-    "settings_problem": "",
 }
+"""The status without a node; it has the keys of one with a node."""
 _DHT: Final = {
     "on": "; the DHT is asked for more",
     "missing": "; the DHT is not asked: libtorrent is not installed",
 }
 
 
-class _Group(click.Group):
-    """A group whose commands may raise this project's errors: they end as one sentence on stderr and exit code 1."""
+class _Root(Group):
+    """All commands. Whatever goes wrong in one, nobody is shown a traceback, whose words may hold a destination."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().invoke(ctx)
-        except MacroVpnError as error:
-            raise click.ClickException(str(error)) from error
+            return super().main(*args, **options)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            _fail(f"{error.filename}: {reason}." if error.filename else f"The system refuses: {reason}.")
+        except Exception as error:
+            if sys.flags.dev_mode:
+                raise
+            _fail(f"This is a mistake in macrovpn: {place(error)}. Please report it. PYTHONDEVMODE=1 shows more.")
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(f"Error: {sentence}", err=True)
+    sys.exit(1)
 
 
 def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -82,7 +87,7 @@ def _version(context: click.Context, _option: click.Parameter, wanted: bool) -> 
         context.exit()
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Root, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def cli() -> None:
     """A peer-to-peer VPN for browsers: traffic leaves through a chain of peers, and no one holds both ends."""
@@ -96,7 +101,7 @@ def status(home: Path, as_json: bool, watch: bool) -> None:
     if watch:
         from node.cli_watch import watch as go_on
 
-        go_on(home, as_json, lambda: _status(home)[0], lambda answer: _status_text(_DOWN | answer | _NO_SPEED))
+        go_on(home, as_json, lambda: _status(home)[0], _whole, lambda answer: _status_text(_whole(answer) | _NO_SPEED))
         return
     answer, text = _status(home)
     show(as_json, answer, text)
@@ -104,20 +109,27 @@ def status(home: Path, as_json: bool, watch: bool) -> None:
 
 def _status(home: Path) -> tuple[dict[str, Any], str]:
     """Ask the node, and say it also in words."""
-    from node.client import NodeClient, NoNodeError
-    from node.files import lock_holder
+    from node.cli_ask import ask
+    from node.client import NoNodeError, StartingNodeError
     from node.system_proxy import left
 
-    whose, system = left()
-    known = _DOWN | {"system_proxy": whose.value}
+    _, system = left()
+    known = _whole({})
     try:
-        answer = known | NodeClient(home).status()
+        answer = known | ask(home, 0).status()
     except NoNodeError as error:
-        if lock_holder(home) is None:
-            text = f"down\n{error}" + (f"\nsystem    {system}" if system else "")
-            return known | {"reason": f"no node runs in {home}"}, text
+        text = f"down\n{for_this_node(str(error))}" + (f"\nsystem    {system}" if system else "")
+        return known | {"reason": f"no node runs in {home}"}, text
+    except StartingNodeError:
         answer = known | {"state": "connecting", "reason": "the node is starting"}
     return answer, _status_text(answer) + (f"\nsystem    {system}" if system else "")
+
+
+def _whole(answer: dict[str, Any]) -> dict[str, Any]:
+    """Complete what a node says, of this version or of another one."""
+    from node.system_proxy import left
+
+    return _DOWN | {"system_proxy": left()[0].value} | answer
 
 
 def _status_text(answer: dict[str, Any]) -> str:
@@ -168,9 +180,9 @@ def _status_text(answer: dict[str, Any]) -> str:
 @common
 def hop(home: Path, as_json: bool) -> None:
     """Change the route now. Running connections move along."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    show(as_json, NodeClient(home).hop(), "The route is changing; running connections move along.")
+    show(as_json, ask(home).hop(), "The route is changing; running connections move along.")
 
 
 @cli.command()
@@ -178,10 +190,10 @@ def hop(home: Path, as_json: bool) -> None:
 @click.option("--data-url", is_flag=True, help="Print it as a data: URL, which a browser keeps.")
 def pac(home: Path, as_json: bool, data_url: bool) -> None:
     """Print the PAC of the running node."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
     from pac.pac import pac_data_url
 
-    text = NodeClient(home).pac()
+    text = ask(home).pac()
     url = pac_data_url(text)
     show(as_json, {"pac": text, "data_url": url}, url if data_url else text.rstrip("\n"))
 
@@ -205,10 +217,21 @@ for _command in (
     doctor,
     pair,
     dashboard,
+    completion,
 ):
     cli.add_command(_command)
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed with a reason on stderr, 2 wrong usage."""
-    cli.main(prog_name="macrovpn")
+    """Run the command line and exit: 0 done, 1 failed with a reason on standard error, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # no character keeps an answer from a terminal that lacks it
+    try:
+        cli.main(prog_name="macrovpn")
+    finally:
+        try:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:
+            sys.stdout = None  # what is left can be written nowhere, and Python would try again

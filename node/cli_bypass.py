@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import SettingType, common, plain, show
+from core.errors import MacroVpnError
+from node.cli_common import Group, SettingType, common, plain, show, usage
+from node.cli_completing import LISTS_IN_USE, OWN_RULES, PRESETS_IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +25,19 @@ _ALONE: Final = frozenset({"bypass", "tunnel", "block", "isolated"})
 """Words of a rule that is longer; alone they would be hosts, which nobody means."""
 
 _PRESET = click.option(
-    "--preset", "presets", multiple=True, type=SettingType("bypass.presets", "NAME", many=True), help="Repeatable."
+    "--preset",
+    "presets",
+    multiple=True,
+    type=SettingType("bypass.presets", "NAME", many=True),
+    help="Rules that come with macrovpn. Repeatable.",
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def bypass() -> None:
-    """Rules for sites: past the tunnel, blocked, or through it with options.
+    """Rules for sites: past the tunnel, nowhere, or in a way.
+
+    In a way of their own: through the tunnel with options.
 
     A rule is an argument of its own, in quotes if it has several words: example.com, .example.com (with all below),
     "*.corp.example", 10.0.0.0/8, https://example.com, example.com:8443, "block .ads.example",
@@ -45,6 +53,8 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
     """Add rules, or presets. A rule replaces the one for the same hosts, port and scheme."""
     from node.bypass_edit import add_rules
 
+    if not (rules or presets):
+        raise click.UsageError("Name a rule or a --preset.")
     new = _parse(rules)
     replaced = add_rules(home, new, presets)
     _done(
@@ -58,22 +68,39 @@ def add(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, .
 
 @bypass.command()
 @common
-@click.argument("rules", nargs=-1)
-@_PRESET
-@click.option("--list", "lists", multiple=True, metavar="NAME", help="An imported list. Repeatable.")
+@click.argument("rules", nargs=-1, shell_complete=OWN_RULES)
+@click.option(
+    "--preset",
+    "presets",
+    multiple=True,
+    type=SettingType("bypass.presets", "NAME", many=True),
+    shell_complete=PRESETS_IN_USE,
+    help="A preset. Repeatable.",
+)
+@click.option(
+    "--list",
+    "lists",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=LISTS_IN_USE,
+    help="An imported list. Repeatable.",
+)
 def remove(home: Path, as_json: bool, rules: tuple[str, ...], presets: tuple[str, ...], lists: tuple[str, ...]) -> None:
     """Remove rules, presets or lists. Of a rule its hosts are enough, without what shall happen there."""
     from node.bypass_edit import find_rules, own_rules, write_bypass
     from node.config_edit import locked, write_value
     from node.site_rules import remove_rules
 
+    if not (rules or presets or lists):
+        raise click.UsageError("Name a rule, a --preset or a --list.")
     wanted = _parse(rules)
     with locked(home):
         own, now = own_rules(home)
         gone = [found for rule in wanted for found in find_rules(own, rule)]
-        for name, known in (*((name, now.presets) for name in presets), *((name, now.lists) for name in lists)):
-            if name not in known:
-                raise click.ClickException(f"{name} is not in use.")
+        for what, names, known in (("preset", presets, now.presets), ("list", lists, now.lists)):
+            for name in names:
+                if name not in known:
+                    raise MacroVpnError(f"The {what} {plain(name)} is not in use: `macrovpn bypass list`.")
         if lists:
             write_value(home, "bypass.lists", [name for name in now.lists if name not in lists])
         left = [name for name in now.presets if name not in presets]
@@ -106,10 +133,18 @@ def list_command(home: Path, as_json: bool, everything: bool) -> None:
 @bypass.command("import")
 @common
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
-@click.option("--name", help="Of the list.  [default: from the file's name]")
-@click.option("--as", "action", type=click.Choice(["bypass", "tunnel", "block"]), help="What happens to the hosts.")
+@click.option("--name", show_default="from the file's name", help="What the list is called.")
+@click.option(
+    "--as",
+    "action",
+    type=click.Choice(["bypass", "tunnel", "block"]),
+    show_default="what the file says",
+    help="What happens to the hosts.",
+)
 def import_command(home: Path, as_json: bool, file: Path, name: str | None, action: str | None) -> None:
-    """Make a list of the hosts in a file: one a line, a hosts file, ||host^ of ad blockers, or a PAC script.
+    """Make a list of rules out of a file.
+
+    It may have a host a line, be a hosts file, have ||host^ of ad blockers, or be a PAC script; - is standard input.
 
     Bare hosts are bypassed; those of hosts files and ad blockers are blocked; those of a PAC script, which is not run,
     go where it says. A list of the same name is replaced.
@@ -131,7 +166,7 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
     wanted = None if action is None else Action(action)
     read = read_pac(text, wanted) if is_pac(text) else read_list(text, wanted)
     if not read.rules:
-        raise click.ClickException("Nothing in this file could be taken as a rule.")
+        raise MacroVpnError("Nothing in this file could be taken as a rule.")
     with locked(home):
         _, now = own_rules(home)
         others = [rules for source, rules in sources(now, home) if source != f"list {name}"]
@@ -157,9 +192,14 @@ def import_command(home: Path, as_json: bool, file: Path, name: str | None, acti
 @common
 @click.argument("url")
 def test_command(home: Path, as_json: bool, url: str) -> None:
-    """Say what happens to a URL, by which rule, and whether the PAC says the same."""
-    from node.rule_test import examine
+    """Say what happens to a URL, and by which rule.
 
+    It also says whether the PAC does the same, and whether a running node goes by these rules already.
+    """
+    from node.rule_test import examine, split
+
+    with usage():
+        split(url)
     found = examine(home, url)
     rule = f"{found['rule']} ({found['source']})" if found["rule"] else "none fits"
     lines = [
@@ -181,7 +221,7 @@ def _parse(texts: Sequence[str]) -> list[Rule]:
         if text.strip().lower() in _ALONE or "=" in text.split(" ")[0]:
             raise click.UsageError(f'A rule of several words is one argument, in quotes: "… {plain(text)} …"')
         try:
-            rules.append(Rule.parse(text, plain(text)))
+            rules.append(Rule.parse(text, plain(text) or '""'))
         except ConfigError as error:
             raise click.UsageError(str(error)) from error
     return rules
@@ -193,17 +233,17 @@ def _read(file: Path) -> str:
     with sys.stdin.buffer if str(file) == "-" else file.open("rb") as stream:
         data = stream.read(MAX_LIST_BYTES + 1)
     if len(data) > MAX_LIST_BYTES:
-        raise click.ClickException(f"The file has more than {MAX_LIST_BYTES >> 20} MiB.")
+        raise MacroVpnError(f"The file has more than {MAX_LIST_BYTES >> 20} MiB.")
     return data.decode("utf-8", "replace")
 
 
 def _done(as_json: bool, home: Path, value: dict[str, Any], lines: list[str]) -> None:
     """Have a running node take the rules, and say what was done."""
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import told
 
-    try:
-        NodeClient(home).reload_rules()
-        running, last = True, "The node obeys at once; a browser with a PAC, when it loads that again."
-    except NoNodeError:
-        running, last = False, "No node runs; the next one obeys."
+    running = told(home, "rules", lambda node: node.reload_rules())
+    if running:
+        last = "The node obeys at once; a browser with a PAC, when it loads that again."
+    else:
+        last = "No node runs; the next one obeys."
     show(as_json, value | {"running": running}, "\n".join([*lines, last]))

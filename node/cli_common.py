@@ -4,26 +4,49 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+import shlex
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
+
+from core.errors import MacroVpnError
+from node.cli_completing import NETWORKS, REGIONS, Completer, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from click.shell_completion import CompletionItem
+
+_COMMAND: Final = re.compile("`macrovpn ([^`]+)`")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else.")
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+class _Folder(click.Path):
+    """A folder, whose name must not be empty: `--home "$NOTHING"` is not the folder that one happens to be in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name of a folder is missing", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER: Final = _Folder(file_okay=False, path_type=Path)
 
 
 def home_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--home`, passed as the absolute folder `home`."""
     return click.option(
         "--home",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         envvar="MACROVPN_HOME",
         callback=_home,
-        help="Folder of the node.  [default: the platform's data folder]",
+        show_default="MACROVPN_HOME, else the platform's data folder",
+        help="Folder of the node.",
     )(command)
 
 
@@ -41,7 +64,13 @@ def common(command: Callable[..., None]) -> Callable[..., None]:
             home = network_home(home, network)
         command(*args, home=home, **rest)
 
-    option = click.option("--network", metavar="NAME", help="A private network, instead of the public one.")
+    option = click.option(
+        "--network",
+        metavar="NAME",
+        show_default="the public one",
+        shell_complete=NETWORKS,
+        help="A private network that you are in.",
+    )
     return home_option(option(json_option(in_network)))
 
 
@@ -51,6 +80,55 @@ def _home(_context: click.Context, _option: click.Parameter, value: Path | None)
 
         value = default_home()
     return value.expanduser().absolute()
+
+
+def for_this_node(text: str, context: click.Context | None = None) -> str:
+    """Complete the commands that a sentence names, so that they mean the node that a call means.
+
+    Args:
+        text: the sentence.
+        context: of the call; None for the present one.
+    """
+    context = context or click.get_current_context()
+    given = [
+        (option, str(context.params[name]))
+        for option, name in (("--home", "home"), ("--network", "network"))
+        if name in context.params and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+
+    def complete(found: re.Match[str]) -> str:
+        of_one_node = not found[1].startswith("network ")
+        options = [f" {option} {shlex.quote(value)}" for option, value in given if of_one_node or option == "--home"]
+        return f"`macrovpn {found[1]}{''.join(options)}`"
+
+    return _COMMAND.sub(complete, text)
+
+
+class Command(click.Command):
+    """A command that may raise this project's errors: they end as a sentence on standard error and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MacroVpnError as error:
+            raise click.ClickException(for_this_node(str(error), ctx)) from error
+
+
+class Group(Command, click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """Have what is wrong with an argument, whatever node runs, end as wrong usage and exit code 2."""
+    from core.errors import ConfigError
+
+    try:
+        yield
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 class SettingType(click.ParamType[str]):
@@ -78,6 +156,12 @@ class SettingType(click.ParamType[str]):
             self.fail(error.problem, param, ctx)
         return str(value)
 
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer what the setting, or a member of it, may be."""
+        if self.name == "REGION":
+            return REGIONS(ctx, param, incomplete)
+        return Completer(lambda _home, _given: values_of(self._setting))(ctx, param, incomplete)
+
 
 class AddressType(click.ParamType[str]):
     """An option's value that must be an IP address."""
@@ -97,13 +181,14 @@ class AddressType(click.ParamType[str]):
 LISTEN_OPTION = click.option(
     "--listen",
     type=AddressType(),
-    help="Address of the proxy, instead of 127.0.0.1; one that others can reach needs the setting proxy.password.",
+    show_default="that of the setting proxy.listen, 127.0.0.1",
+    help="Address of the proxy; one that others can reach needs the setting proxy.password.",
 )
 
 
 def show(as_json: bool, value: dict[str, Any], text: str) -> None:
-    """Print an answer on standard output: the object as one line of JSON, or the text."""
-    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+    """Print an answer on standard output: the object as a line of JSON, in ASCII whatever the locale, or the text."""
+    click.echo(json.dumps(value) if as_json else text)
 
 
 def say(text: str) -> None:

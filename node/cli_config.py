@@ -6,27 +6,35 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import common, show
+from node.cli_common import Group, common, show, usage
+from node.cli_completing import SETTINGS, VALUES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _EFFECTS: Final = {
     "now": "The node goes by it now; no connection breaks.",
+    "for_new": "The node goes by it now. What runs for others already goes on without a limit until it ends.",
     "after_restart": "The node goes by it after a restart: `macrovpn down`, then start it as before.",
     "next_start": "No node runs here; the next one goes by it.",
 }
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
-    """List, read and change settings. docs/settings.md says what each is for."""
+    """List, read and change settings.
+
+    docs/settings.md says what each is for.
+    """
 
 
 @config.command("list")
 @common
 def list_command(home: Path, as_json: bool) -> None:
-    """Show every setting, and where it comes from: the file, the environment, an option of this run."""
+    """Show every setting, and where it comes from.
+
+    That is the file, the environment, or an option with which the node was started.
+    """
     from node.config_edit import format_value
     from node.settings_view import source_text
 
@@ -50,7 +58,7 @@ def list_command(home: Path, as_json: bool) -> None:
 
 @config.command("get")
 @common
-@click.argument("name")
+@click.argument("name", shell_complete=SETTINGS)
 def get_command(home: Path, as_json: bool, name: str) -> None:
     """Show one setting, such as `tunnel.mode`."""
     from node.config import check, load
@@ -58,7 +66,8 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
     from node.settings import FIELDS
 
     if name not in FIELDS:
-        check(name, None, "config")
+        with usage():
+            check(name, None, "NAME")
     (row,) = [row for row in _settings(home)["settings"] if row["key"] == name]
     value = get_value(load(home), name) if row["secret"] else row["value"]
     text = value if isinstance(value, str) else format_value(value)
@@ -67,18 +76,26 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
 
 @config.command("set")
 @common
-@click.argument("name")
-@click.argument("value")
+@click.argument("name", shell_complete=SETTINGS)
+@click.argument("value", shell_complete=VALUES)
 def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
-    """Change one setting, in the file and as far as possible in the running node. A list is separated by commas."""
-    from node.client import NodeClient, NoNodeError
+    """Change one setting, also in the running node.
+
+    What it cannot change there counts from its next start on, and the command says so. A list is separated by commas;
+    "" is an empty one.
+    """
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text
     from node.config_edit import as_toml, format_value, set_value
+    from node.settings import FIELDS
 
     path = home / CONFIG_NAME
-    written = as_toml(check(name, value, name, text=True))
+    with usage():
+        written = as_toml(check(name, value, name if name in FIELDS else "NAME", text=True))
     try:
-        effect = "after_restart" if NodeClient(home).change({name: written})["after_restart"] else "now"
+        done = ask(home).change({name: written})
+        effect = next((effect for effect in ("after_restart", "for_new") if done[effect]), "now")
         lines = [_EFFECTS[effect]]
     except NoNodeError:
         effect = "next_start"
@@ -91,12 +108,13 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
 
 def _settings(home: Path) -> dict[str, Any]:
     """Ask the node that runs here for its settings, or read what the next one will go by."""
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.config import CONFIG_NAME, load_from, read_text
     from node.settings_view import rows
 
     try:
-        return NodeClient(home).settings()
+        return ask(home).settings()
     except NoNodeError:
         path = home / CONFIG_NAME
         return {"settings": rows(load_from(read_text(path), path)), "file": str(path), "problem": ""}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli_common import LISTEN_OPTION, SettingType, browser_lines, json_option, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, json_option, say, show
 
 if TYPE_CHECKING:
     from node.demo_plan import DemoOptions, MemberSetting
@@ -37,17 +37,26 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
             self.fail(str(error), param, ctx)
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the network, which is kept.  [default: a new one, which is removed]",
+    show_default="a new one, which is removed",
+    help="Folder of the network, which is kept.",
 )
-@click.option("--relays", type=click.IntRange(0, _MAX_NODES), default=4, show_default=True)
-@click.option("--exits", type=click.IntRange(1, _MAX_NODES), default=2, show_default=True)
-@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), default="balanced", show_default=True)
-@click.option("--hops", type=click.IntRange(0, 5), default=0, help="Hops of a path; 0: the mode's number.")
+@click.option("--relays", type=click.IntRange(0, _MAX_NODES), default=4, show_default=True, help="How many relays.")
+@click.option("--exits", type=click.IntRange(1, _MAX_NODES), default=2, show_default=True, help="How many exits.")
+@click.option(
+    "--mode",
+    type=click.Choice(["speed", "balanced", "privacy"]),
+    default="balanced",
+    show_default=True,
+    help="Number of hops, and padding.",
+)
+@click.option(
+    "--hops", type=click.IntRange(0, 5), default=0, show_default=True, help="Hops of a path; 0: the mode's number."
+)
 @click.option(
     "--engine",
     type=click.Choice(["auto", "aiopquic", "aioquic", "mixed"]),
@@ -63,9 +72,19 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
     help="How nodes find each other: in a DHT of their own, by gossip from a first peer, or both.",
 )
 @LISTEN_OPTION
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the proxy; 0: any free one.")
 @click.option(
-    "--resolver", type=SettingType("exit.resolver", "HOST:PORT"), default="", help="Name server of the exits."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="TCP port of the proxy; 0: any free one.",
+)
+@click.option(
+    "--resolver",
+    type=SettingType("exit.resolver", "HOST:PORT"),
+    default="",
+    show_default="the system's",
+    help="Name server of the exits.",
 )
 @click.option(
     "--allow-destination",
@@ -109,7 +128,11 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
     help="Where the client wants its exit; the preferred first. Repeatable.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["warning", "info", "debug"]), default="info", help="How much the nodes log."
+    "--log-level",
+    type=click.Choice(["warning", "info", "debug"]),
+    default="info",
+    show_default=True,
+    help="How much the nodes log.",
 )
 @click.option(
     "--tariff",
@@ -127,7 +150,11 @@ class _MemberSettingType(click.ParamType["MemberSetting"]):
     help="A setting of the nodes of a role, or of one, such as exit:sharing.up_mbit=5. Repeatable.",
 )
 def demo(home: Path | None, as_json: bool, listen: str | None, **flags: Any) -> None:
-    """Run a whole private network on this machine, with a proxy to point a browser at, until Ctrl-C."""
+    """Run a whole network on this machine, until Ctrl-C.
+
+    It has relays, exits and a client with a proxy to point a browser at. They find each other here, pay each other in
+    test coins, and leave nothing behind.
+    """
     from node.demo import DemoOptions, run
 
     options = DemoOptions(**flags, listen=listen or "127.0.0.1", home=home)

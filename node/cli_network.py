@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import SettingType, home_option, json_option, say, show
+from core.errors import MacroVpnError
+from node.cli_common import Group, SettingType, home_option, json_option, say, show
+from node.cli_completing import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from peers.invite import Invite
 
+_LEAVING: Final = "This removes the network's secret and all keys of its node here. Go on?"
 _NAME: Final = SettingType("network.name", "NAME")
 _QUIET_ZONE: Final = 2
 """Squares around a QR code: half of what the standard asks for, and all that readers need on a terminal."""
@@ -26,7 +29,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return home_option(json_option(command))
 
 
-@click.group()
+@click.group(cls=Group)
 def network() -> None:
     """Private networks: a name and a secret, shared by an invite."""
 
@@ -45,7 +48,7 @@ def create(name: str, home: Path, as_json: bool) -> None:
     except UnknownNetworkError:
         pass
     else:
-        raise click.ClickException(f"You are in a network {name} already; `macrovpn network invite {name}` invites.")
+        raise MacroVpnError(f"You are in a network {name} already; `macrovpn network invite {name}` invites.")
     invite = Invite(Network(name, secrets.token_bytes(SECRET_BYTES)))
     join(home, invite)
     _show_invite(as_json, invite)
@@ -55,15 +58,18 @@ def create(name: str, home: Path, as_json: bool) -> None:
 
 @network.command(name="join")
 @click.argument("invite")
-@click.option("--as", "name", type=_NAME, help="Call the network so on this machine.")
+@click.option("--as", "name", type=_NAME, show_default="the invite's", help="Name of the network on this machine.")
 @_options
 def join_command(invite: str, name: str | None, home: Path, as_json: bool) -> None:
     """Come into a private network. INVITE is its line, or - to read it from standard input."""
     from node.networks import join
-    from peers.invite import MAX_TEXT_CHARS, Invite
+    from peers.invite import MAX_TEXT_CHARS, Invite, InviteError
     from peers.networks import Network
 
-    found = Invite.decode(sys.stdin.read(MAX_TEXT_CHARS + 1) if invite == "-" else invite)
+    try:
+        found = Invite.decode(sys.stdin.read(MAX_TEXT_CHARS + 1) if invite == "-" else invite)
+    except InviteError as error:
+        raise click.UsageError(str(error)) from error
     if name is not None:
         found = found._replace(network=Network(name, found.network.secret))
     name = found.network.name
@@ -76,17 +82,21 @@ def join_command(invite: str, name: str | None, home: Path, as_json: bool) -> No
 
 
 @network.command(name="invite")
-@click.argument("name", type=_NAME)
+@click.argument("name", type=_NAME, shell_complete=NETWORKS)
 @_options
 def invite_command(name: str, home: Path, as_json: bool) -> None:
-    """Print a network's invite, with addresses of peers that are there now."""
-    from node.client import NodeClient, NoNodeError
+    """Print a network's invite.
+
+    It names peers that are there now, if a node of the network runs here.
+    """
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.networks import network_home, read_invite
     from peers.invite import Invite
 
     where = network_home(home, name)
     try:
-        invite = Invite.decode(NodeClient(where).invite())
+        invite = Invite.decode(ask(where).invite())
     except NoNodeError:
         kept = read_invite(where)
         assert kept is not None
@@ -138,12 +148,22 @@ def list_command(home: Path, as_json: bool) -> None:
 
 
 @network.command(name="leave")
-@click.argument("name", type=_NAME)
-@click.confirmation_option(prompt="This removes the network's secret and all keys of its node here. Go on?")
+@click.argument("name", type=_NAME, shell_complete=NETWORKS)
+@click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @_options
-def leave_command(name: str, home: Path, as_json: bool) -> None:
-    """Forget a network: its secret, its node's keys, peers and settings."""
-    from node.networks import leave
+def leave_command(name: str, yes: bool, home: Path, as_json: bool) -> None:
+    """Leave a network.
 
+    Its secret, its node's keys, peers and settings are removed.
+    """
+    from node.networks import UnknownNetworkError, leave, names
+
+    if name not in names(home):
+        raise UnknownNetworkError(name)
+    if not yes:
+        try:
+            click.confirm(_LEAVING, abort=True, err=True)
+        except click.Abort as error:
+            raise MacroVpnError("Nothing was removed. With --yes nothing is asked.") from error
     leave(home, name)
     show(as_json, {"name": name}, f"You have left the network {name}.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import common, plain, say, show
+from node.cli_common import Command, common, plain, say, show
+from node.cli_completing import PAIRINGS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
 _ALL: Final = "all"
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--list", "listing", is_flag=True, help="Show the paired browsers.")
-@click.option("--revoke", "revoked", multiple=True, metavar="ID", help='End a pairing; "all" for each. Repeatable.')
+@click.option(
+    "--revoke",
+    "revoked",
+    multiple=True,
+    metavar="ID",
+    shell_complete=PAIRINGS,
+    help='End a pairing; "all" for each. Repeatable.',
+)
 def pair(home: Path, as_json: bool, listing: bool, revoked: tuple[str, ...]) -> None:
     """Print a code for the browser extension. It lets one browser ask this node, until that is revoked."""
     if listing and revoked:
@@ -30,9 +38,9 @@ def pair(home: Path, as_json: bool, listing: bool, revoked: tuple[str, ...]) -> 
         lines = [f"{paired['id']}  {plain(paired['origin'])}" for paired in left]
         show(as_json, {"pairings": left, "revoked": list(revoked)}, "\n".join(lines) or "No browser is paired.")
         return
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    client = NodeClient(home)
+    client = ask(home)
     made = client.code("extension")
     code = f"{client.url.rpartition(':')[2]}-{made['code']}"
     text = (
@@ -43,17 +51,19 @@ def pair(home: Path, as_json: bool, listing: bool, revoked: tuple[str, ...]) -> 
 
 
 def _pairings(home: Path) -> list[dict[str, Any]]:
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.control.pairing import Pairings
 
     try:
-        return NodeClient(home).pairings()
+        return ask(home).pairings()
     except NoNodeError:
         return [{"id": paired.id, "origin": paired.origin} for paired in Pairings(home)]
 
 
 def _revoke(home: Path, names: tuple[str, ...]) -> None:
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import ask
+    from node.client import NoNodeError
     from node.control.pairing import Pairings
 
     known = [paired["id"] for paired in _pairings(home)]
@@ -62,19 +72,19 @@ def _revoke(home: Path, names: tuple[str, ...]) -> None:
         raise MacroVpnError(f"No browser is paired under {plain(missing[0])}. `macrovpn pair --list` shows the ids.")
     for name in wanted:
         try:
-            NodeClient(home).revoke(name)
+            ask(home).revoke(name)
         except NoNodeError:
             Pairings(home).revoke(name)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--print", "only_print", is_flag=True, help="Print the address, and open nothing.")
 def dashboard(home: Path, as_json: bool, only_print: bool) -> None:
     """Open the dashboard of the running node in a browser."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    client = NodeClient(home)
+    client = ask(home)
     made = client.code("page")
     url = f"{client.url}/#{made['code']}"
     if not (only_print or as_json):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.cli_common import common, plain, region_text, show
+from node.cli_common import Command, common, plain, region_text, show
 from node.coins import coins
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 _PINNED = {"guard": "guard", "second": "2nd hop"}
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--explain", is_flag=True, help="Say of each hop why it is there, and who else could be.")
 def route(home: Path, as_json: bool, explain: bool) -> None:
     """Show the present circuits, hop by hop."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    client = NodeClient(home)
+    client = ask(home)
     answer = {"circuits": []} | (client.explain() if explain else client.route())
     lines = []
     for circuit in sorted(answer["circuits"], key=lambda found: not found.get("in_use", True)):
@@ -83,13 +83,13 @@ def _standing(standing: dict[str, Any]) -> str:
     return f"{standing['weight']:>6.2f} {chance:>7}  {' '.join(columns)}"
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def peers(home: Path, as_json: bool) -> None:
-    """Show the peers that the node knows, and what it has measured of them."""
-    from node.client import NodeClient
+    """Show the known peers, and what was measured of them."""
+    from node.cli_ask import ask
 
-    answer = {"peers": []} | NodeClient(home).peers()
+    answer = {"peers": []} | ask(home).peers()
     lines = [
         f"{plain(','.join(peer['roles'])):<11} {region_text(peer):<21} {_ms(peer.get('rtt_ms')):>8}"
         f" {peer.get('score', 0):>6.2f} {100 * peer.get('confidence', 0):>4.0f} % {peer.get('tariff', 0):>6}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import LISTEN_OPTION, SettingType, browser_lines, common, plain, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,25 +28,49 @@ ALLOW_OPTION = click.option(
     type=SettingType("peers.allow_addresses", "CIDR", many=True),
     help="A private network in which peers may be dialled. Repeatable.",
 )
-DHT_OPTION = click.option("--dht/--no-dht", default=None, help="Whether peers are looked for in BitTorrent's DHT.")
+DHT_OPTION = click.option(
+    "--dht/--no-dht",
+    default=None,
+    show_default="setting peers.dht",
+    help="Whether peers are looked for in BitTorrent's DHT.",
+)
 ENGINE_OPTION = click.option(
-    "--engine", type=click.Choice(["auto", "aiopquic", "aioquic"]), help="What carries the links."
+    "--engine",
+    type=click.Choice(["auto", "aiopquic", "aioquic"]),
+    show_default="setting node.engine",
+    help="What carries the links.",
 )
 LOG_LEVEL_OPTION = click.option(
-    "--log-level", type=click.Choice(["warning", "info", "debug"]), help="How much the node says in its log."
+    "--log-level",
+    type=click.Choice(["warning", "info", "debug"]),
+    show_default="setting node.log_level",
+    help="How much the node says in its log.",
 )
 PORT = click.IntRange(0, 65535)
 _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--foreground", is_flag=True, help="Run here until Ctrl-C.")
 @click.option("--system-proxy", is_flag=True, help="Have the system's proxy settings point here while the node runs.")
+@click.option(
+    "--as-left", is_flag=True, help="Stay switched off if `macrovpn off` was said; for what starts by itself."
+)
 @BOOTSTRAP_OPTION
 @DHT_OPTION
-@click.option("--mode", type=click.Choice(["speed", "balanced", "privacy"]), help="Number of hops, and padding.")
-@click.option("--hops", type=click.IntRange(0, 5), help="Hops of a path, 1 to 5; 0: the mode's number.")
+@click.option(
+    "--mode",
+    type=click.Choice(["speed", "balanced", "privacy"]),
+    show_default="setting tunnel.mode",
+    help="Number of hops, and padding.",
+)
+@click.option(
+    "--hops",
+    type=click.IntRange(0, 5),
+    show_default="setting tunnel.hops",
+    help="Hops of a path, 1 to 5; 0: the mode's number.",
+)
 @click.option(
     "--region",
     multiple=True,
@@ -54,15 +78,30 @@ _NOT_PASSED_ON = frozenset({"foreground", "as_json", "home", "network"})
     help="Where the exit shall be, such as NL or US-CA; the preferred first. Repeatable.",
 )
 @LISTEN_OPTION
-@click.option("--port", type=PORT, help="Port of the proxy; 0: any free one.")
+@click.option(
+    "--port",
+    type=PORT,
+    show_default="that of the setting proxy.listen, 1080",
+    help="TCP port of the proxy; 0: any free one.",
+)
 @ENGINE_OPTION
 @LOG_LEVEL_OPTION
 @ALLOW_OPTION
 @click.pass_context
 def up(
-    context: click.Context, /, home: Path, as_json: bool, foreground: bool, system_proxy: bool, **flags: Any
+    context: click.Context,
+    /,
+    home: Path,
+    as_json: bool,
+    foreground: bool,
+    system_proxy: bool,
+    as_left: bool,
+    **flags: Any,
 ) -> None:
-    """Start this machine's node, so that a browser can be pointed at it."""
+    """Start this machine's node, for a browser to be pointed at.
+
+    It goes by the settings; options count more, for this run.
+    """
     from node.config import load
     from node.settings import join_endpoint
 
@@ -76,6 +115,8 @@ def up(
         overrides["node.roles"] = ("client", *saved.node.roles)
     if not system_proxy:
         _put_back_left()
+    if not as_left:
+        _back_on(home)
     run_node(context, overrides, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
 
 
@@ -90,7 +131,18 @@ def _put_back_left() -> None:
         say(str(error))
 
 
-@click.command()
+def _back_on(home: Path) -> None:
+    """Have the next node be on, although the last one was switched off: who starts it means that. One that runs has its
+    own switch."""
+    from node.files import lock_holder
+    from node.switch import is_left_off, keep
+
+    if is_left_off(home) and lock_holder(home) is None:
+        keep(home, on=True)
+        say("It was switched off, and is switched on again.")
+
+
+@click.command(cls=Command)
 @common
 def down(home: Path, as_json: bool) -> None:
     """Stop the running node and wait until it is gone.
@@ -108,17 +160,18 @@ def down(home: Path, as_json: bool) -> None:
     show(as_json, {"state": "down", "stopped": stopped}, text)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def off(home: Path, as_json: bool) -> None:
-    """Switch off: whatever runs ends, and the proxy refuses everything until `macrovpn on`.
+    """Switch off: the proxy refuses everything until `macrovpn on`, or the next `macrovpn up`.
 
-    The node stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
+    Whatever runs ends, and it stays off over crashes and logins. The node stays, and goes on to serve others if it
+    does. Without a node nothing is sent either: see `macrovpn down`.
     """
     _switch(home, as_json, on=False)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def on(home: Path, as_json: bool) -> None:
     """Switch on again what was switched off, here or in the browser."""
@@ -126,20 +179,23 @@ def on(home: Path, as_json: bool) -> None:
 
 
 def _switch(home: Path, as_json: bool, *, on: bool) -> None:
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    status = NodeClient(home).switch(on=on)
+    status = ask(home).switch(on=on)
     text = "It is switched on." if on else "It is switched off: the proxy refuses everything."
     show(as_json, {key: status.get(key, "") for key in ("state", "reason", "proxy")}, text)
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 def env(home: Path, as_json: bool) -> None:
-    """Print what a shell's programs need to use the running node: eval "$(macrovpn env)"."""
-    from node.client import NodeClient
+    """Print the variables that have programs use the node.
 
-    proxy = NodeClient(home).status()["proxy"]
+    eval "$(macrovpn env)" sets them in a shell.
+    """
+    from node.cli_ask import ask
+
+    proxy = ask(home).status()["proxy"]
     if not proxy:
         raise MacroVpnError(f"The node in {home} has no proxy: it only serves others.")
     values = {"http_proxy": f"http://{proxy}", "https_proxy": f"http://{proxy}", "all_proxy": f"socks5h://{proxy}"}
@@ -171,12 +227,30 @@ def run_node(
     from node.config import load
 
     settings = load(home, overrides)
+    _refuse_beside_one_that_is_off(home)
     announce = _announcer(settings, home, as_json=as_json, system_proxy=system_proxy)
     if foreground:
         run = background.run_here
         context.exit(run(settings, home, announce, watch, overrides=overrides, system_proxy=system_proxy))
-    status = background.start(_arguments(context), home, say)
+    try:
+        status = background.start(_arguments(context), home, say)
+    except KeyboardInterrupt:
+        say("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it.")
+        raise
     announce(status)
+
+
+def _refuse_beside_one_that_is_off(home: Path) -> None:
+    """Say what to do to who starts a node where one waits for being switched on."""
+    from node.cli_ask import ask
+    from node.client import NoNodeError, StartingNodeError
+
+    try:
+        node = ask(home, 0)
+    except (NoNodeError, StartingNodeError):
+        return  # whether one runs already is found out below
+    if node.status().get("state") == "down":
+        raise MacroVpnError(f"A node runs in {home} already, and is switched off. Switch it on with `macrovpn on`.")
 
 
 def _announcer(
@@ -191,7 +265,7 @@ def _announcer(
             lines.append(plain(status["direct_because"]))
         if answer["proxy"]:
             lines.append(browser_lines(answer["proxy"], answer["pac"]))
-        if system_proxy:
+        if system_proxy and answer["state"] != "down":
             lines.append("The system's proxy settings point here until the node stops.")
         if {"relay", "exit"}.intersection(settings.node.roles):
             lines.append(f"It serves others as {' and '.join(settings.node.roles)}: {answer['peer_id']}")

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli_common import common, show
+from node.cli_common import Group, common, show
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.group()
+@click.group(cls=Group)
 def service() -> None:
-    """Start this machine's node at each login: by systemd, or by the desktop's autostart.
+    """Start this machine's node at each login.
 
-    It goes by the settings: `macrovpn config set` says what it does. Under systemd it is started again when it crashes;
-    until then browsers that are pointed to it reach nothing.
+    By systemd, or by the desktop's autostart. The node goes by the settings: `macrovpn config set` says what it does.
+    Under systemd it is started again when it crashes; until then browsers that are pointed to it reach nothing.
     """
 
 
@@ -26,7 +26,10 @@ def service() -> None:
 @common
 @click.option("--system-proxy", is_flag=True, help="Have the system's proxy settings point to it while it runs.")
 def install(home: Path, as_json: bool, system_proxy: bool) -> None:
-    """Start the node at each login, and now if none runs (by systemd alone)."""
+    """Start the node at each login.
+
+    By systemd it is also started now, if none runs.
+    """
     from node.files import lock_holder, make_home
     from node.login import at_login
 

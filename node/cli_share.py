@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from node.cli_common import SettingType, common, say
+from node.cli_common import Command, SettingType, common, say
 from node.cli_run import (
     ALLOW_OPTION,
     BOOTSTRAP_OPTION,
@@ -89,21 +89,41 @@ class _Hours(SettingType):
 _MBIT: Final = ("mbit", "mbit/s", "mbps")
 
 
-@click.command()
+@click.command(cls=Command)
 @common
 @click.option("--foreground/--background", default=True, help="Run here until Ctrl-C (the default), or away from here.")
 @click.option(
-    "--role", multiple=True, type=click.Choice(["relay", "exit"]), help="What to do for others. Repeatable.  [relay]"
+    "--role",
+    multiple=True,
+    type=click.Choice(["relay", "exit"]),
+    show_default="setting node.roles, else relay",
+    help="What to do for others. Repeatable.",
 )
-@click.option("--limit", type=_Amount("sharing.up_mbit", "MBIT", *_MBIT), help="Mbit/s, each way, such as 20.")
-@click.option("--up", type=_Amount("sharing.up_mbit", "MBIT", *_MBIT), help="Mbit/s that leave this machine.")
-@click.option("--down", type=_Amount("sharing.down_mbit", "MBIT", *_MBIT), help="Mbit/s that come to this machine.")
+@click.option(
+    "--limit",
+    type=_Amount("sharing.up_mbit", "MBIT", *_MBIT),
+    show_default="settings sharing.up_mbit and sharing.down_mbit",
+    help="Mbit/s, each way, such as 20; 0: no limit.",
+)
+@click.option(
+    "--up",
+    type=_Amount("sharing.up_mbit", "MBIT", *_MBIT),
+    show_default="setting sharing.up_mbit",
+    help="Mbit/s that leave this machine; 0: no limit.",
+)
+@click.option(
+    "--down",
+    type=_Amount("sharing.down_mbit", "MBIT", *_MBIT),
+    show_default="setting sharing.down_mbit",
+    help="Mbit/s that come to this machine; 0: no limit.",
+)
 @click.option(
     "--cap",
     "--monthly",
     "cap",
     type=_Amount("sharing.monthly_gb", "GB", "gb", "gb/month"),
-    help="GB in a calendar month.",
+    show_default="setting sharing.monthly_gb",
+    help="GB (10^9 bytes) in a calendar month.",
 )
 @click.option(
     "--hours",
@@ -112,18 +132,43 @@ _MBIT: Final = ("mbit", "mbit/s", "mbps")
     help='When to serve, such as 20-08 or "mon-fri 18:00-23:30". Repeatable.',
 )
 @click.option("--friends-only", is_flag=True, default=None, help="Serve only the peers in peers.friends.")
-@click.option("--policy", type=click.Choice(["default", "web"]), help="What an exit connects to.")
-@click.option("--region", type=SettingType("node.region", "REGION"), help="Where this machine is, such as NL.")
-@click.option("--metrics", type=SettingType("sharing.metrics", "IP:PORT"), help="Serve rounded figures at /metrics.")
-@click.option("--notice", type=SettingType("exit.notice", "IP:PORT"), help="Serve a page that says what an exit is.")
+@click.option(
+    "--policy",
+    type=click.Choice(["default", "web"]),
+    show_default="setting exit.policy",
+    help="What an exit connects to.",
+)
+@click.option(
+    "--region",
+    type=SettingType("node.region", "REGION"),
+    show_default="setting node.region",
+    help="Where this machine is, such as NL.",
+)
+@click.option(
+    "--metrics",
+    type=SettingType("sharing.metrics", "IP:PORT"),
+    show_default="setting sharing.metrics",
+    help="Serve rounded figures at /metrics.",
+)
+@click.option(
+    "--notice",
+    type=SettingType("exit.notice", "IP:PORT"),
+    show_default="setting exit.notice",
+    help="Serve a page that says what an exit is.",
+)
 @click.option(
     "--allow-destination",
     multiple=True,
     type=SettingType("exit.allow_destinations", "CIDR", many=True),
     help="For tests: a network that the exit reaches although exits refuse it otherwise. Repeatable.",
 )
-@click.option("--port", type=PORT, help="UDP port of the links; 0: any free one.")
-@click.option("--address", type=SettingType("peers.address", "IP"), help="Address at which peers reach this machine.")
+@click.option("--port", type=PORT, show_default="setting peers.port", help="UDP port of the links; 0: any free one.")
+@click.option(
+    "--address",
+    type=SettingType("peers.address", "IP"),
+    show_default="setting peers.address",
+    help="Address at which peers reach this machine.",
+)
 @BOOTSTRAP_OPTION
 @DHT_OPTION
 @ENGINE_OPTION
@@ -131,7 +176,10 @@ _MBIT: Final = ("mbit", "mbit/s", "mbps")
 @ALLOW_OPTION
 @click.pass_context
 def share(context: click.Context, /, home: Path, as_json: bool, foreground: bool, **flags: Any) -> None:
-    """Serve others: as a relay, which forwards sealed bytes, or as an exit, which reaches destinations for them.
+    """Serve others: as a relay, as an exit, or as both.
+
+    A relay forwards sealed bytes; an exit reaches destinations for others. It goes by the settings; options count more,
+    for this run.
 
     On a terminal it shows live figures. Elsewhere it writes a line when it is ready and whenever what it offers
     changes; with --json an object, whose keys docs/share.md explains.

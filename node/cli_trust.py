@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import common, plain, show
+from node.cli_common import Group, common, plain, show, usage
+from node.cli_completing import TRUSTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,9 @@ class NoNetworkError(MacroVpnError):
         )
 
 
-@click.group()
+@click.group(cls=Group)
 def trust() -> None:
-    """Trusted networks, on which sites are reached without the tunnel.
+    """Trusted networks, where sites are reached directly.
 
     What anybody can imitate, such as a gateway's address or the name of a Wi-Fi, only asks: `macrovpn trust confirm`. A
     network is trusted by itself when the system had it prove the password or the certificate of its profile.
@@ -52,7 +52,8 @@ def add(name: str, home: Path, as_json: bool) -> None:
     from node.config_edit import locked
     from pac.trusted import TrustedNetwork, check_name
 
-    check_name(name, "NAME")
+    with usage():
+        check_name(name, "NAME")
     here = _here()
     if here is None:
         raise NoNetworkError
@@ -68,7 +69,7 @@ def add(name: str, home: Path, as_json: bool) -> None:
 
 @trust.command()
 @common
-@click.argument("name")
+@click.argument("name", shell_complete=TRUSTED)
 def remove(name: str, home: Path, as_json: bool) -> None:
     """Trust a network no longer."""
     from node.config_edit import locked
@@ -77,7 +78,7 @@ def remove(name: str, home: Path, as_json: bool) -> None:
         saved = _saved(home)
         left = [network for network in saved if network.name != name]
         if len(left) == len(saved):
-            raise click.ClickException(f"No trusted network is called {name}. `macrovpn trust list` shows all.")
+            raise MacroVpnError(f"No trusted network is called {plain(name)}. `macrovpn trust list` shows all.")
         _save(home, left)
     _tell(home)
     show(as_json, {"name": name}, f"{name} is trusted no longer.")
@@ -87,17 +88,17 @@ def remove(name: str, home: Path, as_json: bool) -> None:
 @common
 def confirm(home: Path, as_json: bool) -> None:
     """Say that the present network is what it looks like. It counts until this machine leaves it, or the node stops."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
     from node.trust.watch import sentence
 
-    status = NodeClient(home).confirm_trust()
+    status = ask(home).confirm_trust()
     show(as_json, status, plain(sentence(status)))
 
 
 @trust.command()
 @common
 def here(home: Path, as_json: bool) -> None:
-    """Show the network that this machine is on, and what it is to you."""
+    """Show the network that this machine is on."""
     from pac.trusted import Standing, judge
 
     found = _here()
@@ -145,10 +146,9 @@ def _save(home: Path, networks: Sequence[TrustedNetwork]) -> None:
 
 def _tell(home: Path) -> None:
     """Have a running node take them."""
-    from node.client import NodeClient, NoNodeError
+    from node.cli_ask import told
 
-    with suppress(NoNodeError):
-        NodeClient(home).reload_trust()
+    told(home, "trusted networks", lambda node: node.reload_trust())
 
 
 def _proves(network: TrustedNetwork) -> bool:

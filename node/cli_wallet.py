@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from core.errors import MacroVpnError
-from node.cli_common import common, json_option, plain, show
+from node.cli_common import Group, common, json_option, plain, show
+from node.cli_completing import CHANNELS
 from node.coins import MOST_COINS, coins, read_coins
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from click.shell_completion import CompletionItem
 
 _COLUMNS: Final = ("balance", "locked", "due", "spent", "earned")
 
@@ -30,36 +35,63 @@ class CoinsType(click.ParamType[int]):
             self.fail(f"this must be an amount in coins, from 0 to {MOST_COINS}, with six decimals at most", param, ctx)
 
 
-@click.group(invoke_without_command=True)
+class _AmountType(CoinsType):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return super().convert(value, param, ctx) or self.fail("this must be more than nothing", param, ctx)
+
+
+class _ChannelType(click.ParamType[str]):
+    """The first digits of a channel's id."""
+
+    name = "CHANNEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if re.fullmatch("[0-9a-f]{4,64}", str(value)) is None:
+            self.fail("a channel is named by the first 4 or more digits of its id, as in 87bd316b", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offer those that there are."""
+        return CHANNELS(ctx, param, incomplete)
+
+
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 @common
 def wallet(context: click.Context, home: Path, as_json: bool) -> None:
-    """Payments: what was spent and earned, what is locked, what the present path costs."""
-    if context.invoked_subcommand is None:
-        from node.client import NodeClient
+    """Payments: spent, earned, locked, and the path's price."""
+    if context.invoked_subcommand is not None:
+        given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if given:
+            raise click.UsageError(f"Options stand at the end: macrovpn wallet {context.invoked_subcommand} --…")
+        return
+    from node.cli_ask import ask
 
-        facts = NodeClient(home).wallet()
-        show(as_json, facts, wallet_text(facts))
+    facts = ask(home).wallet()
+    show(as_json, facts, wallet_text(facts))
 
 
 @wallet.command()
 @common
 def claim(home: Path, as_json: bool) -> None:
     """Have everything paid out that was earned and not claimed yet."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    answer = NodeClient(home).wallet_do("claim")
+    answer = ask(home).wallet_do("claim")
     show(as_json, answer, _claim_text(answer))
 
 
 @wallet.command()
 @common
-@click.argument("channel", default="")
-def close(channel: str, home: Path, as_json: bool) -> None:
-    """Close CHANNEL, or all that nothing runs on: what is left in them comes back after a day."""
-    from node.client import NodeClient
+@click.argument("channel", type=_ChannelType(), required=False)
+def close(channel: str | None, home: Path, as_json: bool) -> None:
+    """Close CHANNEL, or all that nothing runs on.
 
-    answer = NodeClient(home).wallet_do("close", channel=channel)
+    CHANNEL is the first digits of its id. What is left in it comes back after a day.
+    """
+    from node.cli_ask import ask
+
+    answer = ask(home).wallet_do("close", channel=channel or "")
     count = answer["closing"]
     show(as_json, answer, f"{count} channel{'' if count == 1 else 's'} closing.")
 
@@ -74,22 +106,22 @@ class _CapType(CoinsType):
 @click.argument("most", type=_CapType(), metavar="COINS|none")
 def cap(most: int, home: Path, as_json: bool) -> None:
     """Spend no more than COINS in all, from the first voucher on. What was spent before counts."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    answer = NodeClient(home).wallet_do("cap", units=None if most < 0 else most)
+    answer = ask(home).wallet_do("cap", units=None if most < 0 else most)
     text = "There is no spending cap." if most < 0 else f"No more than {coins(most)} coins are spent in all."
     show(as_json, answer, text)
 
 
 @wallet.command()
 @common
-@click.argument("amount", type=CoinsType())
-@click.option("--channel", default="", help="Which, by the first digits of its id.  [default: the guard's]")
-def deposit(amount: int, channel: str, home: Path, as_json: bool) -> None:
+@click.argument("amount", type=_AmountType())
+@click.option("--channel", type=_ChannelType(), show_default="the guard's", help="Which one.")
+def deposit(amount: int, channel: str | None, home: Path, as_json: bool) -> None:
     """Put COINS more into a channel that this node pays on."""
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
-    answer = NodeClient(home).wallet_do("deposit", channel=channel, units=amount)
+    answer = ask(home).wallet_do("deposit", channel=channel or "", units=amount)
     show(as_json, answer, f"The channel holds {coins(answer['deposit'])} coins now.")
 
 
@@ -100,10 +132,10 @@ def export(file: str, home: Path, as_json: bool) -> None:
     """Write a backup to FILE. It can be restored at any age, and whoever has it can spend what the wallet holds."""
     from pathlib import Path as Folder
 
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
     target = Folder(file).expanduser().absolute()
-    answer = NodeClient(home).wallet_do("export", path=str(target))
+    answer = ask(home).wallet_do("export", path=str(target))
     show(as_json, answer, f"Written: {target}")
 
 
@@ -111,20 +143,22 @@ def export(file: str, home: Path, as_json: bool) -> None:
 @json_option
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 def books(folder: str, as_json: bool) -> None:
-    """Print the books of all nodes that run below FOLDER, such as those of a demo, and whether they agree.
+    """Print the books of all nodes that run below FOLDER.
+
+    Such as the folder of a demo. It says whether they agree.
 
     A node's coins are in its balance, locked in channels on which it pays, or due to it. Spent and earned are what was
     carried; they agree within a unit for each link, while nothing is under way.
     """
     from pathlib import Path as Folder
 
-    from node.client import NodeClient
+    from node.cli_ask import ask
 
     homes = sorted(path.parent for path in Folder(folder).absolute().rglob("control.json"))
     if not homes:
         raise NoBooksError(folder)
     top = Folder(folder).absolute()
-    rows = [{"node": "client" if home == top else home.name} | NodeClient(home).wallet() for home in homes]
+    rows = [{"node": "client" if home == top else home.name} | ask(home).wallet() for home in homes]
     rows = [row for row in rows if row["settlement"] != "off"]
     if unknown := [row["node"] for row in rows if row["balance"] is None]:
         raise UnknownBalanceError(unknown[0])

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from core.errors import MacroVpnError
+from node.cli_ask import ask
 from node.cli_common import plain
-from node.client import NodeClient, NoNodeError
+from node.client import NoNodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,19 +28,26 @@ _BARS: Final = " ▁▂▃▄▅▆▇█"
 _COLOURS: Final = {"up": "green", "connecting": "yellow", "leaving": "yellow", "blocked": "red", "down": "red"}
 
 
-def watch(home: Path, as_json: bool, now: Callable[[], dict[str, Any]], text: Callable[[dict[str, Any]], str]) -> None:
+def watch(
+    home: Path,
+    as_json: bool,
+    now: Callable[[], dict[str, Any]],
+    whole: Callable[[dict[str, Any]], dict[str, Any]],
+    text: Callable[[dict[str, Any]], str],
+) -> None:
     """Show what the node tells until Ctrl-C.
 
     Args:
         home: of the node; it may start, stop and start again meanwhile.
         as_json: print each event as a line of JSON, with its name as `event`.
         now: the status without a node that tells.
+        whole: completes what a node tells of its status.
         text: writes a status for people.
     """
     try:
         if as_json:
             for name, value in _events(home, now):
-                click.echo(json.dumps({"event": name} | value, ensure_ascii=False))
+                click.echo(json.dumps({"event": name} | (whole(value) if name == "status" else value)))
         elif sys.stdout.isatty():
             _live(home, now, text)
         else:
@@ -53,7 +61,7 @@ def _events(home: Path, now: Callable[[], dict[str, Any]]) -> Iterator[tuple[str
     told: dict[str, Any] = {}
     while True:
         try:
-            for name, value in NodeClient(home).events():
+            for name, value in ask(home).events():
                 told = {}
                 yield name, value
         except NoNodeError:

@@ -37,6 +37,20 @@ class NoNodeError(MacroVpnError):
         self.home = home
 
 
+class StartingNodeError(MacroVpnError):
+    """A node is starting in a home, and does not answer yet.
+
+    Args:
+        home: its folder.
+        pid: its process, or 0 when unknown.
+    """
+
+    def __init__(self, home: Path, pid: int) -> None:
+        super().__init__(f"The node in {home} (process {pid}) is still starting. Try again; `macrovpn down` ends it.")
+        self.home = home
+        self.pid = pid
+
+
 class SilentNodeError(MacroVpnError):
     """A node runs, and does not answer as it should.
 
@@ -87,6 +101,10 @@ class NodeClient:
             raise NoNodeError(home) from error
         self._opener = _opener()
 
+    def get(self, name: str) -> dict[str, Any]:
+        """What stands at a path. Raises as `call`."""
+        return self._object("GET", name)
+
     def status(self) -> dict[str, Any]:
         """State, route and counters. Raises as `call`."""
         return self._object("GET", "status")
@@ -102,6 +120,18 @@ class NodeClient:
     def peers(self) -> dict[str, Any]:
         """The peers that the node knows. Raises as `call`."""
         return self._object("GET", "peers")
+
+    def health(self) -> dict[str, Any]:
+        """Clock, guards and the exit; see `node.health`. Raises as `call`."""
+        return self._object("GET", "health")
+
+    def new_probe(self) -> str:
+        """A name that only the local port knows; see `proxy.probes`. Raises as `call`."""
+        return str(self._object("POST", "probe")["name"])
+
+    def probe_came(self, name: str) -> bool:
+        """Whether somebody wanted to go to that name over the local port. Raises as `call`."""
+        return bool(self._object("POST", "probed", arguments={"name": name})["came"])
 
     def invite(self) -> str:
         """An invite to the node's private network, naming peers that are there now. Raises as `call`."""
@@ -136,7 +166,8 @@ class NodeClient:
         return self._object("GET", "settings")
 
     def change(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Change settings, all or none; says which were `applied`, and which are `after_restart`. Raises as `call`."""
+        """Change settings, all or none; says which were `applied`, which of these only `for_new` circuits, and which
+        are `after_restart`. Raises as `call`."""
         return self._object("PATCH", "settings", RELOAD_LIMIT_S, changes)
 
     def switch(self, *, on: bool) -> dict[str, Any]:

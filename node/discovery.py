@@ -62,6 +62,11 @@ FIND_S: Final = 1.0
 MAX_FINDS: Final = 8
 FINDS_PER_MINUTE: Final = 60
 
+_ASK_FOR_PEERS: Final = {
+    False: "Name one with --bootstrap.",
+    True: "Join again with an invite from a member whose node runs and has an address.",
+}
+
 _random = random.SystemRandom()
 _log = logging.getLogger(__name__)
 
@@ -105,6 +110,12 @@ class Discovery:
     def state(self) -> str:
         """One of `off`, `missing` (the library is), `resting` (nobody is looked for) and `on`."""
         return "resting" if self._state == "on" and self._dht is None else self._state
+
+    @property
+    def nobody_yet(self) -> str:
+        """What to say while no peer is known."""
+        looked_for = "They are being looked for in the DHT. " if self.state == "on" else ""
+        return f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._peering.network.is_private]}"
 
     # -- life
 

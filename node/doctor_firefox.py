@@ -25,19 +25,24 @@ LOCAL: Final = frozenset({"localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]
 UNASKED: Final = {"network.connectivity-service.enabled": False, "network.trr.mode": 5}
 """With these Firefox looks no name up by itself; 5 is DNS over HTTPS switched off by choice. As it comes, it looks up
 `example.org`, `ipv4only.arpa` and `cloudflare-dns.com`: docs/clients.md says where that was measured."""
+HTTPS_RECORD: Final = "network.dns.native_https_query"
+ASKS_SINCE: Final = 153
+"""In this version it was seen that Firefox asks for the HTTPS record of what is opened as `http://`, with any proxy."""
+WEBRTC: Final = "media.peerconnection.ice.proxy_only"
 FIXED_PROXY: Final = "Settings, Network Settings, Manual proxy configuration"
 
 
-def judge(profile: Profile, own: OwnProxy, *, system_is_ours: bool) -> list[Finding]:
+def judge(profile: Profile, own: OwnProxy, *, system_is_ours: bool, has_button: bool = False) -> list[Finding]:
     """Say what is wrong with a profile; one good word if nothing is.
 
     Args:
         profile: what it says about proxies.
         own: where this node's proxy is.
         system_is_ours: whether a node has set the system's proxy settings.
+        has_button: whether it has the add-on that is paired with the node.
     """
     who = f"The Firefox profile {profile.name}"
-    found = list(_judged(profile, who, own, system_is_ours=system_is_ours))
+    found = [*_button(profile, who)] if has_button else [*_judged(profile, who, own, system_is_ours=system_is_ours)]
     if not profile.clear:
         sentence = f"{who} has settings about proxies that this version cannot read, so it may go direct."
         remedy = f"Look at them in Firefox: {FIXED_PROXY}; and at the profile's user.js, if you wrote one."
@@ -57,6 +62,12 @@ def _judged(profile: Profile, who: str, own: OwnProxy, *, system_is_ours: bool) 
             yield from _system(profile, who, is_ours=system_is_ours)
         case _:
             yield _direct(who, "uses no proxy")
+
+
+def _button(profile: Profile, who: str) -> Iterator[Finding]:
+    said = f"{who} has the node's button, which decides while it is on. Files do not tell whether it is."
+    yield Finding("firefox_button", Level.OK, said, "Look at the button, or at the dashboard's “What a site sees”.")
+    yield from _closed(profile, who)
 
 
 def _direct(who: str, why: str) -> Finding:
@@ -83,7 +94,7 @@ def _manual(profile: Profile, who: str, own: OwnProxy) -> Iterator[Finding]:
     if "socks" in ours:
         yield from _socks(profile, who)
     yield from _exceptions(profile, who)
-    yield from _closed(profile, who)
+    yield from _shut(profile, who)
 
 
 def _socks(profile: Profile, who: str) -> Iterator[Finding]:
@@ -124,13 +135,13 @@ def _script(profile: Profile, who: str, own: OwnProxy) -> Iterator[Finding]:
     url = profile.text("autoconfig_url")
     if not url.startswith("data:"):
         yield by_address("firefox_pac", f"{who} uses", ours=own.is_in(url))
-    elif not _names(url, own):
+    elif not names_own(url, own):
         yield Finding("firefox_other", Level.OK, f"{who} uses a PAC that does not name this node's proxy.")
         return
-    yield from _closed(profile, who)
+    yield from _shut(profile, who)
 
 
-def _names(url: str, own: OwnProxy) -> bool:
+def names_own(url: str, own: OwnProxy) -> bool:
     """Say whether a script that `macrovpn pac --data-url` printed leads to the proxy."""
     try:
         script = base64.b64decode(url.rpartition(";base64,")[2], validate=True)
@@ -141,7 +152,7 @@ def _names(url: str, own: OwnProxy) -> bool:
 
 def _system(profile: Profile, who: str, *, is_ours: bool) -> Iterator[Finding]:
     if is_ours:
-        yield from _closed(profile, who)
+        yield from _shut(profile, who)
         return
     sentence = (
         f"{who} uses the system's proxy settings, which no node has set: where they name no proxy, it goes direct."
@@ -150,12 +161,30 @@ def _system(profile: Profile, who: str, *, is_ours: bool) -> Iterator[Finding]:
     yield Finding("firefox_system", Level.WARNING, sentence, remedy)
 
 
+def _shut(profile: Profile, who: str) -> Iterator[Finding]:
+    yield from _webrtc(profile, who)
+    yield from _closed(profile, who)
+
+
+def _webrtc(profile: Profile, who: str) -> Iterator[Finding]:
+    if profile.prefs.get(WEBRTC) is not True and profile.prefs.get("media.peerconnection.enabled") is not False:
+        sentence = f"{who} lets WebRTC send past the proxy: a site that wants to sees your own address."
+        yield Finding("firefox_webrtc", Level.PROBLEM, sentence, f"In about:config, set {WEBRTC} to true.")
+
+
 def _closed(profile: Profile, who: str) -> Iterator[Finding]:
     names = [name for name in ("allow_bypass", "failover_direct") if profile.switch(name) is not False]
     if names:
         sentence = f"{who} lets Firefox's own services go direct when the proxy does not answer."
         lines = " and ".join(f"network.proxy.{name} to false" for name in names)
         yield Finding("firefox_closed", Level.WARNING, sentence, f"In about:config, set {lines}.")
+    if profile.prefs.get(HTTPS_RECORD) is not False:
+        is_known = profile.version is None or profile.version >= ASKS_SINCE
+        sentence = (
+            f"{who} {'asks' if is_known else 'may ask'} your name server for each site that is opened as http://."
+        )
+        level = Level.PROBLEM if is_known else Level.WARNING
+        yield Finding("firefox_https_record", level, sentence, f"In about:config, set {HTTPS_RECORD} to false.")
     yield from _unasked(profile, who)
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from contextlib import contextmanager, suppress
@@ -211,3 +212,25 @@ def lock_holder(home: Path) -> int | None:
 def _read_pid(handle: int) -> int:
     text = os.pread(handle, 20, 0)
     return int(text) if text.isdigit() else 0
+
+
+def read_foreign(path: Path, limit_bytes: int) -> tuple[str | None, bool]:
+    """Read a file that may be anything.
+
+    Returns:
+        Its text, or None, and False if it is there and could not be read: it is too large, or no file.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, True
+    except OSError:
+        return None, False
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None, False
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(limit_bytes + 1)
+    finally:
+        os.close(handle)
+    return (None, False) if len(data) > limit_bytes else (data.decode("utf-8", "replace"), True)

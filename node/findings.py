@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 from urllib.parse import urlsplit
 
 
@@ -17,6 +18,49 @@ class Level(Enum):
     """Something may leave past the tunnel, or the node cannot be used now."""
     PROBLEM = "problem"
     """Something leaves past the tunnel now, somebody else gets it, or the node is broken."""
+    UNCHECKED = "unchecked"
+    """Nobody knows: the sentence says why it was not looked at."""
+
+
+class Area(Enum):
+    """What the checks are about, in the order in which they are told."""
+
+    NODE = "node"
+    PORTS = "ports"
+    DIRECT = "direct"
+    PAC = "pac"
+    DNS = "dns"
+    WEBRTC = "webrtc"
+    IPV6 = "ipv6"
+    CLOCK = "clock"
+    NAT = "nat"
+    PEERS = "peers"
+    ENGINE = "engine"
+    WALLET = "wallet"
+
+
+CHECKS: Final = {
+    Area.NODE: ("node", "settings"),
+    Area.PORTS: ("proxy", "port_taken", "port_moved", "ports"),
+    Area.DIRECT: (
+        *("direct", "trusted_network", "direct_rules", "system_proxy", "environment", "environment_exceptions"),
+        *("firefox", "firefox_other", "firefox_direct", "firefox_partly", "firefox_exceptions", "firefox_system"),
+        *("firefox_closed", "firefox_unclear", "firefox_button", "chromium"),
+        *("chromium_other", "chromium_direct", "chromium_exceptions", "chromium_system"),
+        *("chromium_unclear", "chromium_button", "chromium_policies"),
+    ),
+    Area.PAC: ("pac", "system_pac", "firefox_pac", "chromium_pac"),
+    Area.DNS: ("dns", "name_server", "environment_dns", "firefox_dns", "firefox_https_record", "firefox_unasked"),
+    Area.WEBRTC: ("webrtc", "firefox_webrtc", "chromium_webrtc"),
+    Area.IPV6: ("ipv6",),
+    Area.CLOCK: ("clock", "clock_set"),
+    Area.NAT: ("nat", "port_mapping"),
+    Area.PEERS: ("peers", "exits", "regions", "guards", "exposure"),
+    Area.ENGINE: ("engine", "libraries"),
+    Area.WALLET: ("wallet", "cap", "balance", "channels", "unsettled", "backup"),
+}
+"""Every check, by what it is about. The words stay the same between versions; docs/doctor.md explains each."""
+_AREAS: Final = {check: area for area, checks in CHECKS.items() for check in checks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +68,7 @@ class Finding:
     """One thing that was looked at.
 
     Args:
-        check: what was looked at, a word that stays the same between versions.
+        check: what was looked at, one of `CHECKS`.
         level: how bad it is.
         sentence: what is so.
         remedy: what to do about it; empty where there is nothing to do.
@@ -34,6 +78,11 @@ class Finding:
     level: Level
     sentence: str
     remedy: str = ""
+
+    @property
+    def area(self) -> Area:
+        """What it is about."""
+        return _AREAS[self.check]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""Read what a user's Firefox profiles say about proxies and names. Nothing is written, and no other setting is kept.
+"""Read what a user's Firefox profiles say about proxies, names, WebRTC, and which add-ons there are.
+
+Nothing is written, and no other setting is kept.
 
 Firefox writes `prefs.js`; a user may write `user.js`, which it reads afterwards, at each start. Both come from outside:
 their size and number are bounded, and only lines of the one form that Firefox itself writes are understood.
@@ -8,12 +10,12 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import re
-import stat
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+from node.files import read_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +41,12 @@ MAX_INI_BYTES: Final = 1 << 16
 MAX_PREFS_BYTES: Final = 4 << 20
 """A text of a setting has at most 1 MiB (`MAX_PREF_LENGTH` in Firefox's Preferences.cpp), such as a PAC as data."""
 MAX_NAME_CHARACTERS: Final = 60
+NONE: Final = frozenset[str]()
 
-_NAMES: Final = r"network\.(?:(?:proxy|trr)\.[A-Za-z0-9_.-]{1,100}|connectivity-service\.enabled)"
+_NAMES: Final = (
+    r"(?:network\.(?:(?:proxy|trr)\.[A-Za-z0-9_.-]{1,100}|connectivity-service\.enabled|dns\.native_https_query)"
+    r"|media\.peerconnection\.(?:enabled|ice\.proxy_only)|extensions\.webextensions\.uuids)"
+)
 _LINE: Final = re.compile(
     rf'\s*user_pref\("({_NAMES})", *(true|false|-?[0-9]{{1,10}}|"(?:[^"\\]|\\.)*")\);' r"\s*(?://.*)?"
 )
@@ -54,8 +60,7 @@ class Profile:
 
     Args:
         name: as the user sees it in Firefox's list of profiles.
-        prefs: settings below `network.proxy` and `network.trr`, and `network.connectivity-service.enabled`, that differ
-            from Firefox's own.
+        prefs: the settings that are read and differ from Firefox's own.
         version: the number of the Firefox that used it last, or None.
         clear: whether all of these settings could be read.
     """
@@ -64,6 +69,15 @@ class Profile:
     prefs: dict[str, Value]
     version: int | None
     clear: bool
+
+    @property
+    def addons(self) -> frozenset[str]:
+        """The hosts of the add-ons' own pages: Firefox draws one for each profile and add-on."""
+        try:
+            hosts = json.loads(str(self.prefs.get("extensions.webextensions.uuids", "{}")))
+        except (ValueError, RecursionError):
+            return NONE
+        return frozenset(host for host in hosts.values() if isinstance(host, str)) if isinstance(hosts, dict) else NONE
 
     def text(self, name: str) -> str:
         """Give a text below `network.proxy`, or an empty one."""
@@ -115,7 +129,7 @@ def parse_prefs(text: str) -> tuple[dict[str, Value], bool]:
 
 def _listed(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name the profiles of a `profiles.ini` and their folders."""
-    text, _ = _read(folder / "profiles.ini", MAX_INI_BYTES)
+    text, _ = read_foreign(folder / "profiles.ini", MAX_INI_BYTES)
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(text or "")
@@ -133,7 +147,7 @@ def _profile(name: str, folder: Path) -> Profile | None:
     clear = True
     seen = False
     for file in ("prefs.js", "user.js"):
-        text, whole = _read(folder / file, MAX_PREFS_BYTES)
+        text, whole = read_foreign(folder / file, MAX_PREFS_BYTES)
         clear = clear and whole
         seen = seen or text is not None or not whole
         found, understood = parse_prefs(text or "")
@@ -141,28 +155,6 @@ def _profile(name: str, folder: Path) -> Profile | None:
         clear = clear and understood
     if not seen:
         return None
-    compatibility, _ = _read(folder / "compatibility.ini", MAX_INI_BYTES)
+    compatibility, _ = read_foreign(folder / "compatibility.ini", MAX_INI_BYTES)
     version = _VERSION.search(compatibility or "")
     return Profile(name, prefs, int(version[1]) if version else None, clear)
-
-
-def _read(path: Path, limit_bytes: int) -> tuple[str | None, bool]:
-    """Read a file that may be anything.
-
-    Returns:
-        Its text, or None, and False if it is there and could not be read: it is too large, or no file.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None, True
-    except OSError:
-        return None, False
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None, False
-        with open(handle, "rb", closefd=False) as file:
-            data = file.read(limit_bytes + 1)
-    finally:
-        os.close(handle)
-    return (None, False) if len(data) > limit_bytes else (data.decode("utf-8", "replace"), True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from core.errors import ConfigError, MacroVpnError
-from node.applying import LIVE, apply
+from node.applying import FIRST_LIMITS, LIVE, apply
 from node.config import CONFIG_NAME, FROM_FILE, FROM_FLAG, Loaded, check, load_from, read_text
 from node.config_edit import REDACTED, SECRETS, edited, get_value, locked, write_text
 from node.settings import FIELDS
@@ -103,7 +103,8 @@ class LiveSettings:
             changes: values by `section.key`.
 
         Returns:
-            `applied`: what counts now. `after_restart`: what the node goes by when it is started again.
+            `applied`: what counts now. `for_new`: what of that counts only for circuits and connections that begin
+            from now on, while some run. `after_restart`: what the node goes by when it is started again.
 
         Raises:
             ConfigError: a setting is wrong, or the file cannot be changed; `where` is the setting. Nothing was changed.
@@ -127,7 +128,9 @@ class LiveSettings:
         self._overrides = overrides
         self._saved = None
         waiting = [name for name in self._differing(after) if name in values]
-        return {"applied": [name for name in values if name not in waiting], "after_restart": waiting}
+        applied = [name for name in values if name not in waiting]
+        first = FIRST_LIMITS.intersection(applied) if self._parts.serving.runs_past_limits else ()
+        return {"applied": applied, "for_new": sorted(first), "after_restart": waiting}
 
     def _checked(self, name: str, value: Any) -> Any:
         checked = check(name, value, name)

@@ -143,7 +143,7 @@ class Systemd:
 
     def install(self, *, system_proxy: bool) -> None:
         command, folder = program()
-        arguments = [*command, "up", "--foreground", "--log-level", "warning", "--home", str(self._home)]
+        arguments = [*command, "up", "--as-left", "--foreground", "--log-level", "warning", "--home", str(self._home)]
         # The settings of a desktop can be set as soon as there is one.
         target = "graphical-session.target" if system_proxy else "default.target"
         text = _UNIT.format(
@@ -185,7 +185,14 @@ class Autostart:
 
     def install(self, *, system_proxy: bool) -> None:
         command, folder = program()
-        arguments = [*command, "up", "--home", str(self._home), *(["--system-proxy"] if system_proxy else [])]
+        arguments = [
+            *command,
+            "up",
+            "--as-left",
+            "--home",
+            str(self._home),
+            *(["--system-proxy"] if system_proxy else []),
+        ]
         _write(self.path, _ENTRY.format(command=" ".join(map(_for_desktop, arguments)), folder=_escaped(str(folder))))
 
     def start(self) -> bool:

@@ -25,6 +25,8 @@ REFRESH_S: Final = 60.0
 COUNT_STEP: Final = 10
 """Counts are rounded to multiples of this: what fewer than five do does not show."""
 MB: Final = 10**6
+MEASURED_PARTS: Final = ("relay", "exit")
+"""The parts whose counters are shown: they are about the work for others."""
 _WORD: Final = re.compile("[a-z0-9][a-z0-9_ -]{0,47}")
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, DecodeError, LinkError
 from core.tasks import Tasks
+from node.bootstrap import GROWS, LONGEST_PAUSE_S, Bootstrap
 from node.hearing import Hearing
 from node.networks import introduce
 from node.peer_filter import peer_filter, read_hosts
 from peers import store
-from peers.addresses import parse_address
 from peers.descriptor import Descriptor, Role
 from peers.directory import Directory
 from peers.gossip import Gossip
@@ -59,7 +59,6 @@ SETTLE_S: Final = 0.05
 """News are passed on after so long, so that what comes together goes together."""
 
 FIRST_PAUSE_S: Final = 0.3
-LONGEST_PAUSE_S: Final = 30.0
 ADDRESSES_REMEMBERED: Final = 1 << 14
 LINKS_KEPT: Final = 8
 """Who has more links than this does not keep one that was made to learn who is there."""
@@ -137,7 +136,6 @@ class Peering:
         self.network = membership.network
         self._introductions = [found for found in membership.peers if identity is None or found.peer != identity.peer]
         self._filter = peer_filter(settings.allow_addresses, self.network, routes, self.own_addresses)
-        self._bootstrap = [parse_address(text) for text in settings.bootstrap]
         self._links: Links | None = None
         self._gossip: dict[Link, Gossip] = {}
         self._news = asyncio.Event()
@@ -150,6 +148,8 @@ class Peering:
         self.own_hosts: Callable[[], frozenset[str]] = frozenset
         self.directory = Directory(identity.peer if identity else None, asn_of=asn_of, secret=secrets.token_bytes(16))
         self._address_ok = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._judge)
+        own = identity.peer if identity else None
+        self._bootstrap = Bootstrap(settings.bootstrap, own, self.directory, self.address_ok, self._learned)
         self.hearing = Hearing(self.directory, self.address_ok, needed=settings.gossip and not self.network.is_private)
 
     # -- what the tunnel asks
@@ -295,6 +295,7 @@ class Peering:
         if self._settings.gossip:
             self._tasks.spawn(self._spread(), "gossip")
             self._tasks.spawn(self._stay_linked(), "bootstrap")
+            self._tasks.spawn(self._bootstrap.join_parts(links), "parts of the network")
         self._tasks.spawn(self._tidy(), "directory")
         self._tasks.spawn(self._renew(port), "descriptor")
 
@@ -402,23 +403,14 @@ class Peering:
         pause = FIRST_PAUSE_S
         while True:
             made = await (self.hearing.hear_others(self._links) if self._gossip else self._make_link())
-            pause = FIRST_PAUSE_S if made or self._gossip else min(pause * 1.7, LONGEST_PAUSE_S)
+            pause = FIRST_PAUSE_S if made or self._gossip else min(pause * GROWS, LONGEST_PAUSE_S)
             await asyncio.sleep(1.0 if self._gossip and not made else pause)
 
     async def _make_link(self) -> bool:
         assert self._links is not None
         if await self._meet():
             return True
-        attempts = [(*entry,) for entry in self._bootstrap]
-        random.shuffle(attempts)
-        for host, port, peer in attempts:
-            if peer is None or not self.address_ok(host):
-                _log.warning("a bootstrap peer is left out: its address is not allowed, or has no peer id")
-                continue
-            try:
-                await self._links.bootstrap((host, port), peer, self._verifier(peer))
-            except LinkError:
-                continue
+        if await self._bootstrap.link(self._links):
             return True
         for found in self.hearing.in_random_order()[:3]:
             hop = self.locate(found.peer)
@@ -487,14 +479,3 @@ class Peering:
             return False
         self.learn(descriptor, FROM_DHT)
         return True
-
-    def _verifier(self, peer: PeerKey) -> Callable[[bytes], Hop]:
-        def verify(raw: bytes) -> Hop:
-            descriptor = Descriptor.decode(raw, time.time())
-            if descriptor.peer != peer:
-                raise DecodeError("descriptor", "of another peer")
-            if descriptor.raw and self.directory.insert(descriptor, None):
-                self._learned()
-            return path_of([descriptor])[0]
-
-        return verify

@@ -65,6 +65,10 @@ class ReverseLinks:
         """Relays through which others reach this node."""
         return len(self._holds)
 
+    def holds(self, link: Link) -> bool:
+        """Whether a neighbour holds a link to this node, as its descriptor says."""
+        return link in self._holds
+
     def start(self, links: Links) -> None:
         """Begin, if this node serves."""
         self._links = links

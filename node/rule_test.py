@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from core.errors import ConfigError
-from node.client import NodeClient, NoNodeError
+from node.cli_ask import ask
+from node.client import NoNodeError
 from node.config import load
 from node.site_rules import sources
 from pac.pac import write_pac
@@ -15,6 +17,9 @@ from pac.rules import Action, RuleSet
 if TYPE_CHECKING:
     from pathlib import Path
 
+_NO_URL: Final = "this is none; write for example https://www.example.com/"
+_NEVER_IN_HOST: Final = re.compile(r"[\s<>^|%\\]")
+"""Source: WHATWG URL, forbidden domain code points that `urlsplit` lets pass."""
 _PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443, "ftp": 21}
 
 
@@ -33,7 +38,7 @@ def examine(home: Path, url: str) -> dict[str, Any]:
     Raises:
         ConfigError: the settings are wrong, or this is no URL.
     """
-    scheme, host, port = _split(url)
+    scheme, host, port = split(url)
     found = tuple(sources(load(home).bypass, home))
     rules = RuleSet(rule for _, own in found for rule in own)
     _, in_pac = write_pac(rules, "127.0.0.1:1080")
@@ -65,14 +70,25 @@ def examine(home: Path, url: str) -> dict[str, Any]:
     }
 
 
-def _split(url: str) -> tuple[str, str, int]:
+def split(url: str) -> tuple[str, str, int]:
+    """Take a URL apart.
+
+    Args:
+        url: as for `examine`.
+
+    Returns:
+        Its scheme, host and port.
+
+    Raises:
+        ConfigError: this is none.
+    """
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError as error:
-        raise ConfigError("URL", "this is none; write for example https://www.example.com/") from error
-    if not host or not port:
-        raise ConfigError("URL", "this is none; write for example https://www.example.com/")
+        raise ConfigError("URL", _NO_URL) from error
+    if not host or not port or _NEVER_IN_HOST.search(host):
+        raise ConfigError("URL", _NO_URL)
     return parts.scheme, host, port
 
 
@@ -94,7 +110,7 @@ def _beware(direct: bool, *, complete: bool) -> str:
 def _node(home: Path, rules: RuleSet) -> str:
     """Compare the rules of the home with those of a running node."""
     try:
-        running = NodeClient(home).rules()
+        running = ask(home).rules()
     except NoNodeError:
         return "none runs"
     same = running.get("digest") == rules.digest

@@ -8,20 +8,20 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import ConfigError, Reason
-from core.flow import NO_OPTIONS
 from exits.policy import Policy
 from node.applying import Parts, own_options
-from node.choice_view import circuit_row, explained_row, peer_rows, region_rows
+from node.choice_view import circuit_row, explained_row, own_paths, peer_rows, region_rows
 from node.choosing import Choosing
 from node.coins import coins
 from node.control.server import Control
 from node.discovery import Discovery
 from node.exposure import not_hidden
 from node.files import KEYS_NAME, load_token
+from node.health import health
 from node.holding import Holding
 from node.isolation import isolate_sites
 from node.live import LiveSettings
-from node.metrics import Sample
+from node.metrics import MEASURED_PARTS, Sample
 from node.money import Money
 from node.networks import membership
 from node.outside import OutsideOnly
@@ -35,6 +35,7 @@ from node.regions import RegionWatch
 from node.reverse_links import ReverseLinks
 from node.serving import Serving
 from node.settings import NO_CAP, join_endpoint, split_endpoint
+from node.site_asking import ask_site, local_port
 from node.site_rules import load_rules
 from node.switch import OFF, Switch
 from node.trust.watch import NOWHERE, NothingToConfirmError, direct_because, open_watch
@@ -67,17 +68,9 @@ if TYPE_CHECKING:
 BLOCKED_AFTER_S: Final = 3.0
 """Without a circuit for so long, the state is `blocked` and no longer `connecting`."""
 
-_ASK_FOR_PEERS: Final = {
-    False: "Name one with --bootstrap.",
-    True: "Join again with an invite from a member whose node runs and has an address.",
-}
-
 PAC_TOKEN_NAME: Final = "pac.token"
 PAC_TOKEN_BYTES: Final = 16
 """Out of reach for a page that tries addresses."""
-
-_MEASURED_PARTS: Final = ("relay", "exit")
-"""The parts whose counters `/metrics` shows: they are about the work for others."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,8 +99,8 @@ class RunningNode:
         roles = settings.node.roles
         self._is_client = "client" in roles
         self._role = (Role.RELAY if "relay" in roles else Role(0)) | (Role.EXIT if "exit" in roles else Role(0))
-        self._identity = Identity.load(home / KEYS_NAME) if self._role else None
-        self._onion = _load_onion(home, self._identity) if self._identity else None
+        self._identity = own = Identity.load(home / KEYS_NAME) if self._role else None
+        self._onion = OnionKeys(home / KEYS_NAME, phase_of(own.peer), time.time()) if own else None
         self._policy = Policy.preset(settings.exit.policy).after(Policy.parse("\n".join(settings.exit.rules)))
         self._regions = RegionWatch(settings, lambda peer: self._peering.directory.get(peer))
         self._peering = Peering(
@@ -148,7 +141,7 @@ class RunningNode:
         )
         self._peering.own_hosts = lambda: self._reachability.hosts
         self._reverse_links = ReverseLinks(self._peering, is_private=self._network.is_private)
-        self._holding = Holding(self._peering, relays=Role.RELAY in self._role)
+        self._holding = Holding(self._peering, relays=Role.RELAY in self._role, is_private=self._network.is_private)
         ports = self._policy.summary() if Role.EXIT in self._role else ""
         self._serving = Serving(settings, home, self._peering, ports, self._sample)
         self._money = Money(settings.payments, home, relays=bool(self._role))
@@ -156,7 +149,7 @@ class RunningNode:
         self._control = Control(self, home)
         self._following = Parts(home, self._choosing, self._serving, self._money, load_rules(settings.bypass, home))
         self._live = LiveSettings(settings, self._following, overrides)
-        self._switch = Switch(system_proxy)
+        self._switch = Switch(home, system_proxy)
         self._resolver: NameResolver | None = None
         self._egress: Egress | None = None
         self._tunnel: Tunnel | None = None
@@ -187,6 +180,8 @@ class RunningNode:
         self._tunnel = Tunnel(engine, self._parts())
         self._tunnel.pool.builder.age_s = float(self._settings.tunnel.hop_interval_s)
         self._following.pool = self._tunnel.pool
+        if not self._switch.is_on:
+            self._tunnel.pool.rest()
         self._money.start(self._tunnel)
         if self._role:
             self._serving.start(self._tunnel.relay, self._egress)
@@ -216,6 +211,7 @@ class RunningNode:
             own_ports=[self._own_control()[1]],
             early=self._settings.proxy.early,
         )
+        front.switch(on=self._switch.is_on)
         try:
             await front.start(host, port)
         except OSError as error:
@@ -256,6 +252,7 @@ class RunningNode:
             seen_at=self._reachability.told,
             held_by=peering.holders,
             helps=lambda peer: identity is not None and identity.peer in peering.holders(peer),
+            calls=self._reverse_links.holds,
             holding=self._hold,
             admits=self._serving.sharing.refuses_circuit,
             gate=self._serving.sharing.shaper,
@@ -291,7 +288,7 @@ class RunningNode:
     # -- what is missing
 
     def _in_need(self) -> bool:
-        if self._tunnel is None or not self._switch.is_on:
+        if self._tunnel is None or (self._is_client and not self._switch.is_on):
             return False
         return not self._tunnel.pool.ready if self._is_client else not any(True for _ in self._tunnel.links)
 
@@ -340,8 +337,7 @@ class RunningNode:
             return "up", ""
         failure = self._tunnel.pool.failure
         if not len(self._peering.directory):
-            looked_for = "They are being looked for in the DHT. " if self._discovery.state == "on" else ""
-            reason = f"No peers are known yet. {looked_for}{_ASK_FOR_PEERS[self._network.is_private]}"
+            reason = self._discovery.nobody_yet
         else:
             reason = (failure or Reason.NO_PATH).sentence
             if failure in (None, Reason.NO_PATH):
@@ -352,49 +348,44 @@ class RunningNode:
         state, reason = self._state()
         trust = self._following.trust.status() if self._following.trust is not None else NOWHERE
         tunnel, front = self._tunnel, self._front
-        circuits = sorted(self._circuits, key=lambda circuit: circuit.options != NO_OPTIONS)
-        in_use = [circuit for circuit in circuits if circuit.isolation is not None] or circuits[:1]
-        current = next(iter(in_use), None)
-        regions = [self._choosing.region(circuit.path[-1].peer) for circuit in in_use]
-        flows = sum(len(circuit.flows) for circuit in circuits)
-        if tunnel is not None and self._role:
-            flows += tunnel.relay.flow_count
-        hops = len(current.path) if current else self._live.running.tunnel.path_hops if self._is_client else 0
-        return {
-            "state": state,
-            "reason": reason,
-            "network": self._network.name,
-            "private": self._network.is_private,
-            "exit_region": next(iter(regions), ""),
-            "exit_regions": sorted({region for region in regions if region}),
-            "exit_serves": self._choosing.choice.offer(current.path[-1].peer) if current else "",
-            "trust": trust,
-            "direct_because": direct_because(trust),
-            "mode": self._live.running.tunnel.mode if self._is_client else "",
-            "hops": hops,
-            "not_hidden": not_hidden(hops),
-            "flows": flows,
-            "speed": self._own.speed if self._own is not None else NO_SPEED,
-            "peers": len(self._peering.directory),
-            "dht": self._discovery.state,
-            "circuits": len(circuits),
-            "relayed_circuits": tunnel.relay.circuit_count if tunnel is not None else 0,
-            "proxy": join_endpoint(*front.address) if front is not None else "",
-            "pac": front.pac_url if front is not None else "",
-            "roles": list(self._settings.node.roles),
-            "peer_id": self._identity.peer_id if self._identity else "",
-            "engine": tunnel.engine.name if tunnel is not None else "",
-            "address": self._address(),
-            "reachable": reach(self._reachability.facts).value,
-            "via": self._reverse_links.count,
-            "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
-            "counters": self._counters(tunnel) if tunnel is not None else {},
-            "money": self._money.section(self._tariffs()),
-        } | (self._serving.facts() | self._live.facts())
+        own = own_paths(self._choosing, self._circuits)
+        hops = own["hops"] or (self._live.running.tunnel.path_hops if self._is_client else 0)
+        relayed = tunnel.relay if tunnel is not None and self._role else None
+        return (
+            own
+            | {
+                "state": state,
+                "reason": reason,
+                "network": self._network.name,
+                "private": self._network.is_private,
+                "trust": trust,
+                "direct_because": direct_because(trust),
+                "mode": self._live.running.tunnel.mode if self._is_client else "",
+                "hops": hops,
+                "not_hidden": not_hidden(hops),
+                "flows": own["flows"] + (relayed.flow_count if relayed is not None else 0),
+                "speed": self._own.speed if self._own is not None else NO_SPEED,
+                "peers": len(self._peering.directory),
+                "dht": self._discovery.state,
+                "relayed_circuits": relayed.circuit_count if relayed is not None else 0,
+                "proxy": join_endpoint(*front.address) if front is not None else "",
+                "pac": front.pac_url if front is not None else "",
+                "roles": list(self._settings.node.roles),
+                "peer_id": self._identity.peer_id if self._identity else "",
+                "engine": tunnel.engine.name if tunnel is not None else "",
+                "address": self._address(),
+                "reachable": reach(self._reachability.facts).value,
+                "via": self._reverse_links.count,
+                "port_mapping": self._port_mapping.state.value if self._port_mapping is not None else "off",
+                "counters": self._counters(tunnel) if tunnel is not None else {},
+                "money": self._money.section(self._tariffs()),
+            }
+            | (self._serving.facts() | self._live.facts())
+        )
 
     def _sample(self) -> Sample:
         counters = self._counters(self._tunnel) if self._tunnel is not None else {}
-        return Sample(self._serving.section(), {part: counters.get(part, {}) for part in _MEASURED_PARTS})
+        return Sample(self._serving.section(), {part: counters.get(part, {}) for part in MEASURED_PARTS})
 
     def _counters(self, tunnel: Tunnel) -> dict[str, dict[str, int]]:
         """Why things ended or were refused since the start, as reason words; they say nothing about whom or when."""
@@ -425,6 +416,18 @@ class RunningNode:
         circuits = self._circuits
         times_s = [found.rtt_s for found in circuits if found.isolation is not None and found.rtt_s is not None]
         return second(self._own, sum(len(found.flows) for found in circuits), next(iter(times_s), None))
+
+    def health(self) -> dict[str, Any]:
+        return health(self._choosing, self._tunnel, time.time())
+
+    def new_probe(self) -> str:
+        return local_port(self._following).probes.make()
+
+    def probe_came(self, name: str) -> bool:
+        return local_port(self._following).probes.came(name)
+
+    async def ask_site(self, url: str) -> dict[str, Any]:
+        return await ask_site(url, self._following, self._settings.proxy.password)
 
     def regions(self) -> list[dict[str, Any]]:
         return region_rows(self._choosing, self._live.running.tunnel.regions)
@@ -479,8 +482,7 @@ class RunningNode:
         return await self._money.do(order)
 
     async def hop(self) -> None:
-        if self._tunnel is not None:
-            self._tunnel.pool.hop()
+        self._switch.carrying(self._front, self._following.pool).hop()
 
     def request_stop(self) -> float:
         """Begin to stop, as `Controlled` says; who serves others stops when nothing runs for them, or when asked again.
@@ -488,12 +490,7 @@ class RunningNode:
         Returns:
             Seconds that may take.
         """
-        limit_s = None if self.stopping.is_set() else self._serving.leave(self.stopping.set)
-        if limit_s is None:
-            self.stopping.set()
-            return 0.0
-        return limit_s
-
-
-def _load_onion(home: Folder, identity: Identity) -> OnionKeys:
-    return OnionKeys(home / KEYS_NAME, phase_of(identity.peer), time.time())
+        if not self.stopping.is_set() and (limit_s := self._serving.leave(self.stopping.set)) is not None:
+            return limit_s
+        self.stopping.set()
+        return 0.0

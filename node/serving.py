@@ -111,6 +111,12 @@ class Serving:
             self._egress.shaper = self.sharing.shaper
 
     @property
+    def runs_past_limits(self) -> bool:
+        """Whether something is carried for others that began before there was a limit, which it does not meet."""
+        relay, egress = self._relay, self._egress
+        return (relay is not None and relay.runs_past_gate) or (egress is not None and egress.runs_past_shaper)
+
+    @property
     def leaving_in_s(self) -> float | None:
         """Seconds until what still runs for others is ended; None while the node stays."""
         return None if self._drain is None else self._drain.left_s

@@ -137,7 +137,7 @@ class Held:
 
 
 @contextmanager
-def held(host: str, port: int) -> Iterator[Held]:
+def held(host: str, port: int, *, taken: bool = True) -> Iterator[Held]:
     """Have the system's proxy settings point to a proxy, and put them back at the end.
 
     They are set before the proxy listens: until it does, browsers reach nothing, which is right. After an error that
@@ -146,6 +146,7 @@ def held(host: str, port: int) -> Iterator[Held]:
     Args:
         host: where the proxy will listen.
         port: its port.
+        taken: from now on; else they become what they were, if a node that is gone had set them, until they are taken.
 
     Raises:
         ConfigError: the address cannot be used.
@@ -163,7 +164,10 @@ def held(host: str, port: int) -> Iterator[Held]:
         ) from error
     try:
         ours = Held(folder, host, port)
-        ours.take()
+        if taken:
+            ours.take()
+        else:
+            ours.give_back()
         by_mistake = False
         try:
             yield ours

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from core.errors import Reason
+from core.ends import mark_finished
 from core.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from core.errors import Reason
     from core.flow import Buffer, Flow
     from proxy.ask import Wrapped
     from proxy.traffic import Traffic
 
-_NO_LINGER: Final = struct.pack("ii", 1, 0)
-
 
 class ClientPump(Pump):
-    """A pump that resets the connection of a client to whom nothing was sent: so a refused one looks to a program
-    that was told "granted" before. A clean end would be an empty answer.
+    """A pump that can give the connection back. One that was refused after its program was told "granted" is reset, as
+    every pump does: a clean end would be an empty answer.
 
     Args:
         flow: an open flow.
@@ -82,19 +78,13 @@ class ClientPump(Pump):
         if self._wrapped is not None and self._wrapped.rest is not None and not self._flow_over:
             self._flow_over = True
             self._write_held()
+            if self._transport is not None:
+                mark_finished(self._transport)
             self._done(reason)
             return
-        if reason is not Reason.DONE and not self.received_bytes and self._transport is not None:
-            _reset_when_closed(self._transport)
         super().flow_closed(reason)
 
     def _done(self, reason: Reason) -> None:
         if self._traffic is not None:
             self._traffic.ended(self)
         super()._done(reason)
-
-
-def _reset_when_closed(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    with suppress(OSError):  # it may be closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

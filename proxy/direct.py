@@ -9,6 +9,7 @@ import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final, cast
 
+from core.ends import mark_finished, mark_unfinished
 from core.errors import FlowError, Reason
 from pac.hosts import read_host
 from proxy.target import is_local, is_localhost
@@ -23,10 +24,7 @@ CONNECT_S: Final = 10.0
 """How long one address of a host may take."""
 
 READ_BYTES: Final = 1 << 15
-"""Bytes of one read at most."""
-
-WINDOW_BYTES: Final = 1 << 15
-"""Bytes that may wait at the listener before reading stops. Few, as thousands of clients may not read."""
+"""Bytes of one read at most. While any wait at the listener nothing more is read: thousands of clients may not read."""
 
 _READ: Final = memoryview(bytearray(READ_BYTES))
 """What every flow of the process reads into, to copy it at once."""
@@ -162,7 +160,7 @@ class DirectFlow(asyncio.BufferedProtocol):
             listener.flow_eof()
         if self._transport is None:
             self._closed()
-        elif self._unread <= WINDOW_BYTES:
+        elif not self._unread:
             self._resume()
 
     def write(self, data: Buffer) -> bool:
@@ -176,6 +174,7 @@ class DirectFlow(asyncio.BufferedProtocol):
         self._finished = True
         if self._transport is not None and not self._transport.is_closing():
             if self._eof:
+                mark_finished(self._transport)
                 self._transport.close()
             else:
                 self._transport.write_eof()
@@ -192,13 +191,14 @@ class DirectFlow(asyncio.BufferedProtocol):
 
     def consumed(self, count: int) -> None:
         self._unread -= count
-        if self._unread <= WINDOW_BYTES // 2:
+        if not self._unread:
             self._resume()
 
     # -- the TCP side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        mark_unfinished(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return _READ
@@ -211,13 +211,15 @@ class DirectFlow(asyncio.BufferedProtocol):
             self._pause()
             return
         self._listener.flow_data(data)
-        if self._unread > WINDOW_BYTES:
+        if self._unread:
             self._pause()
 
     def eof_received(self) -> bool:
         self._eof = True
         if self._listener is not None:
             self._listener.flow_eof()
+        if self._finished and self._transport is not None:
+            mark_finished(self._transport)
         return not self._finished
 
     def pause_writing(self) -> None:

@@ -25,6 +25,7 @@ from proxy.direct import connect_direct, reaches_this_machine
 from proxy.early import Earliness, EarlyMode
 from proxy.intake import Intake
 from proxy.pac_server import PacSite
+from proxy.probes import Probes
 from proxy.seats import Seats, full_answer
 from proxy.target import is_localhost
 from proxy.traffic import Traffic
@@ -91,6 +92,7 @@ class Front:
         address: where it listens.
         trusted: while it is open, what no rule names goes that way and not through the tunnel.
         traffic: how much went through the tunnel.
+        probes: names by which the node's own page asks whether its browser comes here.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Front:
         self.address: tuple[str, int] = ("", 0)
         self.trusted: Final = TrustedWay()
         self.traffic: Final = Traffic()
+        self.probes: Final = Probes()
         self._dialer = dialer
         self._limits = limits or FrontLimits()
         self._password = password
@@ -304,6 +307,8 @@ class Front:
 
     async def _dial(self, request: FlowRequest, *, promises: bool) -> Flow:
         """Open a flow through the tunnel."""
+        if self.probes.hear(request.host):
+            raise FlowError(Reason.INSIDE)
         early = self._early.allows(request, asyncio.get_running_loop().time(), promises=promises)
         flow = await self._dialer.dial(request, early=early)
         if not early:
@@ -312,8 +317,11 @@ class Front:
 
     def _place(self, intake: Intake, host: str, port: int, scheme: str | None) -> tuple[Place, SiteOptions]:
         """Decide which way a request goes, and how. Other machines get no bypass: it would lend them this one."""
+        is_probe = self.probes.hear(host)
         if self._off:
             return Place.OFF, NO_OPTIONS
+        if is_probe:
+            return Place.TUNNEL, NO_OPTIONS
         address = read_host(host)
         if port in self.own_ports:
             if isinstance(address, str) and is_localhost(address):

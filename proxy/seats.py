@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
+from core.ends import cut
 from proxy.answers import http_complaint
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Seats:
         self._flows.pop(transport, None)
         if transport.get_write_buffer_size():
             loop = asyncio.get_running_loop()
-            self._flushing[transport] = loop.call_later(FLUSH_S, transport.abort)
+            self._flushing[transport] = loop.call_later(FLUSH_S, cut, transport)
 
     def gone(self, transport: asyncio.Transport) -> None:
         """A connection is gone that had a flow."""
@@ -168,7 +169,7 @@ class Seats:
         for intake in self.intakes:
             intake.transport.abort()
         for transport in [*self._flows, *self._flushing]:
-            transport.abort()
+            cut(transport)
 
     @property
     def _taken(self) -> int:

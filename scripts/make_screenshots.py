@@ -1,12 +1,13 @@
-"""Make the screenshots of the documents: the dashboard of a demo that carries something.
+"""Make the screenshots of the documents: the dashboard of a demo that carries something, and the browser button.
 
 Usage, from the root of the repository: .venv/bin/python -m scripts.make_screenshots
 
-It starts `macrovpn demo` with a site of its own, and drives Chromium, which must be installed.
+It starts `macrovpn demo` with a site of its own, and drives Chromium and Firefox, which must be installed. As root.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from bench.load import Way
 from bench.network import demo, local_origin
+from scripts.extension_screenshots import pictures
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -51,6 +53,12 @@ def main() -> None:
                 _seconds_pass(page, 1)
             page.screenshot(path=FOLDER / f"{name}.png")
         browser.close()
+    asyncio.run(_button())
+
+
+async def _button() -> None:
+    async for name, picture in pictures(*NETWORK):
+        (FOLDER / f"{name}.png").write_bytes(picture)
 
 
 def _seconds_pass(page: Page, seconds: int) -> None:

@@ -68,6 +68,11 @@ class Assembler:
         return length
 
     @property
+    def held_bytes(self) -> int:
+        """What has come of a record that is not whole."""
+        return len(self._partial)
+
+    @property
     def idle(self) -> bool:
         """Whether the stream stands between two records."""
         return not self._partial

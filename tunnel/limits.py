@@ -112,15 +112,35 @@ UNPAID_QUEUE: Final = CIRCUIT_QUEUE
 RELAY_BYTES: Final = 128 * 1024 * 1024
 """Bytes a hop queues in all; beyond, the link that holds most loses the circuit that is held up longest."""
 
+BEGUN_BYTES: Final = 64 * 1024 * 1024
+"""Bytes that may be begun on all streams of all links: honest ends have a part of one record on a stream at a time, so
+two thousand large flows may stand in the middle of one."""
+
+BLANK_BYTES: Final = 6 * 1024
+"""What a stream without a record counts for it: `aiopquic` takes 4.6 kB for one (8,000 streams of a byte each)."""
+
 QUEUE_STEP: Final = 512 * 1024
 """What is queued is counted anew after so many bytes."""
 
 MAX_LINKS: Final = 2048
+MAX_LINKS_PER_HOST: Final = 256
+"""Of these, links that one host has made, an IPv4 address or an IPv6 /64: one machine shall not take all places. Many
+clients may share an address at their provider's router."""
+
 MAX_INITIATIONS: Final = 1 << 14
 """First messages of links' handshakes that are remembered, so that none is answered twice."""
 MAX_CIRCUITS_PER_LINK: Final = 1024
 MAX_CREATIONS_PER_LINK: Final = 64
 """Creations that a link may have under way at once."""
+
+CREATION_BURST: Final = 1024
+CREATIONS_PER_S: Final = 200
+"""Creations that come from one host and that a hop works for: so many at once, and so many a second. One takes it
+0.7 ms, so one machine takes a seventh of a core. A client makes one a second at most (`BUILDS_PER_MINUTE`), and a relay
+passes on what clients make over it."""
+
+MAX_CREATING_HOSTS: Final = 4096
+"""Hosts of which that is remembered."""
 
 MAX_FLOWS_PER_CIRCUIT: Final = 1024
 CLIENT_FLOWS_PER_CIRCUIT: Final = 768
@@ -169,6 +189,16 @@ dial, its sealed handshake, its first payment and its own wait for a silent neig
 
 BUILD_S: Final = 4.0
 """A client's patience with a guard that shows signs of life; longer than CREATION_S, so that the guard's word comes."""
+
+# -- dials at the word of others
+
+UNANSWERED_BURST: Final = 16
+UNANSWERED_PER_MINUTE: Final = 12
+"""Dials on behalf of others' circuits into one network that nobody answered: so many at once, and so many a minute. One
+costs whoever is there four packets, 5 kB, within `DIAL_S`."""
+
+MAX_UNANSWERED: Final = 4096
+"""Networks of which that is remembered."""
 
 # -- addresses that neighbours see
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.fault import place
 from tunnel.assembler import Assembler
+from tunnel.begun import Begun
 from tunnel.control import (
     ControlMachine,
     GotControl,
@@ -116,6 +117,7 @@ class Link:
         on_closed: called once, when the connection is gone.
         dialled: whether this side opened the connection.
         verify: reads the descriptor that answers `want_descriptor`; returns its link key and the time as TAI64N.
+        begun: counts what neighbours of this node have begun and not finished.
 
     Attributes:
         watch: whether the neighbour's event loop runs.
@@ -136,6 +138,7 @@ class Link:
         *,
         dialled: bool,
         verify: Callable[[bytes], tuple[bytes, bytes]] | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self.connection = connection
         self.events = events
@@ -148,6 +151,7 @@ class Link:
         self.counters: Counter[str] = Counter()
         self._machine = machine
         self._verify = verify
+        self._begun = begun or Begun()
         self._control_in = Assembler(MAX_CONTROL)
         self._streams: dict[int, LinkStream] = {}
         self._cut: dict[int, None] = {}
@@ -358,10 +362,19 @@ class Link:
 
     def forget_stream(self, stream: LinkStream) -> None:
         """Take no more bytes of a stream that is over in both directions, or was cut off and may still get some."""
-        if self._streams.pop(stream.id, None) is not None and stream.cut and self._theirs(stream.id):
+        if self._streams.pop(stream.id, None) is None:
+            return
+        self.has_begun(stream, 0)
+        if stream.cut and self._theirs(stream.id):
             self._cut[stream.id] = None
             if len(self._cut) > MAX_CUT:
                 del self._cut[next(iter(self._cut))]
+
+    def has_begun(self, stream: LinkStream, size: int) -> None:
+        """Note how much the other side has begun on a stream and not finished."""
+        if not self.closed:
+            change, stream.begun_bytes = size - stream.begun_bytes, size
+            self._begun.count(self, change)
 
     def _theirs(self, number: int) -> bool:
         """Whether a stream of this number is one that the other side opens."""
@@ -415,6 +428,7 @@ class Link:
         if stream == CONTROL_STREAM:
             self.fail("control stream reset")
         elif (found := self._streams.pop(stream, None)) is not None:
+            self.has_begun(found, 0)
             self.guarded(found.broken)
 
     def datagram_received(self, data: memoryview) -> None:
@@ -461,6 +475,7 @@ class Link:
             return
         was_up = self.is_up
         self.closed = True
+        self._begun.gone(self)
         self.watch.close()
         if not self.up.done():
             self.up.set_exception(LinkError(Reason.NEXT_HOP))

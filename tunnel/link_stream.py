@@ -16,7 +16,7 @@ from core.fault import place
 from tunnel.assembler import PREFIX_BYTES, Assembler
 from tunnel.datagram_tags import DATAGRAM_BYTES
 from tunnel.layers import RECORD_BYTES, is_datagram
-from tunnel.limits import DATAGRAM_QUEUE, MAX_MESSAGE
+from tunnel.limits import BLANK_BYTES, DATAGRAM_QUEUE, MAX_MESSAGE
 from tunnel.wireguard.constants import TAG_BYTES
 
 if TYPE_CHECKING:
@@ -59,9 +59,21 @@ class LinkStream:
 
     Attributes:
         tally: of the circuit that it belongs to; None where that costs nothing on this link.
+        begun_bytes: what the other side has begun and not finished.
     """
 
-    __slots__ = ("_assembler", "_link", "_received", "_sent", "_sent_bytes", "cut", "id", "receiver", "tally")
+    __slots__ = (
+        "_assembler",
+        "_link",
+        "_received",
+        "_sent",
+        "_sent_bytes",
+        "begun_bytes",
+        "cut",
+        "id",
+        "receiver",
+        "tally",
+    )
 
     def __init__(self, link: Link, number: int, receiver: StreamReceiver | None) -> None:
         self._link = link
@@ -69,6 +81,7 @@ class LinkStream:
         self._sent = 0
         self._sent_bytes = 0
         self._received = 0
+        self.begun_bytes = 0
         self.tally: Tally | None = None
         self.cut = False
         self.id = number
@@ -172,6 +185,9 @@ class LinkStream:
             self.deliver(body)
             if self.cut:
                 return
+        begun = self._assembler.held_bytes + (0 if self._received else BLANK_BYTES)
+        if begun != self.begun_bytes:
+            self._link.has_begun(self, begun)
 
     def deliver(self, body: memoryview) -> None:
         """Hand a message on, if it is paid. What is wrong inside may be the doing of someone behind an honest

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import DecodeError, LinkError, Reason
 from core.tasks import Tasks
+from tunnel.begun import Begun
 from tunnel.control import ControlMachine
-from tunnel.limits import DIAL_S, FIRST_DIAL_S, LINK_HANDSHAKE_S, MAX_INITIATIONS, NEIGHBOUR_S
+from tunnel.hosts import Rates, host_of, network_around
+from tunnel.limits import (
+    DIAL_S,
+    FIRST_DIAL_S,
+    LINK_HANDSHAKE_S,
+    MAX_INITIATIONS,
+    MAX_LINKS_PER_HOST,
+    MAX_UNANSWERED,
+    NEIGHBOUR_S,
+    UNANSWERED_BURST,
+    UNANSWERED_PER_MINUTE,
+)
 from tunnel.link import Link
 from tunnel.repeats import Repeats
 from tunnel.wireguard.handshake import tai64n
@@ -73,6 +85,11 @@ class Links:
         self._by_peer: dict[PeerKey, Link] = {}
         self._dialling: dict[PeerKey, asyncio.Task[Link | LinkError]] = {}
         self._all: set[Link] = set()
+        self._hosts: dict[Link, bytes] = {}
+        self._per_host: Counter[bytes] = Counter()
+        self._begun = Begun()
+        clock = asyncio.get_running_loop().time
+        self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, clock)
         self._tasks = Tasks()
         self.counters: Counter[str] = Counter()
         self.tried: PathWitness = lambda path, served, at_fault: None
@@ -89,9 +106,14 @@ class Links:
         )
 
     def _accepted(self, connection: Connection) -> Link:
-        link = Link(connection, self._machine(), self._events, self._closed, dialled=False)
+        link = Link(connection, self._machine(), self._events, self._closed, dialled=False, begun=self._begun)
         self._all.add(link)
-        if self._descriptor() is None:
+        host = self._hosts[link] = host_of(connection)
+        self._per_host[host] += 1
+        crowded = self._per_host[host] > MAX_LINKS_PER_HOST
+        if crowded:
+            self.counters["too many links of one host"] += 1
+        if crowded or self._descriptor() is None:
             # A client serves nobody. The handler exists by now, so the connection can be closed right away.
             asyncio.get_running_loop().call_soon(link.close)
         self._tasks.spawn(self._hurry(link), "link handshake")
@@ -106,15 +128,20 @@ class Links:
             self.counters["handshake not finished"] += 1
             link.close()
 
-    async def to(self, hop: Hop) -> Link:
+    async def to(self, hop: Hop, *, for_others: bool = False) -> Link:
         """A link to a peer whose keys are known: the one that stands, or a new one.
 
         If there is no address to dial, the one that stands may be one that the peer has dialled.
 
+        Args:
+            for_others: whether somebody else wants it. A descriptor names whatever addresses its peer likes, and who
+                makes a circuit says over whom it goes. So dials that nobody answers are counted, by network, lest this
+                node be had to send packets to third parties.
+
         Raises:
             LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
         """
-        return await self._shared(hop.peer, lambda: self._dial(hop))
+        return await self._shared(hop.peer, lambda: self._dial(hop, for_others))
 
     async def bootstrap(self, address: Address, peer: PeerKey, verify: Callable[[bytes], Hop]) -> Link:
         """A link to a peer of whom only id and address are known.
@@ -191,7 +218,7 @@ class Links:
             raise LinkError(result.reason) from result
         return result
 
-    async def _dial(self, hop: Hop) -> Link:
+    async def _dial(self, hop: Hop, for_others: bool) -> Link:
         addresses = [address for address in hop.addresses if self._address_ok(address[0])]
         if not addresses:
             if (standing := self.of_key(hop.link_key)) is not None:
@@ -200,6 +227,9 @@ class Links:
             if (meeting := await self.arrange(hop)) is not None:
                 addresses = [meeting]
         for address in addresses:
+            if for_others and not self._unanswered.take(network_around(address[0])):
+                self.counters["not dialled for others"] += 1
+                continue
             try:
                 link = await self._connect(
                     address,
@@ -209,6 +239,8 @@ class Links:
                 )
             except LinkError:
                 continue
+            if for_others:
+                self._unanswered.give_back(network_around(address[0]))
             link.peer = hop.peer
             return link
         raise LinkError(Reason.NEXT_HOP)
@@ -226,7 +258,17 @@ class Links:
         made: list[Link] = []
 
         def handle(connection: Connection) -> Link:
-            made.append(Link(connection, self._machine(), self._events, self._closed, dialled=True, verify=verify))
+            made.append(
+                Link(
+                    connection,
+                    self._machine(),
+                    self._events,
+                    self._closed,
+                    dialled=True,
+                    verify=verify,
+                    begun=self._begun,
+                )
+            )
             self._all.add(made[0])
             return made[0]
 
@@ -243,6 +285,10 @@ class Links:
 
     def _closed(self, link: Link) -> None:
         self._all.discard(link)
+        if (host := self._hosts.pop(link, None)) is not None:
+            self._per_host[host] -= 1
+            if not self._per_host[host]:
+                del self._per_host[host]
         self.counters += link.counters
         if link.peer is not None and self._by_peer.get(link.peer) is link:
             del self._by_peer[link.peer]

@@ -7,7 +7,8 @@ there is nothing to agree upon; that the right peer answers is proved by the lin
 
 Whom a node asks learns which peer it wants. So it asks nobody but those that the peer itself names. And nobody tells
 whether it holds a link to a peer, except to one that says so itself: else whoever asks could find out the neighbours
-of any peer, its guards among them.
+of any peer, its guards among them. Who is named sends packets at the word of those that it chose to be found by, and of
+nobody else: whoever links to a node could have it send them to third parties.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Punch:
         address_ok: whether a peer may be dialled at an IP literal.
         held_by: peers that hold a link to a peer, as that peer says.
         helps: whether a peer says that this node holds a link to it.
+        calls: whether a neighbour may call this node to a meeting: it holds a link to this node, as that has published.
         serves: whether this node takes links, and helps others to some.
 
     Attributes:
@@ -74,6 +76,7 @@ class Punch:
         address_ok: Callable[[str], bool],
         held_by: Callable[[PeerKey], Collection[PeerKey]],
         helps: Callable[[PeerKey], bool],
+        calls: Callable[[Link], bool],
         *,
         serves: bool,
     ) -> None:
@@ -83,6 +86,7 @@ class Punch:
         self._address_ok = address_ok
         self._held_by = held_by
         self._helps = helps
+        self._calls = calls
         self._serves = serves
         self._time = asyncio.get_running_loop().time
         self._limits: dict[Link, _Limits] = {}
@@ -184,7 +188,7 @@ class Punch:
 
     def _called(self, link: Link, address: Address) -> None:
         now = self._time()
-        if not self._serves or not self._address_ok(address[0]):
+        if not self._serves or not self._calls(link) or not self._address_ok(address[0]):
             self.counters["knock refused"] += 1
         elif not self._limits[link].calls.take(now) or not self._knocks.take(now):
             self.counters["knock too often"] += 1

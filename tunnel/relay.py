@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
 from core.tasks import Tasks
-from tunnel.behalf import OnBehalf
 from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
+from tunnel.hosts import Rates, host_of
 from tunnel.layers import flow_number
-from tunnel.limits import CREATION_S, MAX_CIRCUITS_PER_LINK, MAX_CREATIONS_PER_LINK
+from tunnel.limits import (
+    CREATION_BURST,
+    CREATION_S,
+    CREATIONS_PER_S,
+    MAX_CIRCUITS_PER_LINK,
+    MAX_CREATING_HOSTS,
+    MAX_CREATIONS_PER_LINK,
+)
 from tunnel.queues import Queues
 from tunnel.replay_memory import ReplayMemory, Verdict
 from tunnel.tally import Tally
@@ -132,6 +139,7 @@ class Relay:
         self._acceptor = acceptor
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
         self._creating: Counter[Link] = Counter()
+        self._pace = Rates(CREATION_BURST, CREATIONS_PER_S, MAX_CREATING_HOSTS, time.monotonic)
         self._tasks = Tasks()
         self._memory = memory
         self._forth_bytes = self._back_bytes = 0
@@ -156,6 +164,11 @@ class Relay:
     def flow_count(self) -> int:
         """Flows that pass or end here."""
         return sum(len(c.flows) + (c.terminal.flow_count if c.terminal else 0) for c in self._held())
+
+    @property
+    def runs_past_gate(self) -> bool:
+        """Whether a circuit goes on to the next hop past a gate that came later than it."""
+        return self.gate is not None and any(held.gate is None and held.terminal is None for held in self._held())
 
     @property
     def at_work(self) -> bool:
@@ -192,7 +205,11 @@ class Relay:
             )
 
     def creation(self, link: Link, number: int, message: bytes) -> None:
-        """Take a creation message from a link."""
+        """Take a creation message from a link; no work is done for more than one host shall ask for."""
+        if not self._pace.take(host_of(link.connection)):
+            self.counters["creation too often"] += 1
+            self._refuse(link, number, secrets.token_bytes(ANSWER_BYTES), Reason.BUSY)
+            return
         self._creating[link] += 1
         self._tasks.spawn(self._create(link, number, message), "creation")
 
@@ -279,8 +296,7 @@ class Relay:
         else:
             circuit.next_link, circuit.next_number = onward.link, onward.number
             if onward.account is not None:
-                account = onward.account if circuit.income is None else OnBehalf(onward.account, circuit.income)
-                circuit.far = Tally(account, slot.pays, circuit.queue.holds)
+                circuit.far = Tally(onward.account, slot.pays, circuit.queue.holds, income=circuit.income)
         owner.circuit = circuit
         self._circuits.setdefault(link, {})[index] = circuit
         if owner.reason is not None:
@@ -321,7 +337,7 @@ class Relay:
             hop = self._locate(peer)
         if hop is None:
             raise LinkError(Reason.UNKNOWN_PEER)
-        return await self._links.to(hop)
+        return await self._links.to(hop, for_others=True)
 
     @staticmethod
     def _index(circuits: dict[int, HopCircuit]) -> int:

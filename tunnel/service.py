@@ -71,6 +71,7 @@ class TunnelParts:
         seen_at: told where a neighbour that this node dialled sees it.
         held_by: peers that hold a link to a peer, as that peer says.
         helps: whether a peer says that this node holds a link to it.
+        calls: whether a neighbour holds a link to this node, as this node has published.
         holding: told of HOLD and HELD; raises DecodeError.
         admits: why no circuit that comes over a link is taken now; None when it is.
         gate: what is forwarded for others passes here; None where there is no limit.
@@ -99,6 +100,7 @@ class TunnelParts:
     seen_at: Callable[[Link, Address], None] = lambda link, address: None
     held_by: Callable[[PeerKey], Collection[PeerKey]] = lambda peer: ()
     helps: Callable[[PeerKey], bool] = lambda peer: False
+    calls: Callable[[Link], bool] = lambda link: False
     holding: Callable[[Link, Kind, bytes], None] = lambda link, kind, body: None
     admits: Callable[[Link], Reason | None] = lambda link: None
     gate: Gate | None = None
@@ -123,6 +125,7 @@ class Tunnel:
             parts.address_ok,
             parts.held_by,
             parts.helps,
+            parts.calls,
             serves=parts.link_key is not None,
         )
         self.links.arrange = self.punch.meet

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tunnel.link_stream import LinkStream
-    from tunnel.toll import Account
+    from tunnel.toll import Account, Income
 
 
 ITEM_COST: Final = 128
@@ -108,6 +108,10 @@ class Tally:
         holds: told how many bytes more wait here, negative ones when they do no more, and none when a datagram was
             dropped because it is not paid. May end the circuit.
         came: told the bytes of each message that came in at the paying end.
+        income: of the link before, at a hop that is paid there and pays here. The next hop is paid for what comes from
+            it, whether the link before pays for that or not: a payer that asks for much and then pays nothing would
+            have the hop pay for it. So that account is told of what is owed here, and circuits end before the hop has
+            paid out a window more than it was paid.
     """
 
     __slots__ = (
@@ -117,6 +121,7 @@ class Tally:
         "_granted",
         "_holds",
         "_in",
+        "_income",
         "_items",
         "_out",
         "_over",
@@ -132,8 +137,10 @@ class Tally:
         rate: int,
         holds: Callable[[int], None],
         came: Callable[[int], None] | None = None,
+        income: Income | None = None,
     ) -> None:
         self.account = account
+        self._income = income
         self._pays = account.pays
         self._rate = rate
         self._holds = holds
@@ -160,11 +167,6 @@ class Tally:
         if self._granted:
             self._granted = False
             return True
-        meter = self.account.meter
-        counted = meter.counted + self._rate * (len(record) - RECORD_BYTES)
-        if counted <= meter.until and not self._count and not self._over:
-            meter.counted = counted
-            return True
         if self._may_take(len(record) - RECORD_BYTES):
             return True
         self._wait(_Out(stream, record, last))
@@ -184,7 +186,20 @@ class Tally:
         return False
 
     def _may_take(self, size: int) -> bool:
-        return not self._count and not self._over and self.account.take(self._rate, size)
+        return not self._count and not self._over and self._take(size)
+
+    def _take(self, size: int) -> bool:
+        """Count bytes that may move now; False if they may not."""
+        parts = self._rate * size
+        meter = self.account.meter
+        counted = meter.counted + parts
+        if counted <= meter.until:
+            meter.counted = counted
+        elif not self.account.take(self._rate, size):
+            return False
+        if self._income is not None:
+            self._income.owes(parts)
+        return True
 
     def may_finish(self, stream: LinkStream) -> bool:
         """Ask to end what is sent on a stream; True for now, else it is ended after what waits."""
@@ -209,33 +224,47 @@ class Tally:
     def may_send_datagram(self, size: int) -> bool:
         """Ask to send one; it is dropped else."""
         taken = not self._count and not self._over and self.account.take_datagram(self._rate, size)
-        if not taken and not self._over:
+        if taken:
+            self._owes(size)
+        elif not self._over:
             self._holds(0)
         return taken
 
     def datagram_unsent(self, size: int) -> None:
         """One that was asked for found no room. To the payee it is one of those that get lost."""
-        if self.account.pays:
-            self.account.give_back(self._rate, size)
+        if self._pays:
+            self._give_back(size)
 
     def may_come_datagram(self, size: int) -> bool:
         """Ask to hand one on; it is dropped else."""
         if not self._pays:
             return self._may_take(size)
         self.account.took(self._rate, size, datagram=True)
+        self._owes(size)
         if self._came is not None:
             self._came(size)
         return True
 
     def _took(self, size: int) -> None:
+        parts = self._rate * size
         meter = self.account.meter
-        counted = meter.counted + self._rate * size
+        counted = meter.counted + parts
         if counted <= meter.until:
             meter.counted = counted
         else:
             self.account.took(self._rate, size, datagram=False)
+        if self._income is not None:
+            self._income.owes(parts)
         if self._came is not None:
             self._came(size)
+
+    def _give_back(self, size: int) -> None:
+        self.account.give_back(self._rate, size)
+        self._owes(-size)
+
+    def _owes(self, size: int) -> None:
+        if self._income is not None:
+            self._income.owes(self._rate * size)
 
     # -- what waits
 
@@ -267,7 +296,7 @@ class Tally:
                 self._turns.popleft()
                 continue
             first = items[0]
-            if first.size and not self.account.take(self._rate, first.size):
+            if first.size and not self._take(first.size):
                 break
             self._turns.popleft()
             self._take_out(items)
@@ -297,7 +326,7 @@ class Tally:
             unsent: bytes of messages that were counted here and did not leave.
         """
         if unsent:
-            self.account.give_back(self._rate, unsent)
+            self._give_back(unsent)
         items = self._items.get(stream)
         while items:
             self._take_out(items)

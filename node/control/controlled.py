@@ -26,6 +26,26 @@ class Controlled(Protocol):
     def peers(self) -> dict[str, Any]:
         """The peers that this node knows."""
 
+    def health(self) -> dict[str, Any]:
+        """Clock, links, guards, and the exit that sites see; see `node.health`."""
+
+    def new_probe(self) -> str:
+        """Make a name that only the local port knows; see `proxy.probes`.
+
+        Raises:
+            MacroVpnError: this node has no proxy. Likewise below.
+        """
+
+    def probe_came(self, name: str) -> bool:
+        """Whether a client of the local port wanted to go to such a name."""
+
+    async def ask_site(self, url: str) -> dict[str, Any]:
+        """Ask a site through the tunnel; see `node.site_asking`.
+
+        Raises:
+            MacroVpnError: it was not asked, or did not answer.
+        """
+
     def regions(self) -> list[dict[str, Any]]:
         """The regions with exits, and those that are wanted."""
 
@@ -76,7 +96,8 @@ class Controlled(Protocol):
         """Change settings, in the file and as far as possible in the running node.
 
         Returns:
-            Which were `applied`, and which are obeyed `after_restart`.
+            Which were `applied`, which of these only `for_new` circuits and connections, and which are obeyed
+            `after_restart`.
 
         Raises:
             ConfigError: one is wrong; nothing was changed.

@@ -6,6 +6,8 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from proxy.probes import SUFFIX
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
@@ -28,7 +30,7 @@ HEADERS: Final = {
             "style-src 'self'",
             "img-src 'self'",
             "font-src 'self'",
-            "connect-src 'self'",
+            f"connect-src 'self' http://*{SUFFIX} https://*{SUFFIX}",
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
@@ -41,7 +43,8 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-"""A page of these files runs what stands in these files, asks this interface, and is part of no other page."""
+"""A page of these files runs what stands in these files, asks this interface, and is part of no other page. The names
+that it may ask for beside that exist nowhere; see `proxy.probes`."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.(?P<kind>[a-z0-9]+)")
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from core.errors import ConfigError, MacroVpnError
 from node import bypass_edit
-from node.control import shapes
+from node.control import shapes, shapes_health
 from node.control.access import Who
 from node.control.events import MAX_LISTENERS, Events
 from node.control.pairing import CODE_LIFE_S, Codes
@@ -101,6 +101,7 @@ class Desk:
         self._codes = Codes()
         self._editing = asyncio.Lock()
         """Of the settings file: who changes a list must have read it after the last change."""
+        self._asking = asyncio.Lock()
 
     # -- getting in
 
@@ -152,6 +153,21 @@ class Desk:
 
     async def get_regions(self, asked: Asked) -> dict[str, Any]:
         return {"regions": self.node.regions()}
+
+    async def get_health(self, asked: Asked) -> dict[str, Any]:
+        return self.node.health()
+
+    async def post_probe(self, asked: Asked) -> dict[str, Any]:
+        return {"name": self.node.new_probe()}
+
+    async def post_probed(self, asked: Asked) -> dict[str, Any]:
+        return {"came": self.node.probe_came(asked.body.name)}
+
+    async def post_ask(self, asked: Asked) -> dict[str, Any]:
+        if self._asking.locked():
+            raise RefusedError(409, "A site is being asked already. Wait for its answer.")
+        async with self._asking:
+            return await self.node.ask_site(asked.body.url)
 
     async def get_invite(self, asked: Asked) -> dict[str, Any]:
         text = self.node.invite()
@@ -327,6 +343,43 @@ TABLE: Final = (
     Route("GET", "/v1/explain", "Present circuits, with reasons", _EVERYBODY, Desk.get_explain, shapes.ExplainedRoute),
     Route("GET", "/v1/peers", "Known peers", _EVERYBODY, Desk.get_peers, shapes.Peers),
     Route("GET", "/v1/regions", "Where exits are", _EVERYBODY, Desk.get_regions, shapes.Regions),
+    Route(
+        "GET",
+        "/v1/health",
+        "Clock, guards, and the exit that sites see",
+        _PEOPLE,
+        Desk.get_health,
+        shapes_health.Health,
+    ),
+    Route(
+        "POST",
+        "/v1/probe",
+        "Make a name by which a page finds out whether its browser uses the proxy",
+        _PEOPLE,
+        Desk.post_probe,
+        shapes_health.ProbeName,
+        refusals=_NO_TIME,
+    ),
+    Route(
+        "POST",
+        "/v1/probed",
+        "Whether somebody asked the proxy for such a name",
+        _PEOPLE,
+        Desk.post_probed,
+        shapes_health.Came,
+        shapes_health.ProbeName,
+        _NO_TIME,
+    ),
+    Route(
+        "POST",
+        "/v1/ask",
+        "Ask a site through the tunnel",
+        _PEOPLE,
+        Desk.post_ask,
+        shapes_health.SiteSaid,
+        shapes_health.SiteUrl,
+        _NO_TIME,
+    ),
     Route(
         "GET",
         "/v1/invite",

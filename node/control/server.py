@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
     from pathlib import Path
 
+    from aiohttp.base_protocol import BaseProtocol
     from aiohttp.typedefs import Middleware
 
     from node.control.access import Caller
@@ -45,7 +46,8 @@ MAX_BODY_BYTES: Final = 64 << 10
 READ_LIMIT_S: Final = 10.0
 STOP_LIMIT_S: Final = 1.0
 MAX_CONNECTIONS: Final = 256
-"""A browser opens six to a host; beyond this somebody only holds them."""
+"""A browser opens six to a host. One more costs the oldest on which nothing is being answered its place, so that who
+only holds connections, or sends no end of a header, keeps nobody out."""
 _ANYBODY: Final = Who.PROGRAM | Who.EXTENSION | Who.PAGE
 
 _log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Control:
         self._desk: Desk | None = None
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
+        self._answering: set[BaseProtocol] = set()
         self._port = 0
 
     @property
@@ -119,7 +122,15 @@ class Control:
 
     def _connection(self) -> asyncio.Protocol:
         server = self._runner.server if self._runner is not None else None
-        return server() if server is not None and len(server.connections) < MAX_CONNECTIONS else _Full()
+        if server is None:
+            return _Full()
+        there = [connection for connection in server.connections if connection.transport is not None]
+        if len(there) >= MAX_CONNECTIONS:
+            idle = next((connection for connection in there if connection not in self._answering), None)
+            if idle is None:
+                return _Full()
+            idle.force_close()
+        return server()
 
     def _last_port(self) -> int:
         with suppress(OSError, ValueError):
@@ -150,7 +161,8 @@ class Control:
     # -- from request to answer
 
     def _application(self, access: Access, desk: Desk) -> web.Application:
-        application = web.Application(middlewares=[_guard(access)], client_max_size=MAX_BODY_BYTES)
+        guards = [_busy(self._answering), _guard(access)]
+        application = web.Application(middlewares=guards, client_max_size=MAX_BODY_BYTES)
         for route in TABLE:
             application.router.add_route(route.method, route.path, _answering(route, access, desk))
         for path, file in self._files.items():
@@ -164,6 +176,20 @@ class _Full(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         transport.abort()
+
+
+def _busy(answering: set[BaseProtocol]) -> Middleware:
+    """Note the connections on which something is being answered."""
+
+    @web.middleware
+    async def busy(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        answering.add(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            answering.discard(request.protocol)
+
+    return busy
 
 
 def _guard(access: Access) -> Middleware:
@@ -221,13 +247,24 @@ async def _body(request: web.Request, shape: Any) -> Any:
             text = await request.read()
     except TimeoutError as error:
         raise RefusedError(408, "The request took too long.") from error
-    if shape is None:
-        return None
+    return None if shape is None else read_body(text, shape)
+
+
+def read_body(text: bytes, shape: Any) -> Any:
+    """Read what came with a request.
+
+    Args:
+        text: JSON; none at all is an empty object.
+        shape: what it must be.
+
+    Raises:
+        RefusedError: it is something else.
+    """
     try:
         return msgspec.json.decode(text or b"{}", type=shape)
     except msgspec.ValidationError as error:
         raise RefusedError(400, f"The body has another form than it must: {error}.") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, "The body must be a JSON object.") from error
 
 

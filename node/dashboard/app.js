@@ -8,11 +8,12 @@ import { money } from "./view_money.js";
 import { now } from "./view_now.js";
 import { peers } from "./view_peers.js";
 import { route } from "./view_route.js";
+import { seen } from "./view_seen.js";
 import { settings } from "./view_settings.js";
 import { sharing } from "./view_sharing.js";
 import { sites } from "./view_sites.js";
 
-const SECTIONS = { now, route, peers, money, sharing, sites, settings };
+const SECTIONS = { now, route, seen, peers, money, sharing, sites, settings };
 const byId = (name) => document.getElementById(name);
 
 /** What is known of the node; sections read it, and are told when it has changed. */

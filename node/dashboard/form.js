@@ -84,6 +84,7 @@ async function refused(fields, work) {
 function saved(fields, changes, answer) {
   for (const each of fields) if (each.row.key in changes) each.row.value = changes[each.row.key];
   const now = answer.applied.length ? ` Obeyed now: ${answer.applied.join(", ")}.` : "";
+  const first = answer.for_new?.length ? " What runs for others now goes on without that limit." : "";
   const later = answer.after_restart.length ? ` After the next start: ${answer.after_restart.join(", ")}.` : "";
-  return `Saved.${now}${later}`;
+  return `Saved.${now}${first}${later}`;
 }

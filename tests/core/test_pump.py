@@ -138,12 +138,24 @@ async def test_what_the_flow_delivered_before_it_ended_still_arrives() -> None:
 
 async def test_a_reset_flow_resets_tcp() -> None:
     async with rig() as made:
+        made.flow.heard.flow_data(b"a part")
+        assert await made.reader.readexactly(6) == b"a part"
         made.flow.heard.flow_closed(Reason.CLOSED)
         assert made.transport.is_closing()
-        assert await made.reader.read() == b""
-        assert made.done == [(Reason.CLOSED, 0, 0)]
+        with pytest.raises(ConnectionResetError):  # a clean end would say that this was all
+            await made.reader.read()
+        assert made.done == [(Reason.CLOSED, 0, 6)]
         await asyncio.sleep(0)
         assert not made.flow.reset_with
+
+
+async def test_a_connection_that_goes_down_with_its_owner_is_reset() -> None:
+    async with rig() as made:
+        made.flow.heard.flow_data(b"a part")
+        assert await made.reader.readexactly(6) == b"a part"
+        made.transport.abort()
+        with pytest.raises(ConnectionResetError):
+            await made.reader.read()
 
 
 async def test_a_reset_connection_resets_the_flow() -> None:

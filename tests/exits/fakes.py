@@ -228,7 +228,11 @@ class Origin:
         await self._server.wait_closed()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.clients.append(writer.get_extra_info("peername")[0])
+        name = writer.get_extra_info("peername")
+        if name is None:  # it was reset before it was accepted
+            writer.close()
+            return
+        self.clients.append(name[0])
         self._arrived.set()
         self._writers.add(writer)
         task = asyncio.current_task()

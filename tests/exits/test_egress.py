@@ -15,6 +15,7 @@ import pytest
 from core.errors import ConfigError, Reason
 from exits.limits import EgressLimits
 from tests.exits.fakes import (
+    LIMIT_S,
     WINDOW_BYTES,
     FakeFlow,
     FixedResolver,
@@ -203,12 +204,12 @@ async def test_destination_that_finishes_before_it_is_joined(
     loop = asyncio.get_running_loop()
     create_connection = loop.create_connection
     finished = asyncio.Event()
-    heard: list[bytes] = []
+    heard: asyncio.Future[bytes] = loop.create_future()
 
     async def finish_at_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write_eof()
         finished.set()
-        heard.append(await reader.read())
+        heard.set_result(await reader.read())
 
     async def create_late(*args: Any, **options: Any) -> Any:
         made = await create_connection(*args, **options)
@@ -226,7 +227,7 @@ async def test_destination_that_finishes_before_it_is_joined(
         flow.client_finish()
         assert await flow.wait_closed() is Reason.DONE
         await wait_idle(egress)
-    assert heard == [b"late words"]
+        assert await asyncio.wait_for(heard, LIMIT_S) == b"late words"
 
 
 async def test_client_resets(make_egress: MakeEgress) -> None:

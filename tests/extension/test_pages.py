@@ -184,6 +184,30 @@ async def test_the_popup_says_path_speed_and_cost(on: ChromiumButton) -> None:
     assert "Private windows go direct" in text
 
 
+async def test_a_hop_of_which_nobody_knows_where_it_is_has_no_place(on: ChromiumButton, node: FakeNode) -> None:
+    node.places[:2] = "", "<b>DE"
+    await on.popup("() => location.reload()")
+    path = "() => [...document.querySelectorAll('#path li')].map((hop) => hop.textContent).join(', ')"
+    assert await eventually(partial(on.popup, path), bool) == "guard, relay, exit NL"
+
+
+async def test_a_click_and_enter_turn_it_off(on: ChromiumButton, node: FakeNode) -> None:
+    focused = "() => document.activeElement.id"
+    await eventually(partial(on.popup, focused), "switch".__eq__)
+    await eventually(partial(on.popup, TEXT), lambda text: "MB/s" in text)
+    await on.popup("() => document.activeElement.blur()")
+    await node.stop()
+    node.status |= {"state": "connecting", "reason": "Back soon."}
+    await node.again()
+    await eventually(partial(on.popup, TEXT), lambda text: "Back soon." in text)
+    assert await on.popup(focused) == "", "Enter may have been meant for something else by now"
+    await on.popup("() => location.reload()")
+    await eventually(partial(on.popup, focused), "switch".__eq__)
+    await on.enter()
+    await eventually(on.badge, "".__eq__)
+    await eventually(partial(on.popup, focused), "switch".__eq__)
+
+
 async def test_off_is_the_browser_s_own_way_again(on: ChromiumButton, node: FakeNode) -> None:
     assert (await proxy(on))["value"]["pacScript"]["mandatory"] is True
     assert await on.run(candidates()) == "[]"

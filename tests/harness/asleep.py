@@ -31,6 +31,13 @@ START_S: Final = 40.0
 _SOURCE: Final = Path(__file__).with_name("asleep.c")
 
 
+def compiled(folder: Path) -> Path:
+    """Make the library in a folder, and return its file."""
+    library = folder / "asleep.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(library), str(_SOURCE)], check=True)
+    return library
+
+
 class Sleeper:
     """The laptop's node, one hop from the exit on the Internet.
 
@@ -41,14 +48,13 @@ class Sleeper:
 
     def __init__(self, journey: Journey, folder: Path) -> None:
         self._journey = journey
-        self._library = folder / "asleep.so"
+        self._folder = folder
         self._slept = folder / "slept"
         self._slept_ns = 0
         self._process: subprocess.Popen[bytes] | None = None
         self.proxy = ""
 
     def __enter__(self) -> Self:
-        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", str(self._library), str(_SOURCE)], check=True)
         self._slept.write_bytes(struct.pack("q", 0))
         exit_, laptop = self._journey.internet, self._journey.laptop
         where = ("--address", exit_.address, "--port", "4433", "--allow-destination", f"{exit_.address}/32")
@@ -56,7 +62,7 @@ class Sleeper:
         exit_.command("share", *NET, "--role", "exit", *where, "--background")
         laptop.command("network", "join", exit_.command("network", "invite", "home")["invite"])
         up = (sys.executable, "-m", "node", "up", *NET, "--hops", "1", "--foreground", "--home", str(laptop.home))
-        clock = {"LD_PRELOAD": str(self._library), "ASLEEP_FILE": str(self._slept)}
+        clock = {"LD_PRELOAD": str(compiled(self._folder)), "ASLEEP_FILE": str(self._slept)}
         self._process = subprocess.Popen(
             laptop.inside("env", *(f"{name}={value}" for name, value in clock.items()), *up),
             cwd=ROOT,

@@ -7,6 +7,7 @@ it, so there the popup is a tab behind the site's.
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 from contextlib import asynccontextmanager, suppress
@@ -140,6 +141,37 @@ ENTER_CODE: Final = """async (code) => {
 }"""
 
 
+_PRESS: Final = """async () => {
+  const button = document.getElementById("NAME");
+  const ready = async () => {
+    for (let left = 500; left && button.disabled; left--) await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  await ready();
+  button.click();
+  await ready();
+}"""
+
+
+def press(name: str) -> str:
+    """A function that presses a button of the popup when it can be pressed, and waits for what comes of it."""
+    return _PRESS.replace("NAME", name)
+
+
+_CHOOSE: Final = """async () => {
+  const list = document.getElementById("NAME");
+  for (let left = 500; left && (list.disabled || !list.querySelector("[value='VALUE']")); left--)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  list.value = "VALUE";
+  list.dispatchEvent(new Event("change"));
+  for (let left = 500; left && list.disabled; left--) await new Promise((resolve) => setTimeout(resolve, 20));
+}"""
+
+
+def choose(name: str, value: str) -> str:
+    """A function that chooses from a list of the popup when that can be done, and waits for what comes of it."""
+    return _CHOOSE.replace("NAME", name).replace("VALUE", value)
+
+
 async def pair(button: Button, code: str) -> str:
     """Enter a code on the extension's page; return what it said."""
     return await button.own_page("pair.html", ENTER_CODE, code)
@@ -199,6 +231,14 @@ class ChromiumButton:
         await session.send("Extensions.triggerAction", {"id": self._id, "targetId": target})
         await session.detach()
 
+    async def popup_picture(self) -> bytes:
+        """Open the popup unless it is open, and return what it looks like as a PNG."""
+        if not await self._popup():
+            await self.click()
+        async with connect(await eventually(self._popup, bool), max_size=None, proxy=None) as socket:
+            answer = await Wire(socket).call("Page.captureScreenshot")
+        return base64.b64decode(answer["data"])
+
     async def popup(self, script: str) -> str:
         if not await self._popup():
             await self.click()
@@ -214,6 +254,14 @@ class ChromiumButton:
         if "exceptionDetails" in answer:
             raise FailedError(str(answer["exceptionDetails"]))
         return str(answer["result"].get("value"))
+
+    async def enter(self) -> None:
+        """Press Enter in the popup, which is open."""
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        async with connect(await eventually(self._popup, bool), max_size=None, proxy=None) as socket:
+            wire = Wire(socket)
+            await wire.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
+            await wire.call("Input.dispatchKeyEvent", type="keyUp", **key)
 
     async def _popup(self) -> str:
         """Where the DevTools of the popup are; empty while there is none."""
@@ -232,6 +280,7 @@ async def chromium(
     profile: Path,
     *options: str,
     program: str = CHROMIUM,
+    ours: Path = ROOT / "extension",
     extensions: Sequence[Path] = (),
 ) -> AsyncIterator[ChromiumButton]:
     """Run one.
@@ -241,9 +290,9 @@ async def chromium(
         profile: its folder; what was kept there is there again.
         options: for Chromium.
         program: to run instead of it.
+        ours: the folder of our extension.
         extensions: others beside ours.
     """
-    ours = ROOT / "extension"
     is_new = not (profile / "Default").exists()
     context = await start(
         str(profile),
@@ -321,6 +370,13 @@ class FirefoxButton:
             return await evaluate(self._wire, page, script, *arguments)
         finally:
             await self._wire.call("browsingContext.close", context=page)
+
+    async def picture(self, url: str, text: str = "") -> bytes:
+        """Show an address in the tab until it has a text, and return what it looks like as a PNG."""
+        await self._wire.call("browsingContext.navigate", context=self._tab, url=url, wait="complete")
+        await eventually(self.text, lambda found: text in found)
+        answer = await self._wire.call("browsingContext.captureScreenshot", context=self._tab)
+        return base64.b64decode(answer["data"])
 
     async def _open_page(self, name: str) -> str:
         """Open a page of the extension behind the tab for sites."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from node.demo_plan import LEDGER_NAME
 from tests.harness.closed import BYPASSED, PAID, PROXY, TUNNELLED, WEB_PORT, Client, Site, pac_server
 from tests.harness.demo import Demo
-from tests.harness.firefox import CLOSED, FIREFOX, PAC, SETTINGS, UNASKED, write_profile
+from tests.harness.firefox import FIREFOX, PAC, SAFE, SETTINGS, write_profile
 from tests.harness.namespaces import ip
 from tests.harness.sealed import Sealed, running_client
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
     from pathlib import Path
 
     from tests.harness.sealed import Stray
@@ -30,12 +30,28 @@ NAMED: Final = "named.test"
 """A site by its name, which nobody can look up."""
 NAME: Final = "firefox"
 ASK_EVERY_MS: Final = 500
+OPEN_EVERY_MS: Final = 1000
+"""So often another page is opened as `http://`, by a new name: for such a one Firefox asks for an HTTPS record. And so
+often WebRTC is told of a server."""
+STUN_PORT: Final = 3478
+STUN: Final = f"192.0.2.82:{STUN_PORT}"
+"""Nobody is there: to an address of its own machine Firefox sends nothing."""
+MAY_OPEN: Final = {"dom.disable_open_during_load": False}
+"""Pages open pages without a click."""
 KNOCKS: Final = 5
 """So many attempts at the proxy make sure that a browser has tried. It makes no more than twelve that nobody answers:
 six for each host (`network.http.max-persistent-connections-per-server`)."""
 START_S: Final = 60.0
 
 _PAGE: Final = f"""<!DOCTYPE html><script>
+let opened = 0;
+setInterval(() => {{
+  window.open(`http://opened${{++opened}}.test/`, "opened");
+  const connection = new RTCPeerConnection({{iceServers: [{{urls: "stun:{STUN}"}}]}});
+  connection.createDataChannel("any");
+  connection.setLocalDescription();
+  setTimeout(() => connection.close(), {OPEN_EVERY_MS});
+}}, {OPEN_EVERY_MS});
 setInterval(() => {{
   for (const host of ["{TUNNELLED}", "{BYPASSED}", "{NAMED}"])
     fetch(`http://${{host}}/{NAME}`, {{mode: "no-cors", cache: "no-store"}}).catch(() => {{}});
@@ -77,13 +93,13 @@ class Machine:
             await site.start(stack)
 
     @contextmanager
-    def firefox(self, how: str, pac: str = "") -> Iterator[None]:
+    def firefox(self, how: str, pac: str = "", settings: Mapping[str, Any] = SAFE) -> Iterator[None]:
         """Run one with a profile of its own; `how` is one of `tests.harness.firefox.SETTINGS`."""
         self._profiles += 1
         profile, page = self.folder / f"profile{self._profiles}", self.folder / "page.html"
         page.write_text(_PAGE)
         exceptions = {} if how == PAC else {"network.proxy.no_proxies_on": BYPASSED}
-        write_profile(profile, SETTINGS[how] | CLOSED | UNASKED | exceptions, PROXY, pac)
+        write_profile(profile, {**SETTINGS[how], **settings, **MAY_OPEN, **exceptions}, PROXY, pac)
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         with running_client(*FIREFOX, "--profile", str(profile), page.as_uri(), environment=environment):
             yield
@@ -104,6 +120,10 @@ class Machine:
         if works:
             await until(lambda: tunnelled.way(NAME) == "through", START_S)
         return Look(tunnelled.way(NAME), bypassed.way(NAME), self._network.strays())
+
+    def strays(self) -> set[Stray]:
+        """Where else than to the proxy Firefox sent something since this was asked last."""
+        return self._network.strays()
 
     async def _asked(self, knocks: int) -> None:
         """Forget who came, and wait until somebody has come to the bypassed site, and so often to the proxy."""
@@ -138,6 +158,21 @@ async def without_a_node(folder: Path, how: str) -> dict[str, Look]:
     async with machine(folder) as here:
         with here.firefox(how):
             return {"never started": await here.look()}
+
+
+async def without_settings(folder: Path, how: str, missing: Collection[str]) -> set[Stray]:
+    """What is sent past the proxy first, beside that to the bypassed site, without some of the settings."""
+    settings = {name: value for name, value in SAFE.items() if name not in missing}
+    found: set[Stray] = set()
+
+    def more() -> bool:
+        found.update(here.strays() - {DIRECTLY})
+        return bool(found)
+
+    async with machine(folder) as here:
+        with here.firefox(how, settings=settings):
+            await until(more, START_S)
+    return found
 
 
 async def without_a_script(folder: Path) -> dict[str, Look]:

@@ -10,13 +10,13 @@ from playwright.sync_api import sync_playwright
 from node.client import NodeClient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
 CHROMIUM: Final = "/usr/bin/chromium"
-SECTIONS: Final = ("now", "route", "peers", "money", "sharing", "sites", "settings")
+SECTIONS: Final = ("now", "route", "what a site sees", "peers", "money", "sharing", "sites", "settings")
 REFUSED: Final = "Failed to load resource"
 """So Chromium notes answers from 400 on, which the page deals with."""
 LIMIT_MS: Final = 20_000
@@ -25,12 +25,21 @@ LIMIT_MS: Final = 20_000
 @contextmanager
 def browser(*arguments: str) -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
+    with browsers(arguments) as (found,):
+        yield found
+
+
+@contextmanager
+def browsers(*arguments: Sequence[str]) -> Iterator[list[Browser]]:
+    """Several at once, each with options of its own; Playwright runs only once in a process."""
     with sync_playwright() as programs:
-        chromium = programs.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
+        launch = programs.chromium.launch
+        found = [launch(executable_path=CHROMIUM, args=["--no-sandbox", *options]) for options in arguments]
         try:
-            yield chromium
+            yield found
         finally:
-            chromium.close()
+            for each in found:
+                each.close()
 
 
 @contextmanager

@@ -124,6 +124,8 @@ class Demo:
         environment: variables beside those of this process.
         program: the module that is `macrovpn`.
         ready_s: how long it may take to be ready.
+        python: whose `macrovpn` it is.
+        folder: where it is started.
     """
 
     def __init__(
@@ -133,12 +135,14 @@ class Demo:
         environment: dict[str, str] | None = None,
         program: str = "node",
         ready_s: float = READY_S,
+        python: Path | str = sys.executable,
+        folder: Path = ROOT,
     ) -> None:
         self.log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", program, "demo", "--json", "--tariff", "0", *arguments],
-                cwd=ROOT,
+                [python, "-m", program, "demo", "--json", "--tariff", "0", *arguments],
+                cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

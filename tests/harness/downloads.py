@@ -92,7 +92,7 @@ class Download:
         host, _, proxy_port = proxy.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(proxy_port))
         try:
-            await _ask(reader, writer, port, user)
+            await ask(reader, writer, port, user)
             writer.write(f"{self.number} {self.pieces}\n".encode())
             last = loop.time()
             while data := await reader.read(_READ_BYTES):
@@ -107,7 +107,7 @@ class Download:
             writer.transport.abort()
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, user: str) -> None:
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int, user: str) -> None:
     """Ask a SOCKS5 proxy for 127.0.0.1, as a user (RFC 1928, RFC 1929).
 
     Raises:

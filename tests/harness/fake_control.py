@@ -32,6 +32,7 @@ class FakeNode:
         status: what it tells of itself.
         rules: what it bypasses.
         regions: what `/v1/regions` answers.
+        places: where guard, relay and exit are.
         revoked: it does not know the token any more.
         genuine: it is the node, and no other program at its port.
         calls: what was asked: method, path and body.
@@ -51,6 +52,7 @@ class FakeNode:
         }
         self.rules = ["local.test"]
         self.regions = [{"region": "NL", "exits": 3, "wanted": False}, {"region": "DE", "exits": 1, "wanted": False}]
+        self.places = ["DE", "US-CA", "NL"]
         self.revoked = False
         self.genuine = True
         self.calls: list[tuple[str, str, Any]] = []
@@ -131,7 +133,7 @@ class FakeNode:
         return RuleSet(parse_rules(self.rules))
 
     def _value(self, path: str) -> dict[str, Any]:
-        hops = [("guard", "DE", None), ("relay", "US-CA", None), ("exit", "NL", 41.3)]
+        hops = zip(("guard", "relay", "exit"), self.places, (None, None, 41.3), strict=True)
         shown = [{"role": role, "region": region, "rtt_ms": rtt_ms} for role, region, rtt_ms in hops]
         values: dict[str, dict[str, Any]] = {
             "status": self.status,
@@ -139,7 +141,7 @@ class FakeNode:
             "route": {"circuits": [{"flows": 0, "hops": shown[:1]}, {"flows": 2, "hops": shown}]},
             "regions": {"regions": self.regions},
             "bypass": {"rules": [{"rule": rule, "source": "your rules"} for rule in self.rules]},
-            "settings": {"applied": ["tunnel.regions"], "after_restart": []},
+            "settings": {"applied": ["tunnel.regions"], "for_new": [], "after_restart": []},
             "hop": {"circuits": []},
             "on": self.status,
         }

@@ -16,6 +16,12 @@ CLOSED: Final = {"network.proxy.allow_bypass": False, "network.proxy.failover_di
 UNASKED: Final = {"network.connectivity-service.enabled": False, "network.trr.mode": 5}
 """As it comes, Firefox looks names up past any proxy at its start, to see whether there is a network or encrypted DNS:
 `example.org`, `ipv4only.arpa`, `cloudflare-dns.com`."""
+UNTOLD: Final = {"network.dns.native_https_query": False}
+"""As it comes, Firefox asks the machine's name server for the HTTPS record of what is opened as `http://`."""
+SHUT: Final = {"media.peerconnection.ice.proxy_only": True}
+"""As it comes, pages can have WebRTC send datagrams past any proxy."""
+SAFE: Final = CLOSED | UNASKED | UNTOLD | SHUT
+"""All that `docs/clients.md` says to set."""
 OPEN: Final = dict.fromkeys(CLOSED, True)
 SOCKS, HTTP, PAC = "SOCKS5, proxy DNS", "HTTP proxy, also for HTTPS", "PAC URL"
 SETTINGS: Final = {
@@ -79,7 +85,7 @@ def profile_at(
     path.mkdir(parents=True, exist_ok=True)
     listed = f"[Profile0]\nName={name}\nIsRelative=1\nPath={path.name}\nDefault=1\n\n[General]\nVersion=2\n"
     (path.parent / "profiles.ini").write_text(listed)
-    whole = {key if key.startswith("network.") else f"network.proxy.{key}": value for key, value in prefs.items()}
+    whole = {key if "." in key else f"network.proxy.{key}": value for key, value in prefs.items()}
     lines = [f"user_pref({json.dumps(key)}, {json.dumps(value)});\n" for key, value in whole.items()]
     (path / "prefs.js").write_text("// Mozilla User Preferences\n" + "".join(lines))
     if version:

@@ -49,8 +49,12 @@ class Member:
                 seen_at=lambda link, address: self.told.append((link, address)),
                 held_by=lambda peer: [helper.hop.peer for helper in self.members[peer].helpers],
                 helps=lambda peer: self in self.members[peer].helpers,
+                calls=self._is_helper,
             ),
         )
+
+    def _is_helper(self, link: Link) -> bool:
+        return link.peer in [helper.hop.peer for helper in self.helpers]
 
     @property
     def address(self) -> Address:

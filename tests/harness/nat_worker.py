@@ -58,6 +58,7 @@ class Worker:
                 seen_at=lambda link, address: self._told.append(address),
                 held_by=lambda peer: self._held_by.get(peer, []),
                 helps=lambda peer: peer_of(name) in self._held_by.get(peer, []),
+                calls=lambda link: link.dialled,
             ),
         )
 

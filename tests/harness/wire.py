@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     type Tamper = Callable[[int, bytes], bytes]
 
+HOME = "127.0.0.1"
+"""The host that who is dialled sees."""
+
 DATAGRAM = -1
 HELD_DATAGRAMS = 64
 """How many a stalled connection takes."""
@@ -229,7 +232,7 @@ class WireEngine:
             raise LinkError(Reason.NEXT_HOP)
         near, far = wire()
         near.delay_s = far.delay_s = self._board.delay_s
-        near.peer_address, far.peer_address = address, ("127.0.0.1", self._port)
+        near.peer_address, far.peer_address = address, (HOME, self._port)
         self.connections.append(near)
         other.connections.append(far)
         far.handler = other._accept(far)

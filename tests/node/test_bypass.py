@@ -146,7 +146,8 @@ def test_a_running_node_is_told_at_once(home: Path) -> None:
         assert examined(home, "b.example")["node"] == "the one that runs obeys these rules"
         node.reload_error = ConfigError("config.toml, line 2", "this is wrong")
         result = call("bypass", "remove", "b.example", "--home", home)
-        assert (result.exit_code, result.stderr) == (1, "Error: config.toml, line 2: this is wrong.\n")
+        written = "The rules are written, but the running node does not go by them yet."
+        assert (result.exit_code, result.stderr) == (1, f"Error: {written} {node.reload_error}\n")
 
 
 def test_list_shows_what_there_is(home: Path) -> None:
@@ -242,10 +243,10 @@ def test_a_url_is_examined(home: Path, url: str, expected: dict[str, Any]) -> No
     )
 
 
-@pytest.mark.parametrize("url", ["", "https://", "https://a.example:99999/", "x://a.example/", "http://[::1/"])
+@pytest.mark.parametrize("url", ["", "https://", "https://a.example:99999/", "x://a.example/", "http://[::1/", "a b"])
 def test_what_is_no_url_cannot_be_examined(home: Path, url: str) -> None:
     result = call("bypass", "test", url, "--home", home)
-    assert (result.exit_code, "write for example https://www.example.com/" in result.stderr) == (1, True)
+    assert (result.exit_code, "write for example https://www.example.com/" in result.stderr) == (2, True)
 
 
 def test_rules_as_text_are_parted_by_commas_but_not_in_regions(home: Path) -> None:

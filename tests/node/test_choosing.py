@@ -14,7 +14,7 @@ from msgspec.structs import replace as replace_settings
 
 from core.errors import CircuitError, Reason
 from core.flow import NO_OPTIONS, SiteOptions
-from node.choice_view import explanation, peer_rows, shown_options
+from node.choice_view import circuit_row, explanation, peer_rows, shown_options
 from node.choosing import _SITES_REMEMBERED, Choosing, peers_of
 from node.guards import GUARDS_NAME
 from node.settings import NetworkSettings, NodeSettings, PaymentsSettings, PeersSettings, Settings, TunnelSettings
@@ -389,6 +389,27 @@ async def test_without_a_link_no_guard_is_at_fault(tmp_path: Folder) -> None:
     for _ in range(2):
         rig.choosing.tried(path, 0, True)
     assert path[0].peer not in rig.choosing.pins.guards.awake(time.time())
+
+
+class OneOfMany:
+    """A circuit that has the same number on its guard's link as one over another guard."""
+
+    number = 1
+    isolation = rtt_s = None
+    options = NO_OPTIONS
+    made_at = 0.0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.flows: set[object] = set()
+
+
+async def test_circuits_over_two_guards_have_names_of_their_own(tmp_path: Folder) -> None:
+    rig = Rig(tmp_path)
+    circuits: list[Any] = [OneOfMany(rig.choosing.choose([], None)) for _ in range(3)]
+    names = [circuit_row(rig.choosing, circuit, 0.0)["id"] for circuit in [*circuits, *circuits]]
+    assert len(set(names)) == 3
+    assert names[:3] == names[3:]
 
 
 async def test_nothing_that_was_measured_is_written(tmp_path: Folder) -> None:

@@ -24,6 +24,7 @@ from tests.node.test_control import Node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from node.control.controlled import Controlled
     from node.demo import DemoOptions
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -106,9 +107,13 @@ class Telling(Node):
 
 
 @contextmanager
-def running(home: Path, node: Node, folder: Path | None = None) -> Iterator[None]:
+def running(home: Path, node: Controlled, folder: Path | None = None) -> Iterator[None]:
     """Run the control interface of a node in another thread, with the dashboard's files of a folder."""
     up, over = Event(), Event()
+    home.mkdir(parents=True, exist_ok=True)
+    lock = HomeLock(home)
+    if lock_holder(home) is None:
+        lock.acquire()
 
     async def serve() -> None:
         control = Control(node, home, folder)
@@ -125,6 +130,7 @@ def running(home: Path, node: Node, folder: Path | None = None) -> Iterator[None
     finally:
         over.set()
         thread.join()
+        lock.release()
 
 
 # -- asking a node
@@ -136,7 +142,7 @@ def test_status_of_no_node_is_an_answer(tmp_path: Path) -> None:
     assert (found["state"], found["reason"]) == ("down", f"no node runs in {tmp_path}")
     result = call("status", "--home", tmp_path)
     assert result.exit_code == 0
-    assert "Start one with `macrovpn up`." in result.stdout
+    assert f"Start one with `macrovpn up --home {tmp_path}`." in result.stdout
 
 
 def test_status_of_a_node_that_is_starting(tmp_path: Path) -> None:
@@ -151,7 +157,7 @@ def test_what_needs_a_node_fails_without_one(tmp_path: Path, command: str) -> No
     result = call(command, "--home", tmp_path)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr == f"Error: No node runs in {tmp_path}. Start one with `macrovpn up`.\n"
+    assert result.stderr == f"Error: No node runs in {tmp_path}. Start one with `macrovpn up --home {tmp_path}`.\n"
 
 
 def test_asking_a_node(tmp_path: Path) -> None:

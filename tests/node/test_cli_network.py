@@ -90,7 +90,7 @@ def test_another_name_of_ones_own(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_invite_is_said(tmp_path: Path, text: str, sentence: str) -> None:
-    assert sentence in refusal("network", "join", text, "--home", tmp_path)
+    assert sentence in refusal("network", "join", text, "--home", tmp_path, code=2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,7 +117,10 @@ def test_the_running_node_is_asked_for_its_invite(tmp_path: Path) -> None:
 
 def test_a_network_that_is_left_is_gone(tmp_path: Path) -> None:
     answer("network", "create", "home", "--home", tmp_path)
-    assert "Go on?" in call("network", "leave", "home", "--home", tmp_path).output
+    asked = call("network", "leave", "home", "--home", tmp_path)
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert "Go on?" in asked.stderr
+    assert "Nothing was removed. With --yes nothing is asked." in asked.stderr
     assert names(tmp_path) == ["home"]
     answer("network", "leave", "home", "--yes", "--home", tmp_path)
     assert names(tmp_path) == []

@@ -93,7 +93,7 @@ def test_what_cannot_be_put_back_keeps_no_node_from_starting(desk: Desk, started
     assert "could not be put back: The desktop is away." in result.stderr
     result = call("down", "--home", desk.home)
     assert result.exit_code == 1
-    assert "`macrovpn down` tries again; until then browsers reach nothing." in result.stderr
+    assert f"`macrovpn down --home {desk.home}` tries again; until then browsers reach nothing." in result.stderr
 
 
 def test_status_of_a_node_that_has_set_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,8 @@ UP = {"state": "up", "proxy": "127.0.0.1:1080", "exit_region": "NL", "exit_regio
 
 @contextmanager
 def watching(home: Path, *arguments: str, output: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "node", "status", "--watch", "--home", str(home), *arguments]
+    heard = ["env", "--default-signal=INT"]  # what runs in the background may have been told to ignore Ctrl-C
+    command = [*heard, sys.executable, "-m", "node", "status", "--watch", "--home", str(home), *arguments]
     environment = os.environ | {"TERM": "xterm-256color"}
     process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, env=environment)
     try:

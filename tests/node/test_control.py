@@ -42,6 +42,12 @@ class Node:
         self.change_error: MacroVpnError | None = None
         self.switch_error: MacroVpnError | None = None
         self.left = 0
+        self.health_facts: dict[str, Any] = {
+            "clock": {"behind_s": 0, "ahead_s": 0, "peers": 4},
+            "links": 2,
+            "guards": {"kept": 2, "linked": 2},
+            "exit": None,
+        }
 
     def status(self) -> dict[str, Any]:
         return self.facts
@@ -58,6 +64,18 @@ class Node:
     def peers(self) -> dict[str, Any]:
         return {"peers": []}
 
+    def health(self) -> dict[str, Any]:
+        return self.health_facts
+
+    def new_probe(self) -> str:
+        return f"{'0' * 32}.macro-vpn.invalid"
+
+    def probe_came(self, name: str) -> bool:
+        return name.startswith("0")
+
+    async def ask_site(self, url: str) -> dict[str, Any]:
+        return {"status": 200, "text": url, "cut": False}
+
     def regions(self) -> list[dict[str, Any]]:
         return [{"region": "NL", "exits": 3, "wanted": True}]
 
@@ -68,7 +86,7 @@ class Node:
         if self.change_error:
             raise self.change_error
         self.changes.append(changes)
-        return {"applied": sorted(changes), "after_restart": []}
+        return {"applied": sorted(changes), "for_new": [], "after_restart": []}
 
     async def switch(self, on: bool) -> None:
         if self.switch_error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -261,6 +262,25 @@ async def test_connections_are_bounded(rig: Rig, monkeypatch: pytest.MonkeyPatch
             await session.get(f"{rig.control.url}/v1/status", headers=headers)
         for answer in held:
             answer.close()
+
+
+async def test_who_only_holds_connections_keeps_nobody_out(rig: Rig) -> None:
+    """Another user of this machine holds all of them: some are silent, some begin a request and never end it."""
+    async with rig.session() as session:
+        listening = await session.get(f"{rig.control.url}/v1/events", headers=bearing(rig.token))
+        held = []
+        for number in range(2 * server.MAX_CONNECTIONS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+            held.append((reader, writer))
+            if number % 2:
+                writer.write(b"GET /v1/status HTTP/1.1\r\nHost: ")
+        assert await status_of(rig, bearing(rig.token)) == 200
+        async with asyncio.timeout(10):
+            assert await held[0][0].read() == b"", "the oldest made room"
+            assert b"second" in await listening.content.readuntil(b"event: second")
+        listening.close()
+        for _, writer in held:
+            writer.close()
 
 
 async def test_a_code_dies(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ async def test_a_wrong_file_is_told(rig: Rig) -> None:
 async def test_settings_are_changed_all_or_none(rig: Rig) -> None:
     changes = {"tunnel.mode": "speed", "node.engine": "auto"}
     status, text = await rig.ask("PATCH", "/v1/settings", data=json.dumps(changes).encode())
-    assert (status, json.loads(text)) == (200, {"applied": sorted(changes), "after_restart": []})
+    assert (status, json.loads(text)) == (200, {"applied": sorted(changes), "for_new": [], "after_restart": []})
     assert rig.node.changes == [changes]
     for error, expected in ((ConfigError("tunnel.mode", "no"), 400), (MacroVpnError("not now"), 409)):
         rig.node.change_error = error

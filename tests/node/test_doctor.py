@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from node import doctor, system_proxy
+from core.errors import MacroVpnError
+from node import chromium_settings, doctor, system_proxy
 from node.desktops import SystemProxyError
-from node.doctor import examine, look_at_environment, look_at_node, look_at_port, look_at_system, look_at_trust
+from node.doctor import CHECKS, Check, examine, look_at_environment, look_at_port, look_at_system, look_at_trust
+from node.doctor_node import node_state
+from node.doctor_scene import ask_node, side_by_side
 from node.files import HomeLock
-from node.findings import Finding, Level, OwnProxy
+from node.findings import CHECKS as WORDS
+from node.findings import Area, Finding, Level, OwnProxy
+from tests.harness.demo import ROOT
 from tests.harness.desk import crash, free_port
-from tests.harness.firefox import profile_at
+from tests.harness.firefox import SAFE, SHUT, profile_at
 from tests.node.commands import call
 from tests.node.test_cli import running
 from tests.node.test_control import Node
@@ -25,9 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from node.doctor_scene import Scene
     from tests.harness.desk import Desk
 
 OWN: Final = OwnProxy("127.0.0.1", 1080)
+SHUT_NOT: Final[dict[str, Any]] = dict.fromkeys(SHUT, False)
 
 
 def seen(found: list[Finding]) -> list[tuple[str, str]]:
@@ -73,34 +80,55 @@ def answering(said: bytes) -> Iterator[OwnProxy]:
 
 
 @pytest.mark.parametrize(
-    ("state", "level"), [("up", "ok"), ("connecting", "warning"), ("blocked", "problem"), ("", "problem")]
+    ("state", "level"),
+    [
+        *(("up", "ok"), ("connecting", "warning"), ("blocked", "problem"), ("", "problem"), ("down", "warning")),
+        ("leaving", "warning"),
+    ],
 )
 def test_the_nodes_state(tmp_path: Path, state: str, level: str) -> None:
-    with running(tmp_path, Saying(state=state, reason="no guard answers.")):
-        found, status = look_at_node(tmp_path)
-    assert seen(found) == [("node", level)]
-    assert status["state"] == state
-    assert ("no guard answers." in found[0].sentence) is (level != "ok")
+    with running(tmp_path, Saying(state=state, reason="no guard answers.", roles=["client"])):
+        told = ask_node(tmp_path)
+    found = node_state(told, is_starting=True)
+    assert seen([found]) == [("node", level)]
+    assert told.status["state"] == state
+    assert ("no guard answers." in found.sentence) is (state not in ("up", "down"))
+    assert bool(found.remedy) is (level != "ok")
 
 
 def test_a_node_that_is_not_there_or_starts(tmp_path: Path) -> None:
-    assert seen(look_at_node(tmp_path)[0]) == [("node", "warning")]
-    lock = HomeLock(tmp_path)
-    lock.acquire()
-    assert look_at_node(tmp_path)[0][0].sentence == "The node is starting."
-    lock.release()
+    told = ask_node(tmp_path)
+    assert seen([node_state(told, is_starting=False)]) == [("node", "warning")]
+    assert node_state(told, is_starting=True).sentence == "The node is starting."
 
 
 def test_a_node_that_gives_no_status(tmp_path: Path) -> None:
     with running(tmp_path, Saying(state="up")):
         (tmp_path / "control.token").write_text("0" * 64)
-        assert seen(look_at_node(tmp_path)[0]) == [("node", "problem")]
+        assert seen([node_state(ask_node(tmp_path), is_starting=True)]) == [("node", "problem")]
+
+
+class Poor(Saying):
+    """A node that does not say how its money stands."""
+
+    async def wallet(self) -> dict[str, Any]:
+        raise MacroVpnError("The ledger is away.")
+
+
+def test_a_node_that_says_a_part_of_it(tmp_path: Path) -> None:
+    with running(tmp_path, Poor(state="up")):
+        told = ask_node(tmp_path)
+    assert told.status == {"state": "up"}
+    assert told.wallet == {}
+    assert told.health["links"] == 2
+    assert told.regions == ({"region": "NL", "exits": 3, "wanted": True},)
 
 
 @pytest.mark.parametrize(("said", "level"), [(b"\x05\x00", "ok"), (b"\x05\xff", "ok"), (b"HTTP/1.1", "problem")])
 def test_the_proxy_of_a_node_answers(tmp_path: Path, said: bytes, level: str) -> None:
     with answering(said) as own:
         assert seen(look_at_port(own, tmp_path, {"proxy": "here"})) == [("proxy", level)]
+        assert seen(look_at_port(own, tmp_path, {"proxy": "", "state": "up"})) == [("ports", "ok")], "it only serves"
 
 
 def test_a_port_where_nobody_is(tmp_path: Path) -> None:
@@ -220,32 +248,108 @@ def test_wrong_settings_hide_no_other_check(tmp_path: Path, desk: Desk) -> None:
     assert "node" in checks
 
 
+@pytest.mark.parametrize("roles", [None, ["client"], ["relay"], ["relay", "exit"], ["client", "relay"]])
+def test_every_area_is_told_of(tmp_path: Path, desk: Desk, roles: list[str] | None) -> None:
+    """Whether a node runs or not, and whatever it does."""
+    told: list[str] = []
+    with suppress_or_run(tmp_path, roles):
+        found = examine(tmp_path, tmp_path, {}, told.append)
+    areas = [finding.area for finding in found]
+    assert set(areas) == set(Area)
+    assert areas == sorted(areas, key=[*Area].index), "each stands together"
+    assert {"node", *(check.name for check in CHECKS)} == set(told)
+    assert all(each.remedy for each in found if each.level in (Level.WARNING, Level.PROBLEM))
+
+
+@pytest.mark.parametrize(
+    ("prefs", "level"),
+    [
+        ({"type": 0}, "unchecked"),
+        (SAFE | {"type": 1, "socks": "127.0.0.1", "socks_port": 1}, "ok"),
+        (SHUT | {"type": 1, "socks": "127.0.0.1", "socks_port": 1}, "ok"),
+        (SAFE | SHUT_NOT | {"type": 1, "socks": "127.0.0.1", "socks_port": 1}, "problem"),
+    ],
+)
+def test_what_is_said_of_webrtc(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, prefs: dict[str, Any], level: str
+) -> None:
+    monkeypatch.setenv("MACROVPN_PROXY_LISTEN", "127.0.0.1:1")
+    monkeypatch.setattr(chromium_settings, "read_all", lambda user_home: chromium_settings.Chromiums())
+    profile_at(tmp_path, prefs, version="153.0")
+    (found,) = [each for each in examine(tmp_path, tmp_path, {}) if each.area is Area.WEBRTC]
+    assert found.level.value == level
+
+
+def suppress_or_run(home: Path, roles: list[str] | None) -> AbstractContextManager[None]:
+    if roles is None:
+        return nullcontext()
+    return running(home, Saying(state="up", roles=roles, reachable="unknown", engine="aiopquic"))
+
+
+def test_a_check_that_fails_or_hangs_hides_no_other(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = Event()
+
+    def hangs(scene: Scene) -> list[Finding]:
+        over.wait(30)
+        return []
+
+    def breaks(scene: Scene) -> list[Finding]:
+        raise ValueError("secret")
+
+    monkeypatch.setattr(doctor, "LIMIT_S", 0.5)
+    more = Check("a stone", "wallet", hangs), Check("a hole", "clock", breaks)
+    monkeypatch.setattr(doctor, "CHECKS", (*CHECKS, *more))
+    found = examine(tmp_path, tmp_path, {})
+    over.set()
+    said = [each.sentence for each in found if each.level is Level.UNCHECKED]
+    assert "The look at a stone took more than 0 s." in said
+    assert "The look at a hole failed (ValueError)." in said
+    assert "secret" not in str(found)
+    assert {each.area for each in found} == set(Area)
+
+
+def test_things_done_at_once_are_all_accounted_for() -> None:
+    over = Event()
+    works: dict[str, Callable[[], int]] = {"one": lambda: 1, "none": lambda: 1 // 0, "ever": lambda: int(over.wait(30))}
+    done: list[str] = []
+    found = side_by_side(works, 0.5, done.append)
+    over.set()
+    assert found["one"] == 1
+    assert isinstance(found["none"], ZeroDivisionError)
+    assert isinstance(found["ever"], TimeoutError)
+    assert sorted(done) == ["none", "one"]
+
+
+def test_the_documentation_has_every_check() -> None:
+    lines = (ROOT / "docs/doctor.md").read_text().splitlines()
+    described = [line.split("`")[1] for line in lines if line.startswith("| `")]
+    assert described == [word for words in WORDS.values() for word in words]
+
+
 def test_the_command(tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "SCRIPTS", {})
+    monkeypatch.setattr(chromium_settings, "read_all", lambda user_home: chromium_settings.Chromiums())
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (*doctor.PROXY_VARIABLES, *(name.upper() for name in doctor.PROXY_VARIABLES)):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MACROVPN_PROXY_LISTEN", f"127.0.0.1:{free_port()}")
-    profile_at(tmp_path, {"type": 2, "autoconfig_url": "http://a/x.pac"}, name="w\x1b[2J")
+    profile_at(tmp_path, {"type": 0}, name="w\x1b[2J")
     result = call("doctor", "--json", "--home", tmp_path)
-    assert (result.exit_code, result.stdout.count("\n")) == (0, 1), "warnings are no problem"
-    findings = json.loads(result.stdout)["findings"]
-    assert [each["check"] for each in findings] == [
-        "node",
-        "system_proxy",
-        "firefox_pac",
-        "firefox_closed",
-        "firefox_unasked",
-    ]
-    assert all(each.keys() == {"check", "level", "sentence", "remedy"} for each in findings)
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 1), "what deserves a look is not bad"
+    answer = json.loads(result.stdout)
+    assert [each["check"] for each in answer["findings"]][:2] == ["node", "ports"]
+    assert all(each.keys() == {"area", "check", "level", "sentence", "remedy"} for each in answer["findings"])
+    assert answer["counts"].keys() == {level.value for level in Level}
+    assert sum(answer["counts"].values()) == len(answer["findings"])
     text = call("doctor", "--home", tmp_path).stdout
-    assert " ".join(text.split()).startswith(
-        f"warning No node runs in {tmp_path}. Start one with `macrovpn up`. ok The"
-    )
-    assert "\n         Start one with `macrovpn up`.\nok       The" in text
+    assert text.startswith(f"node\n  look         No node runs in {tmp_path}"[:80])
+    assert "\n               Start one with `macrovpn up`.\nports\n  ok           Nobody" in text
+    assert "  not checked  " in text
     assert "\x1b" not in text
-    assert text.endswith("Problems: 0, warnings: 4.\n")
+    assert f"look: {answer['counts']['warning']}, bad: 0," in text.splitlines()[-1]
     crash(desk)
     result = call("doctor", "--home", tmp_path)
     assert result.exit_code == 1
-    assert "\nproblem  The system's proxy settings point to" in result.stdout
+    assert "\n  bad          The system's proxy settings point to" in result.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -16,9 +17,14 @@ from tests.harness.firefox import profile_at
 if TYPE_CHECKING:
     from pathlib import Path
 
+HOST: Final = "213f919c-b58b-46c4-b573-9911c3dc778b"
 OWN: Final = OwnProxy("127.0.0.1", 1080)
-CLOSED: Final[dict[str, Any]] = firefox.CLOSED | firefox.UNASKED
+CLOSED: Final[dict[str, Any]] = firefox.SAFE
+ASKING: Final[dict[str, Any]] = firefox.CLOSED | firefox.UNTOLD | firefox.SHUT
+OPEN: Final[dict[str, Any]] = firefox.UNASKED | firefox.UNTOLD | firefox.SHUT
 CONNECTIVITY, TRR = firefox.UNASKED
+(RECORD,) = firefox.UNTOLD
+(WEBRTC,) = firefox.SHUT
 SOCKS: Final = CLOSED | {"type": 1, "socks": "127.0.0.1", "socks_port": 1080}
 HTTP: Final = CLOSED | {"type": 1, "http": "localhost", "http_port": 1080, "ssl": "127.0.0.1", "ssl_port": 1080}
 SCRIPT: Final = 'function FindProxyForURL(url, host) { return "PROXY 127.0.0.1:1080; SOCKS5 127.0.0.1:1080"; }'
@@ -64,13 +70,18 @@ def seen(found: list[Finding]) -> list[tuple[str, str]]:
         (HTTP | {CONNECTIVITY: True}, ("firefox_unasked", "warning")),
         (HTTP | {CONNECTIVITY: 0}, ("firefox_unasked", "warning")),
         (HTTP | {CONNECTIVITY: True, TRR: 3, "http_port": 9050, "ssl_port": 9050}, ("firefox_other", "ok")),
+        (SOCKS | {WEBRTC: False}, ("firefox_webrtc", "problem")),
+        (HTTP | {WEBRTC: 1}, ("firefox_webrtc", "problem")),
+        (HTTP | {WEBRTC: False, "media.peerconnection.enabled": False}, ("firefox", "ok")),
+        (SOCKS | {RECORD: True}, ("firefox_https_record", "problem")),
+        (HTTP | {RECORD: "false"}, ("firefox_https_record", "problem")),
         (CLOSED | {"type": 2, "autoconfig_url": "http://127.0.0.1:1080/x/proxy.pac"}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2, "autoconfig_url": "https://corp.example/x.pac"}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2, "autoconfig_url": "http://[::1"}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2}, ("firefox_pac", "warning")),
         (CLOSED | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox", "ok")),
-        (firefox.UNASKED | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_closed", "warning")),
-        (firefox.CLOSED | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_unasked", "warning")),
+        (OPEN | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_closed", "warning")),
+        (ASKING | {"type": 2, "autoconfig_url": pac_data_url(SCRIPT)}, ("firefox_unasked", "warning")),
         ({"type": 2, "autoconfig_url": pac_data_url(SCRIPT.replace("1080", "9050"))}, ("firefox_other", "ok")),
         ({"type": 2, "autoconfig_url": "data:,ä"}, ("firefox_other", "ok")),
     ],
@@ -103,6 +114,29 @@ def test_who_looks_names_up_depends_on_the_version(
     assert seen(judged(tmp_path, HTTP | prefs, version)) == [("firefox", "ok")], "an HTTP proxy is given the name"
 
 
+@pytest.mark.parametrize(("version", "level"), [("153.0", "problem"), ("", "problem"), ("152.0", "warning")])
+def test_the_https_record_was_seen_in_one_version(tmp_path: Path, version: str, level: str) -> None:
+    assert seen(judged(tmp_path, HTTP | {RECORD: True}, version)) == [("firefox_https_record", level)]
+
+
+def test_a_profile_with_the_button(tmp_path: Path) -> None:
+    """It has no proxy of its own, and files do not tell whether the button is on."""
+    addons = {"other@x.example": "1454a4c1-f322-4770-ab08-b25c972877bb", "macro-vpn@macro-vpn.invalid": HOST}
+    profile_at(tmp_path, ASKING | {"extensions.webextensions.uuids": json.dumps(addons)}, version="153.0")
+    (profile,) = profiles(tmp_path)
+    assert profile.addons == set(addons.values())
+    assert seen(judge(profile, OWN, system_is_ours=False)) == [("firefox_system", "warning")]
+    found = judge(profile, OWN, system_is_ours=False, has_button=True)
+    assert seen(found) == [("firefox_button", "ok"), ("firefox_unasked", "warning")]
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"a": 1}', "[" * 100_000])
+def test_a_list_of_addons_that_is_none(tmp_path: Path, text: str) -> None:
+    profile_at(tmp_path, {"extensions.webextensions.uuids": text})
+    (profile,) = profiles(tmp_path)
+    assert profile.addons == frozenset()
+
+
 def test_it_says_who_learns_the_names(tmp_path: Path) -> None:
     prefs = SOCKS | {"socks5_remote_dns": False}
     assert "at this machine's name server" in judged(tmp_path, prefs)[0].sentence
@@ -113,25 +147,25 @@ def test_it_says_who_learns_the_names(tmp_path: Path) -> None:
 
 
 def test_the_settings_that_close_it_are_named(tmp_path: Path) -> None:
-    (both,) = judged(tmp_path, firefox.UNASKED | {"type": 5}, system=True)
+    (both,) = judged(tmp_path, OPEN | {"type": 5}, system=True)
     assert both.remedy == (
         "In about:config, set network.proxy.allow_bypass to false and network.proxy.failover_direct to false."
     )
-    (one,) = judged(tmp_path, firefox.UNASKED | {"allow_bypass": False}, system=True)
+    (one,) = judged(tmp_path, OPEN | {"allow_bypass": False}, system=True)
     assert one.remedy == "In about:config, set network.proxy.failover_direct to false."
     assert seen(judged(tmp_path, CLOSED, system=True)) == [("firefox", "ok")]
 
 
 def test_the_settings_that_keep_it_from_looking_names_up_are_named(tmp_path: Path) -> None:
-    (both,) = judged(tmp_path, firefox.CLOSED, system=True)
+    (both,) = judged(tmp_path, ASKING, system=True)
     assert both.remedy == (
         "In about:config, set network.connectivity-service.enabled to false and network.trr.mode to 5."
     )
-    (one,) = judged(tmp_path, firefox.CLOSED | {CONNECTIVITY: False}, system=True)
+    (one,) = judged(tmp_path, ASKING | {CONNECTIVITY: False}, system=True)
     assert one.remedy == "In about:config, set network.trr.mode to 5."
-    (other,) = judged(tmp_path, firefox.CLOSED | {TRR: 5}, system=True)
+    (other,) = judged(tmp_path, ASKING | {TRR: 5}, system=True)
     assert other.remedy == "In about:config, set network.connectivity-service.enabled to false."
-    path = profile_at(tmp_path, firefox.CLOSED)
+    path = profile_at(tmp_path, ASKING)
     (path / "user.js").write_text(f'user_pref("{TRR}", 5);\nuser_pref("{CONNECTIVITY}", false);\n')
     (profile,) = profiles(tmp_path)
     assert seen(judge(profile, OWN, system_is_ours=True)) == [("firefox", "ok")]

@@ -81,7 +81,7 @@ def row(node: RunningNode, key: str) -> dict[str, Any]:
 
 async def test_what_can_be_is_applied_and_the_rest_waits(node: RunningNode, home: Path) -> None:
     answer = await node.change({"tunnel.mode": "privacy", "proxy.early": "never", "sharing.up_mbit": 5})
-    assert answer == {"applied": ["tunnel.mode", "sharing.up_mbit"], "after_restart": ["proxy.early"]}
+    assert answer == {"applied": ["tunnel.mode", "sharing.up_mbit"], "for_new": [], "after_restart": ["proxy.early"]}
     expected = FILE.replace('"speed"  # for now', '"privacy"  # for now').replace(
         'listen = "127.0.0.1:0"', 'early = "never"\nlisten = "127.0.0.1:0"'
     )
@@ -91,7 +91,7 @@ async def test_what_can_be_is_applied_and_the_rest_waits(node: RunningNode, home
     assert row(node, "proxy.early") | {"value": "never", "pending": True} == row(node, "proxy.early")
     assert row(node, "tunnel.mode") | {"source": "file", "pending": False, "live": True} == row(node, "tunnel.mode")
     again = await node.change({"proxy.early": "auto"})
-    assert again == {"applied": ["proxy.early"], "after_restart": []}
+    assert again == {"applied": ["proxy.early"], "for_new": [], "after_restart": []}
     assert node.status()["restart_to_apply"] == []
 
 
@@ -274,7 +274,7 @@ async def test_each_reaches_what_goes_by_it(node: RunningNode, home: Path) -> No
     for name, (value, probe, expected) in REACHES.items():
         if name not in ("tunnel.regions", "sharing.up_mbit", "sharing.drain_s"):  # there is nothing to look at before
             assert probe(node) != expected, name
-        assert await node.change({name: value}) == {"applied": [name], "after_restart": []}
+        assert await node.change({name: value}) == {"applied": [name], "for_new": [], "after_restart": []}
         assert probe(node) == expected, name
 
 

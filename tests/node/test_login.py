@@ -112,7 +112,9 @@ def test_a_crash_leads_to_a_new_start_in_the_same_way(tmp_path: Path, told: Told
     settings = settings_of(found.path.read_text())
     assert settings["Restart"] == ["on-failure"], "and not after `macrovpn down`"
     (command,) = settings["ExecStart"]
-    assert command.endswith(f' "up" "--foreground" "--log-level" "warning" "--home" "{home}" "--system-proxy"')
+    assert command.endswith(
+        f' "up" "--as-left" "--foreground" "--log-level" "warning" "--home" "{home}" "--system-proxy"'
+    )
     assert settings["WantedBy"] == settings["After"] == ["graphical-session.target"]
     found.install(system_proxy=False)
     assert "--system-proxy" not in found.path.read_text()
@@ -145,7 +147,7 @@ def test_systemd_takes_the_unit_whatever_the_home_is_called(tmp_path: Path, told
     read = [re.sub(r"\\(.)", r"\1", part).replace("%%", "%").replace("$$", "$") for part in parts(command)]
     assert read == [
         *program()[0],
-        *("up", "--foreground", "--log-level", "warning", "--home", str(home), "--system-proxy"),
+        *("up", "--as-left", "--foreground", "--log-level", "warning", "--home", str(home), "--system-proxy"),
     ]
 
 
@@ -169,7 +171,7 @@ def test_an_entry_comes_and_goes(tmp_path: Path) -> None:
     assert values["Path"] == str(program()[1])
     command = values["Exec"].replace("\\\\", "\\")
     read = [re.sub(r"\\(.)", r"\1", part).replace("%%", "%") for part in parts(command)]
-    assert read == [*program()[0], "up", "--home", str(home), "--system-proxy"]
+    assert read == [*program()[0], "up", "--as-left", "--home", str(home), "--system-proxy"]
     assert found.remove()
     assert not found.path.exists()
 

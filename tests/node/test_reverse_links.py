@@ -52,7 +52,7 @@ class Node:
         self.peering = Peering(settings, folder, self.identity, onion, role, "", b"", lambda: None, lambda keys: None)
         self.reverse = ReverseLinks(self.peering, is_private=is_private)
         self.peering.on_published = self.reverse.published
-        self.holding = Holding(self.peering, relays=Role.RELAY in role)
+        self.holding = Holding(self.peering, relays=Role.RELAY in role, is_private=is_private)
         self.words: list[bytes] = []
         self.answers: Callable[[Link, bytes], None] = self.holding.asked
         self.tunnel = Tunnel(

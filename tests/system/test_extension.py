@@ -14,9 +14,9 @@ from playwright.async_api import async_playwright
 
 from node.demo_plan import LEDGER_NAME
 from scripts import extension
-from tests.harness.buttons import Button, FailedError, candidates, chromium, eventually, firefox, pair
+from tests.harness.buttons import Button, FailedError, candidates, choose, chromium, eventually, firefox, pair, press
 from tests.harness.chromium import CHROMIUM
-from tests.harness.closed import BYPASSED, PROXY, TUNNELLED, WEB_PORT, Client, Site, change_network
+from tests.harness.closed import BYPASSED, EXITS, PROXY, TUNNELLED, WEB_PORT, Client, Site, change_network
 from tests.harness.demo import Demo, command
 from tests.harness.firefox import CLOSED, FIREFOX, UNASKED
 from tests.harness.namespaces import ip, why_not
@@ -39,16 +39,10 @@ SETTINGS: Final = CLOSED | UNASKED | {"network.dns.native_https_query": False}
 STUN: Final = f"{TUNNELLED}:3478"
 BY_NAME: Final = "site.test"
 """The tunnelled site, by a name which only the exit can look up."""
+NL, DE = f"{EXITS}1", f"{EXITS}2"
+"""Where the exits leave from."""
+REGIONS: Final = ("--exit-region", "NL", "--exit-region", "DE")
 TEXT: Final = "() => document.body.innerText"
-_PRESS: Final = """async () => {
-  const button = document.getElementById("NAME");
-  const ready = async () => {
-    for (let left = 500; left && button.disabled; left--) await new Promise((resolve) => setTimeout(resolve, 20));
-  };
-  await ready();
-  button.click();
-  await ready();
-}"""
 
 TEMPT: Final = """() => {
   const link = (rel, href) => document.head.append(Object.assign(document.createElement("link"), { rel, href }));
@@ -62,6 +56,8 @@ TEMPT: Final = """() => {
 }"""
 """Everything by which a page can have a browser look up a name or connect."""
 
+OWN: Final = "--host-resolver-rules=MAP update.googleapis.com ~NOTFOUND"
+"""What Chromium itself looks up past the proxy of any extension, as `docs/extension.md` says."""
 DIRECT: Final = (TUNNELLED, "tcp", WEB_PORT)
 
 
@@ -92,6 +88,12 @@ class Machine:
             raise FailedError(f"{text!r}, and the site was reached: {ways}")
         return ways.pop() if ways else "nothing"
 
+    async def leaves_from(self, button: Button) -> str:
+        """Open a page through the tunnel; return the address that the site saw."""
+        if await self.seen(button, TUNNELLED) != "through":
+            raise FailedError("the page did not come through the tunnel")
+        return self.sites[0].came[-1][1]
+
 
 @asynccontextmanager
 async def machine(folder: Path) -> AsyncIterator[Machine]:
@@ -101,7 +103,7 @@ async def machine(folder: Path) -> AsyncIterator[Machine]:
         for address in (TUNNELLED, BYPASSED):
             ip("address", "add", f"{address}/32", "dev", "lo")
         names = stack.enter_context(NameServer(TUNNELLED))
-        options = ["--relays", "2", "--exits", "1", "--hops", "2", "--allow-destination", "192.0.2.0/24"]
+        options = ["--relays", "2", "--exits", "2", "--hops", "2", "--allow-destination", "192.0.2.0/24", *REGIONS]
         demo = stack.enter_context(Demo(*options, "--resolver", names.endpoint, log=folder / "demo.log"))
         first = demo.facts["processes"][0]
         node = stack.enter_context(Client(folder / "home", demo.home / LEDGER_NAME))
@@ -119,7 +121,7 @@ async def run_chromium(folder: Path) -> AsyncIterator[Button]:
     program = in_group(folder, CHROMIUM)
     async with async_playwright() as playwright:
         start = playwright.chromium.launch_persistent_context
-        async with chromium(start, folder / "chromium", program=program) as button:
+        async with chromium(start, folder / "chromium", OWN, program=program) as button:
             yield button
 
 
@@ -131,9 +133,9 @@ async def run_firefox(folder: Path) -> AsyncIterator[Button]:
         yield button
 
 
-def press(name: str) -> str:
-    """A function that presses a button of the popup when it can be pressed, and waits for what comes of it."""
-    return _PRESS.replace("NAME", name)
+async def shows(button: Button, words: str) -> None:
+    """Wait until the popup says something."""
+    await eventually(partial(button.popup, TEXT), lambda text: words in text)
 
 
 async def test_one_click(tmp_path: Path) -> None:
@@ -160,6 +162,14 @@ async def test_one_click(tmp_path: Path) -> None:
             assert "guard" in text
             assert "ms to the exit and back" in text
         assert here.network.strays() == set()
+
+        for region, country, leaves_from in (("DE", "Germany", DE), ("NL", "Netherlands", NL)):
+            await one.popup(choose("region", region))
+            for button in both:
+                await eventually(partial(here.leaves_from, button), leaves_from.__eq__)
+                await shows(button, f"leaving from {country}")
+                await eventually(button.badge, region.__eq__)
+        await one.popup(choose("region", ""))
 
         # One browser's bypass holds for the other one too, as the node has the rules.
         await one.popup(press("bypass"))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness import closed_firefox
-from tests.harness.closed_firefox import DIRECTLY, Look
-from tests.harness.firefox import FIREFOX, HTTP, SOCKS
+from tests.harness.closed_firefox import DIRECTLY, STUN_PORT, Look
+from tests.harness.firefox import FIREFOX, HTTP, SHUT, SOCKS, UNTOLD
 from tests.harness.namespaces import why_not
 
 if TYPE_CHECKING:
@@ -31,6 +31,14 @@ WORKS = Look("through", "direct", {DIRECTLY})
 @pytest.mark.parametrize("how", [HTTP, pytest.param(SOCKS, marks=pytest.mark.long)])
 async def test_a_node_that_was_never_started(tmp_path: Path, how: str) -> None:
     assert await closed_firefox.without_a_node(tmp_path, how) == {"never started": CLOSED}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("missing", "port"), [(UNTOLD, 53), (SHUT, STUN_PORT)])
+async def test_a_setting_that_is_missing_is_seen(tmp_path: Path, missing: dict[str, object], port: int) -> None:
+    """Firefox asks the machine's name server about pages that are opened as `http://`, and a page has WebRTC send."""
+    found = await closed_firefox.without_settings(tmp_path, HTTP, missing)
+    assert {(kind, to) for _, kind, to in found} == {("udp", port)}
 
 
 @pytest.mark.long

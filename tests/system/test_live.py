@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from node.client import RefusedError
+from node.client import NodeClient, RefusedError
 from node.settings import split_endpoint
 from tests.harness.demo import Demo, command, until
 from tests.harness.origin import content
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.harness.origin import NameServer, Origin
 
 pytestmark = pytest.mark.system
@@ -26,6 +25,8 @@ OPTIONS: Final = [
     *("--relays", "3", "--exits", "2", "--find", "gossip", "--allow-destination", "127.0.0.0/8", "--mode", "speed"),
     *("--exit-region", "NL", "--exit-region", "DE", "--region", "NL", "--set", "client:tunnel.spread=1"),
 ]
+FAST: Final = "1000"
+"""A limit in Mbit/s that nothing here meets."""
 SIZE: Final = 16_000_000
 """Bytes of a download that is read by and by: more than what waits in buffers on the way."""
 
@@ -65,6 +66,12 @@ def left_from(demo: Demo, port: int) -> str:
     return page.partition("id=who>")[2].partition("<")[0]
 
 
+def serving(demo: Demo, leaves_from: str) -> str:
+    """The home of the exit whose connections leave from an address."""
+    exits = [entry["home"] for entry in demo.facts["processes"] if entry["role"] == "exit"]
+    return str(exits[(NL, DE).index(leaves_from)])
+
+
 def carrying(demo: Demo) -> list[dict[str, Any]]:
     return [circuit for circuit in demo.node.route()["circuits"] if circuit["flows"]]
 
@@ -79,13 +86,16 @@ def test_what_runs_moves_along_and_what_is_new_goes_by_the_new(
         assert download.read(SIZE // 8)
         assert [len(circuit["hops"]) for circuit in carrying(demo)] == [2]
 
+        for peer in (serving(demo, NL), demo.facts["processes"][0]["home"]):
+            assert command("config", "set", "sharing.up_mbit", FAST, home=peer)["effect"] == "for_new"
+
         assert command("config", "set", "tunnel.mode", "balanced", home=demo.home)["effect"] == "now"
         until("the move", lambda: [len(circuit["hops"]) for circuit in carrying(demo)] == [3], 20)
         assert download.read(SIZE // 8)
         assert demo.status()["mode"] == "balanced"
 
         answer = demo.node.change({"tunnel.regions": ["DE"], "node.operator": "me"})
-        assert answer == {"applied": ["tunnel.regions"], "after_restart": ["node.operator"]}
+        assert answer == {"applied": ["tunnel.regions"], "for_new": [], "after_restart": ["node.operator"]}
         until("the other country", lambda: left_from(demo, origin.http) == DE, 20)
         assert left_from(demo, origin.http) == DE
         assert NL not in {source for source, _ in origin.seen[-2:]}
@@ -94,6 +104,11 @@ def test_what_runs_moves_along_and_what_is_new_goes_by_the_new(
             demo.node.change({"tunnel.regions": ["NL"], "tunnel.mode": "fast"})
         assert download.finish(), "what ran was broken"
         download.close()
+
+        def limited() -> bool:
+            return not NodeClient(Path(serving(demo, NL))).change({"sharing.up_mbit": float(FAST)})["for_new"]
+
+        until("the end of what met no limit", limited)
 
         download = Download(demo, origin.http)
         assert demo.node.switch(on=False)["state"] == "down"

@@ -218,6 +218,7 @@ async def test_a_neighbour_that_sends_a_peer_against_others_is_held_up() -> None
 async def test_many_neighbours_that_do_are_held_up_together() -> None:
     async with three() as (made, _, _, named):
         liars = [await made.add(f"liar {number}") for number in range(ALL_KNOCKS_PER_MINUTE // 2 // MEET_BURST + 2)]
+        named.helpers.extend(liars)
         for liar in liars:
             await named.link(liar)
         named.engine.dialled.clear()

@@ -38,7 +38,9 @@ class End:
         self.held = 0
         self.came: list[int] = []
         self.act: Callable[[], None] = lambda: None
-        self.tally = Tally(self.purse, RATE, self.holds, self.came.append if pays else None)
+        self.income = Purse(pays=False, paid=0)
+        came, income = (self.came.append, self.income) if pays else (None, None)
+        self.tally = Tally(self.purse, RATE, self.holds, came, income)
 
     def holds(self, count: int) -> None:
         self.held += count
@@ -148,7 +150,45 @@ async def test_what_the_engine_still_held_when_a_stream_was_cut_is_given_back() 
         assert 100 <= end.counted < 200, "as exactly as the engine says it"
 
 
+async def test_what_a_hop_pays_is_owed_by_who_pays_the_hop() -> None:
+    ends = await Ends.up()
+    stream, _ = ends.open()
+    purse, income = ends.payer.purse, ends.payer.income
+    stream.send(record(message(1)))
+    await turns()
+    ends.back().send(record(message(2, 200)))
+    ends.back().send_datagram(datagram(3, 50))
+    stream.send_datagram(datagram(4, 70))
+    await turns()
+    assert income.owed == purse.used == 420 * RATE
+    purse.stop(50 * RATE)
+    stream.send_datagram(datagram(5))
+    assert not stream.send(record(message(6)))
+    ends.back().send(record(message(7, 10)))
+    await turns()
+    assert income.owed == purse.used == 430 * RATE, "what came is owed although nothing may leave"
+    purse.pay(PLENTY)
+    assert income.owed == purse.used == 530 * RATE
+    ends.linked.near_wire.stalled = True
+    for count in range(9):
+        stream.send(record(message(count, 1000)))
+    stream.reset()
+    assert income.owed == purse.used < (530 + 1000) * RATE, "what never left is not owed"
+    assert not income.waiting
+
+
 # -- what waits
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+async def test_to_the_last_part(missing: int) -> None:
+    ends = await Ends.up()
+    ends.payer.purse.paid = ends.payee.purse.paid = 100 * RATE - missing
+    stream, _ = ends.open()
+    assert stream.send(record(message(1))) is not bool(missing)
+    ends.payer.purse.pay(missing)
+    await turns()
+    assert [found.messages for found in ends.far] == [[] if missing else [message(1)]]
 
 
 async def test_what_waits_goes_in_order_and_nothing_overtakes_it() -> None:

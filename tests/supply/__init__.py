@@ -1,0 +1,1 @@
+"""What this project is made of and how it is delivered: digests, advisories, the bill of materials, wheel and sdist."""
