@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -11,6 +12,8 @@ from node.cli_common import common, show
 if TYPE_CHECKING:
     from pathlib import Path
 
+_MOST_CHARACTERS: Final = 1 << 20
+"""Of a value that comes from standard input."""
 _EFFECTS: Final = {
     "now": "The node goes by it now; no connection breaks.",
     "after_restart": "The node goes by it after a restart: `macrovpn down`, then start it as before.",
@@ -70,12 +73,17 @@ def get_command(home: Path, as_json: bool, name: str) -> None:
 @click.argument("name")
 @click.argument("value")
 def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
-    """Change one setting, in the file and as far as possible in the running node. A list is separated by commas."""
+    """Change one setting, in the file and as far as possible in the running node. A list is separated by commas.
+
+    VALUE may be - to read it from standard input: others on this machine can see what is typed behind a command.
+    """
     from node.client import NodeClient, NoNodeError
     from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text
-    from node.config_edit import as_toml, format_value, set_value
+    from node.config_edit import REDACTED, SECRETS, as_toml, format_value, set_value
 
     path = home / CONFIG_NAME
+    if value == "-":
+        value = sys.stdin.read(_MOST_CHARACTERS).rstrip("\n")
     written = as_toml(check(name, value, name, text=True))
     try:
         effect = "after_restart" if NodeClient(home).change({name: written})["after_restart"] else "now"
@@ -85,8 +93,9 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
         set_value(home, name, value)
         source = load_from(read_text(path), path).source(name)
         lines = [_EFFECTS[effect] if source == FROM_FILE else f"{source} counts more, as long as it is set."]
-    answer = {"name": name, "value": written, "file": str(path), "effect": effect}
-    show(as_json, answer, "\n".join([f"{name} = {format_value(written)}", *lines]))
+    shown = REDACTED if name in SECRETS and written else written
+    answer = {"name": name, "value": shown, "file": str(path), "effect": effect}
+    show(as_json, answer, "\n".join([f"{name} = {format_value(shown)}", *lines]))
 
 
 def _settings(home: Path) -> dict[str, Any]:

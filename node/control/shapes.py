@@ -28,6 +28,9 @@ class Code(Shape, frozen=True):
 
     code: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
+    def __repr__(self) -> str:
+        return "Code([redacted])"
+
 
 class Hello(Shape, frozen=True):
     """A question that only the node which gave a token can answer; `nonce` is the extension's, new each time."""
@@ -76,6 +79,9 @@ class Token(Shape, frozen=True):
 
     token: str
 
+    def __repr__(self) -> str:
+        return "Token([redacted])"
+
 
 class PairedToken(Token, frozen=True, kw_only=True):
     """The same, of an extension; its pairing's id is no secret."""
@@ -94,6 +100,9 @@ class GivenCode(Shape, frozen=True):
 
     code: str
     valid_s: Count
+
+    def __repr__(self) -> str:
+        return "GivenCode([redacted])"
 
 
 class Pairing(Shape, frozen=True):
