@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-    from core.ids import PeerKey
     from peers.addresses import Address
 
 
