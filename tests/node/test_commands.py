@@ -413,7 +413,7 @@ def test_beside_a_node_that_is_off(place: Place, started: Started) -> None:
     node = FakeNode(Settings(), "")
     with running(place.home, node):
         assert place.call("off").exit_code == 0
-        failed(place.call("hop"), "It is switched off. Switch it on where you switched it off")
+        failed(place.call("hop"), "Switch it on where you switched it off")
         for command in ("up", "share"):
             failed(place.call(command), f"is switched off. Switch it on with `macrovpn on --home {place.home}`.")
         assert not started.here + started.away
