@@ -105,7 +105,7 @@ def check(name: str, value: object, where: str, *, text: bool = False) -> Any:
         right = rule.check(checked)
     except ConfigError as error:
         raise ConfigError(where, f"{must}: {error.problem}") from error
-    except (ValueError, msgspec.ValidationError):
+    except (ValueError, RecursionError, msgspec.ValidationError):
         right = False
     if not right:
         raise ConfigError(where, must)
@@ -214,6 +214,8 @@ def parse(text: str, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(error, text, path) from error
+    except RecursionError as error:
+        raise ConfigError(str(path), "this is not TOML for settings: brackets in brackets, too many") from error
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     for section, table in document.items():

@@ -139,7 +139,7 @@ class Pairings:
             return msgspec.json.decode(self._path.read_bytes(), type=list[Paired])
         except FileNotFoundError:
             return []
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _log.warning("the file of paired browsers is damaged; pair them again")
             os.replace(self._path, self._path.with_name(f"{PAIRINGS_NAME}.bad"))
             return []

@@ -16,7 +16,7 @@ export async function sites(known) {
     if (found) { draw(found); if (method === "POST") input.value = ""; }
   };
   const add = el("form", { class: "row", onsubmit: (event) => { event.preventDefault(); change("POST", input.value, "It is obeyed from the next connection on."); } },
-    labelled("Add a rule", input, "example.org goes direct; `block ads.example` is refused; `tunnel *.example.com region=NL` is carried over that country."),
+    labelled("Add a rule", input, "“example.org” goes direct, “block ads.example” is refused, “tunnel *.example.com region=NL” is carried over that country."),
     el("button", { class: "main", type: "submit" }, "Add"));
   draw(await ask("GET", "/v1/bypass"));
   return {

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
 from tests.chaos.load import Outcome
-from tests.chaos.plan import Kind, role_of
+from tests.chaos.plan import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tests.chaos.disturb import Done
     from tests.chaos.load import Transfer
+    from tests.chaos.plan import Kind
 
 MORE_DESCRIPTORS: Final = 6
 MORE_THREADS: Final = 2
@@ -59,6 +60,19 @@ class Channel:
     received: int | None = None
     served: int | None = None
     claimed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What nodes have in their books.
+
+    Args:
+        channels: all on which somebody pays.
+        unreadable: books that cannot be read, in words.
+    """
+
+    channels: Sequence[Channel]
+    unreadable: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +176,14 @@ def recoveries(found: Sequence[Recovery], limit_s: float) -> Verdict:
 
 
 def processes(done: Iterable[Done], ended: Mapping[str, bool]) -> Verdict:
-    """Whoever was asked to end did, and whoever was started again came up.
+    """Whoever was asked to end did, whoever was started again came up, and all ran when the run was over.
 
     Args:
         done: the disturbances.
-        ended: who ended in time when the run was over.
+        ended: of those that ran when it was over, who ended in time.
     """
-    wrong = [f"{each.plan.text}: {each.trouble}" for each in done if each.trouble]
+    wrong = [f"{name} did not run when the run was over" for name in NODES if name not in ended]
+    wrong += [f"{each.plan.text}: {each.trouble}" for each in done if each.trouble]
     wrong += [f"{name} did not end when the run was over" for name, right in ended.items() if not right]
     return Verdict("processes", wrong, f"{len(ended)} ended in order")
 
@@ -189,16 +204,16 @@ def leaks(before: Mapping[str, Census], after: Mapping[str, Census]) -> Verdict:
     return Verdict("no leak", wrong, f"{len(after)} processes, memory {min(grown):+.0f} to {max(grown):+.0f} MB")
 
 
-def money(coins: Coins, most: int, channels: Sequence[Channel], breaks: Mapping[str, int]) -> Verdict:
+def money(coins: Coins, most: int, books: Books, breaks: Mapping[str, int]) -> Verdict:
     """No coin was made or lost, and nobody lost more than one window each time that a link could break.
 
     Args:
         coins: what the ledger says.
         most: what the faucet may have given.
-        channels: all of them.
+        books: of all nodes.
         breaks: how often each node was disturbed.
     """
-    wrong = []
+    wrong, channels = list(books.unreadable), books.channels
     if coins.free + coins.locked != coins.made:
         wrong.append(f"{coins.made} units were made, and {coins.free + coins.locked} are there")
     if coins.made > most:
@@ -260,8 +275,3 @@ class Watch:
 def disturbed(done: Iterable[Done]) -> Counter[str]:
     """How often each node was disturbed."""
     return Counter(each.plan.node for each in done)
-
-
-def is_exit(name: str) -> bool:
-    """Whether a node is an exit."""
-    return role_of(name) == "exit"
