@@ -114,15 +114,15 @@ def _break() -> None:
         _set_off("client", host)
         return choose(self, intake, host, port, scheme)
 
-    async def stop_and_fail(self: RunningNode) -> None:
-        await stop(self)
+    async def stop_or_fail(self: RunningNode) -> None:
         for host in _ends:
             _fail(host)
+        await stop(self)
 
     for owner, name, broken in (
         (Egress, "_find", find_or_fail),
         (Front, "_place", choose_or_fail),
-        (RunningNode, "stop", stop_and_fail),
+        (RunningNode, "stop", stop_or_fail),
     ):
         setattr(owner, name, broken)
 

@@ -43,6 +43,8 @@ from tests.proofs.used import CANARY, COMES, DESTINATION, DOWN_BYTES, HOST
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+READY_S: Final = 100.0
+"""A little more than a demo gives itself."""
 SLOWLY: Final = ("--limit-rate", "200k", "--max-time", "30")
 MACROVPN: Final = (sys.executable, "-m", "node")
 PASSWORD: Final = "open sesame"
@@ -122,6 +124,7 @@ class Network:
                 log=self.elsewhere / "demo.log",
                 environment=used.talkative(self.elsewhere),
                 program="tests.proofs.faulty",
+                ready_s=READY_S,
             )
         )
         self.homes = used.homes_of(self.demo)
