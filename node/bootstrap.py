@@ -76,10 +76,15 @@ class Bootstrap:
                 return True
         return False
 
-    async def join_parts(self, links: Links) -> None:
+    async def join_parts(self, links: Links, first_s: float = FIRST_LOOK_S) -> None:
         """From time to time, make a link to one of whom no neighbour tells: it may be in a part of the network that
-        does not know this one. Parts that began with different peers would never hear of each other otherwise."""
-        pause_s = FIRST_LOOK_S
+        does not know this one. Parts that began with different peers would never hear of each other otherwise.
+
+        Args:
+            links: makes it; nothing is done while there is none to begin with.
+            first_s: how long to wait at first, in seconds.
+        """
+        pause_s = first_s
         while self.peers:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * GROWS, LONGEST_PAUSE_S)

@@ -80,20 +80,20 @@ def told(home: Path, what: str, tell: Callable[[NodeClient], object]) -> bool:
     return True
 
 
-def ask(home: Path, wait_s: float = START_WAIT_S) -> NodeClient:
+def ask(home: Path, wait_s: float | None = None) -> NodeClient:
     """Find the node that runs in a home.
 
     What a node left behind is not asked: its port may be somebody else's by now, who would get its token.
 
     Args:
         home: the node's folder.
-        wait_s: patience with a node that is starting.
+        wait_s: patience with a node that is starting; None for `START_WAIT_S`.
 
     Raises:
         NoNodeError: none runs there.
         StartingNodeError: it is still starting after that time.
     """
-    deadline = time.monotonic() + wait_s
+    deadline = time.monotonic() + (START_WAIT_S if wait_s is None else wait_s)
     with telling("The node is starting …"):
         while (pid := lock_holder(home)) is not None:
             try:

@@ -218,9 +218,11 @@ def browser_lines(proxy: str, pac: str) -> str:
     lines = [
         f"The proxy is {proxy} (SOCKS5 and HTTP).",
         f"  curl      curl --proxy socks5h://{proxy} https://example.org/",
-        f'  Chromium  chromium --proxy-server="socks5://{proxy}" --user-data-dir="$(mktemp -d)"',
+        f'  Chromium  chromium --proxy-server="socks5://{proxy}" --user-data-dir="$(mktemp -d)" \\',
+        "            --webrtc-ip-handling-policy=disable_non_proxied_udp",
         f"  Firefox   Settings, Network Settings, Manual proxy configuration: SOCKS host {host}, port {port},",
-        "            SOCKS v5, and tick “Proxy DNS when using SOCKS v5”",
+        "            SOCKS v5, and tick “Proxy DNS when using SOCKS v5”; in about:config set",
+        "            media.peerconnection.ice.proxy_only to true",
     ]
     if pac:
         lines += [

@@ -83,9 +83,9 @@ def _lists_in_use(home: Path, _given: dict[str, Any]) -> _Offer:
 
 
 def _own_rules(home: Path, _given: dict[str, Any]) -> _Offer:
-    from node.config import load
+    from node.bypass_edit import own_rules
 
-    return load(home).bypass.rules
+    return [rule.target for rule in own_rules(home)[0]]
 
 
 def _trusted(home: Path, _given: dict[str, Any]) -> _Offer:

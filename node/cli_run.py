@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, plain, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, for_this_node, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,7 +235,7 @@ def run_node(
     try:
         status = background.start(_arguments(context), home, say)
     except KeyboardInterrupt:
-        say("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it.")
+        say(for_this_node("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it."))
         raise
     announce(status)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Final
 
 from ledger.amounts import UNITS_PER_COIN
@@ -28,7 +28,7 @@ def read_coins(text: str) -> int:
     """
     try:
         units = Decimal(text) * UNITS_PER_COIN
-    except InvalidOperation as error:
+    except DecimalException as error:
         raise ValueError("no number") from error
     if not units.is_finite() or units != units.to_integral_value() or not 0 <= units <= MOST_COINS * UNITS_PER_COIN:
         raise ValueError("no amount")

@@ -30,7 +30,7 @@ from node.system_scripts import SCRIPTS
 from pac.rules import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 ANSWER_S: Final = 2.0
@@ -83,7 +83,10 @@ def examine(
     wrong = {finding.area for finding in found if finding.level in (Level.WARNING, Level.PROBLEM)}
     found += [finding for area, finding in NOTHING_WRONG.items() if area not in wrong]
     there = {finding.area for finding in found}
-    found += [finding for area, finding in NOTHING_SEEN.items() if area not in there]
+    if Area.PORTS not in there:
+        found.append(Finding("ports", Level.OK, "Nobody listens where the proxy would be."))
+    if Area.WEBRTC not in there:
+        found.append(_webrtc(found))
     return sorted(found, key=lambda finding: [*Area].index(finding.area))
 
 
@@ -106,16 +109,21 @@ NOTHING_WRONG: Final = {
     Area.DNS: Finding("dns", Level.OK, "Nothing was found that looks names up past the proxy."),
 }
 """What is said of an area in which nothing is wrong, beside the rest."""
-NOTHING_SEEN: Final = {
-    Area.PORTS: Finding("ports", Level.OK, "Nobody listens where the proxy would be."),
-    Area.WEBRTC: Finding(
-        "webrtc",
-        Level.UNCHECKED,
-        "No browser was found that is set up for this node and open to WebRTC, and files do not tell all.",
-        "The dashboard's “What a site sees” looks at the browser that you open it in: `macrovpn dashboard`.",
-    ),
-}
-"""What is said of an area of which there was nothing to say. All others always have something."""
+
+
+def _webrtc(found: Sequence[Finding]) -> Finding:
+    """Say of WebRTC what follows from there being nothing wrong with it."""
+    checks = {finding.check for finding in found}
+    on = any(finding.check == "chromium_button" and finding.level is Level.OK for finding in found)
+    if "firefox_button" not in checks and (on or checks & SET_UP):
+        return Finding("webrtc", Level.OK, "WebRTC is shut in the browsers whose files say that they use this node.")
+    said = "No browser was found whose files say that it uses this node."
+    remedy = "`macrovpn dashboard`, “What a site sees”, looks at the browser that you open it in."
+    return unchecked("webrtc", said, remedy)
+
+
+SET_UP: Final = frozenset({"firefox", "firefox_closed", "firefox_https_record", "firefox_unasked", "chromium"})
+"""What is told only of a browser whose files say that it uses this node; were WebRTC open in it, that would be told."""
 
 
 def look_at_port(own: OwnProxy, home: Path, status: Mapping[str, Any]) -> list[Finding]:

@@ -45,9 +45,10 @@ def node_state(told: Told, *, is_starting: bool) -> Finding:
     state, reason = str(told.status.get("state", "")), str(told.status.get("reason", "")).rstrip(".")
     if state == "up":
         return Finding("node", Level.OK, f"The node runs and is up, as {' and '.join(told.roles) or 'nothing'}.")
-    said = f"The node is {state or 'in no state that this version knows'}{f': {reason}' if reason else ''}."
     if state == "down":
-        return Finding("node", Level.WARNING, said, "Switch it on with `macrovpn on`. Until then browsers are refused.")
+        remedy = "Switch it on with `macrovpn on`. Until then browsers are refused, and nothing goes direct."
+        return Finding("node", Level.WARNING, "The node is switched off.", remedy)
+    said = f"The node is {state or 'in no state that this version knows'}{f': {reason}' if reason else ''}."
     if state == "leaving":
         return Finding("node", Level.WARNING, said, "Start it again with `macrovpn up` when it is gone.")
     remedy = "Until it is up, browsers are refused. `macrovpn peers` and `macrovpn route` say more."

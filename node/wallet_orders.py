@@ -41,7 +41,7 @@ class WalletOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             order = msgspec.convert({**fields, "what": what}, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"This is no order to a wallet: {error}.") from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError("The body must be a JSON object.") from error
         if "what" in fields:
             raise ValueError("This is no order to a wallet: what is to be done stands in the path.")

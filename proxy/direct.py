@@ -24,10 +24,7 @@ CONNECT_S: Final = 10.0
 """How long one address of a host may take."""
 
 READ_BYTES: Final = 1 << 15
-"""Bytes of one read at most."""
-
-WINDOW_BYTES: Final = 1 << 15
-"""Bytes that may wait at the listener before reading stops. Few, as thousands of clients may not read."""
+"""Bytes of one read at most. While any wait at the listener nothing more is read: thousands of clients may not read."""
 
 _READ: Final = memoryview(bytearray(READ_BYTES))
 """What every flow of the process reads into, to copy it at once."""
@@ -163,7 +160,7 @@ class DirectFlow(asyncio.BufferedProtocol):
             listener.flow_eof()
         if self._transport is None:
             self._closed()
-        elif self._unread <= WINDOW_BYTES:
+        elif not self._unread:
             self._resume()
 
     def write(self, data: Buffer) -> bool:
@@ -194,7 +191,7 @@ class DirectFlow(asyncio.BufferedProtocol):
 
     def consumed(self, count: int) -> None:
         self._unread -= count
-        if self._unread <= WINDOW_BYTES // 2:
+        if not self._unread:
             self._resume()
 
     # -- the TCP side
@@ -214,7 +211,7 @@ class DirectFlow(asyncio.BufferedProtocol):
             self._pause()
             return
         self._listener.flow_data(data)
-        if self._unread > WINDOW_BYTES:
+        if self._unread:
             self._pause()
 
     def eof_received(self) -> bool:

@@ -133,6 +133,15 @@ MAX_CIRCUITS_PER_LINK: Final = 1024
 MAX_CREATIONS_PER_LINK: Final = 64
 """Creations that a link may have under way at once."""
 
+CREATION_BURST: Final = 1024
+CREATIONS_PER_S: Final = 200
+"""Creations that come from one host and that a hop works for: so many at once, and so many a second. One takes it
+0.7 ms, so one machine takes a seventh of a core. A client makes one a second at most (`BUILDS_PER_MINUTE`), and a relay
+passes on what clients make over it."""
+
+MAX_CREATING_HOSTS: Final = 4096
+"""Hosts of which that is remembered."""
+
 MAX_FLOWS_PER_CIRCUIT: Final = 1024
 CLIENT_FLOWS_PER_CIRCUIT: Final = 768
 """No client puts more on a circuit. With one more than the exit takes, the lane ends and all of them lose their path,

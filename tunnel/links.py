@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import time
 from collections import Counter
@@ -13,17 +12,20 @@ from core.errors import DecodeError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.begun import Begun
 from tunnel.control import ControlMachine
+from tunnel.hosts import Rates, host_of, network_around
 from tunnel.limits import (
     DIAL_S,
     FIRST_DIAL_S,
     LINK_HANDSHAKE_S,
     MAX_INITIATIONS,
     MAX_LINKS_PER_HOST,
+    MAX_UNANSWERED,
     NEIGHBOUR_S,
+    UNANSWERED_BURST,
+    UNANSWERED_PER_MINUTE,
 )
 from tunnel.link import Link
 from tunnel.repeats import Repeats
-from tunnel.unanswered import Unanswered
 from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key
@@ -42,12 +44,6 @@ if TYPE_CHECKING:
 async def _nowhere(hop: Hop) -> Address | None:
     """Where a peer without an address is met, if nobody arranges meetings."""
     return None
-
-
-def _host(connection: Connection) -> bytes:
-    """Where a connection comes from: an IPv4 address, or an IPv6 /64."""
-    remote = connection.peer_address
-    return b"" if remote is None else ipaddress.ip_address(remote[0]).packed[:8]
 
 
 class Links:
@@ -92,7 +88,8 @@ class Links:
         self._hosts: dict[Link, bytes] = {}
         self._per_host: Counter[bytes] = Counter()
         self._begun = Begun()
-        self._unanswered = Unanswered(asyncio.get_running_loop().time)
+        clock = asyncio.get_running_loop().time
+        self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, clock)
         self._tasks = Tasks()
         self.counters: Counter[str] = Counter()
         self.tried: PathWitness = lambda path, served, at_fault: None
@@ -111,7 +108,7 @@ class Links:
     def _accepted(self, connection: Connection) -> Link:
         link = Link(connection, self._machine(), self._events, self._closed, dialled=False, begun=self._begun)
         self._all.add(link)
-        host = self._hosts[link] = _host(connection)
+        host = self._hosts[link] = host_of(connection)
         self._per_host[host] += 1
         crowded = self._per_host[host] > MAX_LINKS_PER_HOST
         if crowded:
@@ -137,7 +134,9 @@ class Links:
         If there is no address to dial, the one that stands may be one that the peer has dialled.
 
         Args:
-            for_others: whether somebody else wants it, who may have made the peer up: see `tunnel.unanswered`.
+            for_others: whether somebody else wants it. A descriptor names whatever addresses its peer likes, and who
+                makes a circuit says over whom it goes. So dials that nobody answers are counted, by network, lest this
+                node be had to send packets to third parties.
 
         Raises:
             LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
@@ -228,7 +227,7 @@ class Links:
             if (meeting := await self.arrange(hop)) is not None:
                 addresses = [meeting]
         for address in addresses:
-            if for_others and not self._unanswered.dials(address[0]):
+            if for_others and not self._unanswered.take(network_around(address[0])):
                 self.counters["not dialled for others"] += 1
                 continue
             try:
@@ -241,7 +240,7 @@ class Links:
             except LinkError:
                 continue
             if for_others:
-                self._unanswered.answered(address[0])
+                self._unanswered.give_back(network_around(address[0]))
             link.peer = hop.peer
             return link
         raise LinkError(Reason.NEXT_HOP)

@@ -19,8 +19,16 @@ from core.tasks import Tasks
 from tunnel.blame import PAYEES_FAULT
 from tunnel.creation import ANSWER_BYTES, consume_creation
 from tunnel.hop_circuit import HopCircuit
+from tunnel.hosts import Rates, host_of
 from tunnel.layers import flow_number
-from tunnel.limits import CREATION_S, MAX_CIRCUITS_PER_LINK, MAX_CREATIONS_PER_LINK
+from tunnel.limits import (
+    CREATION_BURST,
+    CREATION_S,
+    CREATIONS_PER_S,
+    MAX_CIRCUITS_PER_LINK,
+    MAX_CREATING_HOSTS,
+    MAX_CREATIONS_PER_LINK,
+)
 from tunnel.queues import Queues
 from tunnel.replay_memory import ReplayMemory, Verdict
 from tunnel.tally import Tally
@@ -131,6 +139,7 @@ class Relay:
         self._acceptor = acceptor
         self._circuits: dict[Link, dict[int, HopCircuit]] = {}
         self._creating: Counter[Link] = Counter()
+        self._pace = Rates(CREATION_BURST, CREATIONS_PER_S, MAX_CREATING_HOSTS, time.monotonic)
         self._tasks = Tasks()
         self._memory = memory
         self._forth_bytes = self._back_bytes = 0
@@ -196,7 +205,11 @@ class Relay:
             )
 
     def creation(self, link: Link, number: int, message: bytes) -> None:
-        """Take a creation message from a link."""
+        """Take a creation message from a link; no work is done for more than one host shall ask for."""
+        if not self._pace.take(host_of(link.connection)):
+            self.counters["creation too often"] += 1
+            self._refuse(link, number, secrets.token_bytes(ANSWER_BYTES), Reason.BUSY)
+            return
         self._creating[link] += 1
         self._tasks.spawn(self._create(link, number, message), "creation")
 

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -61,7 +61,7 @@ def digest_of(token: str) -> str:
 
 @dataclass(slots=True)
 class _Code:
-    symbols: str
+    symbols: str = field(repr=False)
     dies_at: float
     tries: int = MAX_TRIES
 
@@ -139,7 +139,7 @@ class Pairings:
             return msgspec.json.decode(self._path.read_bytes(), type=list[Paired])
         except FileNotFoundError:
             return []
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _log.warning("the file of paired browsers is damaged; pair them again")
             os.replace(self._path, self._path.with_name(f"{PAIRINGS_NAME}.bad"))
             return []

@@ -247,13 +247,24 @@ async def _body(request: web.Request, shape: Any) -> Any:
             text = await request.read()
     except TimeoutError as error:
         raise RefusedError(408, "The request took too long.") from error
-    if shape is None:
-        return None
+    return None if shape is None else read_body(text, shape)
+
+
+def read_body(text: bytes, shape: Any) -> Any:
+    """Read what came with a request.
+
+    Args:
+        text: JSON; none at all is an empty object.
+        shape: what it must be.
+
+    Raises:
+        RefusedError: it is something else.
+    """
     try:
         return msgspec.json.decode(text or b"{}", type=shape)
     except msgspec.ValidationError as error:
         raise RefusedError(400, f"The body has another form than it must: {error}.") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, "The body must be a JSON object.") from error
 
 

@@ -3,7 +3,7 @@ import { ask } from "./node.js";
 import * as say from "./say.js";
 
 const PATIENCE_MS = 4000;
-const LEAK = "Look with `macrovpn doctor`, or use the button for the browser: it sets all of this.";
+const LEAK = "`macrovpn doctor` says which setting that is; the button for the browser sets all of them.";
 
 /** What a site learns: from the exit, from this browser, and in truth. Opening this section asks the node alone. */
 export async function seen(known) {
@@ -14,8 +14,8 @@ export async function seen(known) {
     node: el("div", { class: "panels" },
       panel("The address", exit),
       panel("This browser's way", browserCheck(known)),
-      panel("What your browser says by itself", byItself()),
-      panel("Ask a site", askSite(known))),
+      panel("Ask a site", askSite(known)),
+      panel("What your browser says by itself", byItself())),
     update: (what) => (what === "status" ? drawExit().catch((error) => exit.replaceChildren(el("p", {}, error.message))) : undefined),
   };
 }
@@ -37,8 +37,7 @@ function fromTheExit(status, { exit }) {
 
 // -- this browser
 
-const row = ([looks, word, what, remedy]) => el("li", {},
-  el("strong", { class: looks }, word), ` ${what}`, remedy ? el("span", { class: "dim" }, ` ${remedy}`) : "");
+const row = ([looks, word, what]) => el("li", {}, el("strong", { class: looks }, word), ` ${what}`);
 
 function browserCheck(known) {
   const results = el("ul", { class: "checked", "aria-live": "polite" });
@@ -46,6 +45,7 @@ function browserCheck(known) {
     results.replaceChildren(row(["wait", "Looking …", ""]));
     const found = await known.attempt(() => Promise.all([comes("http"), comes("https"), webRtc()]));
     results.replaceChildren(...(found ?? []).map(row));
+    if (found?.some(([looks]) => looks === "bad")) results.append(el("li", { class: "dim" }, LEAK));
   };
   return el("div", {},
     el("p", { class: "dim" }, "A click asks for two names that exist nowhere, and that your node knows. If this browser does not use the proxy, your name server sees them. "
@@ -62,7 +62,7 @@ async function comes(scheme) {
   await Promise.race([fetch(`${scheme}://${name}/`, options).catch(() => {}), after(PATIENCE_MS)]);
   const { came } = await ask("POST", "/v1/probed", { name });
   return came ? ["good", "Good:", `what it asks for over ${scheme}:// goes to the proxy, with its name.`]
-    : ["bad", "Not protected:", `what it asks for over ${scheme}:// does not go to this node's proxy, or this browser looks names up itself.`, LEAK];
+    : ["bad", "Not protected:", `what it asks for over ${scheme}:// does not go to this node's proxy, or this browser looks names up itself.`];
 }
 
 async function candidates() {
@@ -85,7 +85,7 @@ async function webRtc() {
   if (!found.length) return ["good", "Good:", "WebRTC finds no way past the proxy."];
   const addresses = found.filter((host) => !host.endsWith(".local"));
   const shown = addresses.length ? ` It also shows them ${addresses.join(", ")}.` : "";
-  return ["bad", "Not protected:", `WebRTC is open: sites can have it send past the proxy, and see your own address.${shown}`, LEAK];
+  return ["bad", "Not protected:", `WebRTC is open: sites can have it send past the proxy, and see your own address.${shown}`];
 }
 
 // -- what no proxy changes

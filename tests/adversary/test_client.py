@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -15,15 +16,18 @@ from tests.harness.linked import Owner, Receiver, record
 from tests.harness.network import Network, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
+from tunnel.control import Kind, encode_circuit
 from tunnel.creation import CREATION_BYTES
+from tunnel.hosts import Rates
 from tunnel.limits import MAX_HOPS, MAX_PLAINTEXT, UNANSWERED_BURST
 from tunnel.path import Hop
 from tunnel.wireguard.primitives import private_key, public_bytes
 from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from tunnel.creation import Asked
     from tunnel.link import Link
     from tunnel.path import Path
     from tunnel.service import Tunnel
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
 VICTIM: Final = "203.0.113.7"
 A_FEW: Final = 1 << 20
 """Instead of the real bound, so that an attack is over soon."""
+
+
+class NotInTimeError(CircuitError):
+    """A hop, busy with other tests, did not answer in time."""
 
 
 class HostileClient:
@@ -54,10 +62,22 @@ class HostileClient:
         return cls(network, tunnel, await linked_to(tunnel, path_of(network)[0]))
 
     async def circuit(self, path: Path) -> Bare:
-        """A circuit over any path, sensible or not."""
+        """A circuit over any path, sensible or not. A hop that is busy may seem silent, so it asks again."""
+        for _ in range(4):
+            with suppress(NotInTimeError):
+                return await self._circuit(path)
+        return await self._circuit(path)
+
+    async def _circuit(self, path: Path) -> Bare:
         creation, owner = creation_for(path), Owner()
         number, answer = await self.link.create(creation.message, owner, 5)
-        return Bare(self.link, number, [Session(keys) for keys in creation.consume_answer(answer)], owner)
+        try:
+            keys = creation.consume_answer(answer)
+        except CircuitError as error:
+            if error.reason in (Reason.NEXT_HOP, Reason.TIMED_OUT):
+                raise NotInTimeError(error.reason, error.hop) from error
+            raise
+        return Bare(self.link, number, [Session(one) for one in keys], owner)
 
     def begin(self, streams: int, data: bytes) -> None:
         """Begin records that never end."""
@@ -131,6 +151,32 @@ async def test_what_ends_after_all_counts_no_more(two_hops: tuple[Network, Tunne
         hostile.link.connection.reset(stream)
     await until(lambda: begun.total_bytes == 0)
     await check_alive(client)
+
+
+async def test_what_is_refused_when_it_is_whole_counts_no_more(
+    two_hops: tuple[Network, Tunnel, HostileClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _, hostile = two_hops
+    wire, guard, most = engine_of(hostile.tunnel).connections[0], network.nodes[0], 0
+    write = wire.write
+
+    def in_halves(stream: int, data: bytes, end: bool = False) -> bool:
+        write(stream, data[:500])
+        hostile.tunnel.links._tasks.spawn(later(partial(write, stream, data[500:], end)), "the other half")
+        return True
+
+    async def later(call: Callable[[], object]) -> None:
+        nonlocal most
+        await turns()
+        most = max(most, guard.links._begun.total_bytes)
+        call()
+
+    monkeypatch.setattr(wire, "write", in_halves)
+    for _ in range(10):
+        hostile.link.open_stream(Receiver()).send(record(b"\4\0\0\0" + bytes(1000)))
+    await until(lambda: guard.relay.counters["no such circuit"] == 10)
+    assert most > 10 * 500
+    assert guard.links._begun.total_bytes == 0
 
 
 async def test_one_host_does_not_take_all_places(
@@ -239,6 +285,33 @@ async def test_creations_that_are_taken_back_at_once_leave_nothing(
         task.cancel()
     await until(lambda: not any(node.relay.creating_count for node in network.nodes))
     await until(lambda: [node.relay.circuit_count for node in network.nodes] == before)
+    await check_alive(client)
+
+
+async def test_a_flood_of_creations_takes_no_more_of_a_hops_time_than_its_part(
+    two_hops: tuple[Network, Tunnel, HostileClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a hop a thousand times what it costs to send one again. Those of others are worked for as before."""
+    network, client, hostile = two_hops
+    relay, worked = network.nodes[0].relay, 0
+    monkeypatch.setattr(relay, "_pace", Rates(50, 0.0, 4, lambda: 0.0))
+    consume = relay._consume
+
+    def counted(message: bytes) -> tuple[Asked | None, bool]:
+        nonlocal worked
+        worked += 1
+        return consume(message)
+
+    monkeypatch.setattr(relay, "_consume", counted)
+    for circuit in range(1000, 1400, 2):
+        hostile.link._send_control(Kind.CREATE, encode_circuit(circuit, bytes(CREATION_BYTES)))
+        await turns(1)
+    await until(lambda: relay.counters["creation too often"] == 150)
+    assert worked == 50
+    assert not hostile.link.closed
+    monkeypatch.setattr("tests.harness.wire.HOME", "198.51.100.9")
+    other = await HostileClient.of(network)
+    await other.circuit(path_of(network))
     await check_alive(client)
 
 

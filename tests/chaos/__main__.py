@@ -54,6 +54,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", "--seeds", dest="seeds", type=seeds, default=[1], help="such as 3, or 1-10 [1]")
     parser.add_argument("--recover", type=float, default=5.0, help="seconds until a request must work [%(default)s]")
     parser.add_argument("--plant", choices=PLANTS, default="", help="a defect that must be found")
+    parser.add_argument("--keep", type=Path, help="new folder for homes and logs of all nodes; else they are removed")
     parser.add_argument("--json", type=Path, help="file for all results; else they are printed")
     return parser.parse_args(words)
 
@@ -68,7 +69,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ip("link", "set", "lo", "up")
     results = []
     for seed in options.seeds:
-        found = Options(seed, options.seconds, options.recover, options.plant)
+        found = Options(seed, options.seconds, options.recover, options.plant, options.keep)
         results.append(asyncio.run(_limited(found)))
         _say(_table(results[-1]))
     text = json.dumps(results, indent=1)

@@ -9,16 +9,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from core.errors import ConfigError
 from ledger.amounts import decode_amount, encode_amount
 from ledger.local_books import open_books
 from ledger.store_file import open_file
 from peers.identity import peer_id
-from tests.chaos.judges import Channel, Coins
+from tests.chaos.judges import Books, Channel, Coins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ledger.books import Books, PayeeChannel
     from tests.chaos.network import Node
 
 _BUSY_S: Final = 5.0
@@ -34,28 +34,29 @@ def coins_of(ledger: str) -> Coins:
     return Coins(found.made, found.free, found.locked)
 
 
-def channels_of(nodes: Mapping[str, Node], peers: Mapping[str, str]) -> list[Channel]:
-    """All channels on which somebody pays.
+def books_of(nodes: Mapping[str, Node], peers: Mapping[str, str]) -> Books:
+    """What the nodes' books say together.
 
     Args:
         nodes: all of them, none of which runs.
         peers: names of nodes by peer id.
     """
-    books = {name: _books_of(node) for name, node in nodes.items()}
-    payees: dict[bytes, PayeeChannel] = {row.channel: row for each in books.values() for row in each.payees.values()}
-    found = []
-    for name, each in books.items():
+    found, unreadable = {}, []
+    for name, node in nodes.items():
+        try:
+            connection, found[name] = open_file(node.home / "money.db")
+        except ConfigError as error:
+            unreadable.append(f"{name}: {error}")
+        else:
+            connection.close()
+    payees = {row.channel: row for each in found.values() for row in each.payees.values()}
+    channels = []
+    for name, each in found.items():
         for row in each.payers.values():
             there = payees.get(row.channel)
             theirs = (there.paid, there.used, there.claimed) if there is not None else ()
-            found.append(Channel(name, peers[peer_id(row.peer)], row.deposit, row.paid, row.used, *theirs))
-    return found
-
-
-def _books_of(node: Node) -> Books:
-    connection, books = open_file(node.home / "money.db")
-    with closing(connection):
-        return books
+            channels.append(Channel(name, peers[peer_id(row.peer)], row.deposit, row.paid, row.used, *theirs))
+    return Books(channels, unreadable)
 
 
 def steal(ledger: str) -> None:

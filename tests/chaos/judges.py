@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 from ledger.account import window_units
 from ledger.amounts import PARTS_PER_UNIT
 from tests.chaos.load import Outcome
-from tests.chaos.plan import Kind, role_of
+from tests.chaos.plan import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from tests.chaos.disturb import Done
     from tests.chaos.load import Transfer
+    from tests.chaos.plan import Kind
 
 MORE_DESCRIPTORS: Final = 6
 MORE_THREADS: Final = 2
@@ -62,6 +63,19 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class Books:
+    """What nodes have in their books.
+
+    Args:
+        channels: all on which somebody pays.
+        unreadable: books that cannot be read, in words.
+    """
+
+    channels: Sequence[Channel]
+    unreadable: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Coins:
     """Where all coins are, in units.
 
@@ -85,12 +99,14 @@ class Recovery:
         client: whose requests.
         after_s: from its end to the answer of a request that was begun since; None if none was answered.
         excuse: why nothing can be asked of it; empty if nothing is in the way.
+        state: what the client said of itself when it took too long.
     """
 
     what: str
     client: str
     after_s: float | None
     excuse: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +169,7 @@ def recoveries(found: Sequence[Recovery], limit_s: float) -> Verdict:
     """A new request works within some seconds of the end of each disturbance, unless something is in its way."""
     due = [each for each in found if not each.excuse]
     wrong = [
-        f"{each.client} after {each.what}: {'never' if each.after_s is None else f'{each.after_s:.1f} s'}"
+        f"{each.client} after {each.what}: {'never' if each.after_s is None else f'{each.after_s:.1f} s'}; {each.state}"
         for each in due
         if each.after_s is None or each.after_s > limit_s
     ]
@@ -162,13 +178,14 @@ def recoveries(found: Sequence[Recovery], limit_s: float) -> Verdict:
 
 
 def processes(done: Iterable[Done], ended: Mapping[str, bool]) -> Verdict:
-    """Whoever was asked to end did, and whoever was started again came up.
+    """Whoever was asked to end did, whoever was started again came up, and all ran when the run was over.
 
     Args:
         done: the disturbances.
-        ended: who ended in time when the run was over.
+        ended: of those that ran when it was over, who ended in time.
     """
-    wrong = [f"{each.plan.text}: {each.trouble}" for each in done if each.trouble]
+    wrong = [f"{name} did not run when the run was over" for name in NODES if name not in ended]
+    wrong += [f"{each.plan.text}: {each.trouble}" for each in done if each.trouble]
     wrong += [f"{name} did not end when the run was over" for name, right in ended.items() if not right]
     return Verdict("processes", wrong, f"{len(ended)} ended in order")
 
@@ -189,16 +206,16 @@ def leaks(before: Mapping[str, Census], after: Mapping[str, Census]) -> Verdict:
     return Verdict("no leak", wrong, f"{len(after)} processes, memory {min(grown):+.0f} to {max(grown):+.0f} MB")
 
 
-def money(coins: Coins, most: int, channels: Sequence[Channel], breaks: Mapping[str, int]) -> Verdict:
+def money(coins: Coins, most: int, books: Books, breaks: Mapping[str, int]) -> Verdict:
     """No coin was made or lost, and nobody lost more than one window each time that a link could break.
 
     Args:
         coins: what the ledger says.
         most: what the faucet may have given.
-        channels: all of them.
+        books: of all nodes.
         breaks: how often each node was disturbed.
     """
-    wrong = []
+    wrong, channels = list(books.unreadable), books.channels
     if coins.free + coins.locked != coins.made:
         wrong.append(f"{coins.made} units were made, and {coins.free + coins.locked} are there")
     if coins.made > most:
@@ -260,8 +277,3 @@ class Watch:
 def disturbed(done: Iterable[Done]) -> Counter[str]:
     """How often each node was disturbed."""
     return Counter(each.plan.node for each in done)
-
-
-def is_exit(name: str) -> bool:
-    """Whether a node is an exit."""
-    return role_of(name) == "exit"

@@ -138,24 +138,26 @@ class Origin:
     sources: dict[str, int] = field(default_factory=dict)
     uploads: dict[int, Outcome] = field(default_factory=dict)
     _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: Tasks = field(default_factory=Tasks)
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, LOOPBACK, 0, backlog=512)
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0, backlog=512)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Listen no more, and end what is left."""
         assert self._server is not None
         self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        await self._tasks.cancel()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.spawn(self._serve(reader, writer), "origin")
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        source = writer.get_extra_info("peername")[0]
-        self.sources[source] = self.sources.get(source, 0) + 1
         try:
+            if (name := writer.get_extra_info("peername")) is None:
+                return  # it was reset before it was accepted
+            self.sources[name[0]] = self.sources.get(name[0], 0) + 1
             async with asyncio.timeout(HUNG_S):
                 way, *words = (await reader.readline()).decode().split()
             number, size, rate = map(int, words)
@@ -174,10 +176,9 @@ class Origin:
             await writer.drain()
             await reader.read()
         except (OSError, TimeoutError, ValueError):
-            writer.transport.abort()
+            """Who asked is gone, or said nothing that makes sense."""
         finally:
-            writer.close()
-            self._writers.discard(writer)
+            writer.transport.abort()
 
     async def _give(self, writer: asyncio.StreamWriter, body: Body, rate: int) -> None:
         if self.plant and body.left > _WRITE_BYTES:
@@ -238,10 +239,10 @@ async def carry(transfer: Transfer, proxy: int, origin: int, limit_s: float = HU
             await ask(reader, writer, origin, f"user{transfer.number % _USERS}")
         writer.write(f"{transfer.way} {transfer.number} {transfer.size} {transfer.rate}\n".encode())
         transfer.outcome = await _exchange(transfer, reader, writer, limit_s)
+    except TimeoutError:  # which is an OSError
+        transfer.outcome = Outcome.HUNG
     except (OSError, asyncio.IncompleteReadError):
         transfer.outcome = Outcome.FAILED
-    except TimeoutError:
-        transfer.outcome = Outcome.HUNG
     finally:
         transfer.ended = loop.time()
         writer.transport.abort()

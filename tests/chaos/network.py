@@ -20,6 +20,7 @@ from node.files import KEYS_NAME, make_home, write_private
 from peers.identity import Identity
 from tests.chaos.box import LOOPBACK, Treatment
 from tests.chaos.member import CENSUS, PLANT
+from tests.chaos.plan import EXITS, RELAYS, role_of
 from tests.harness.asleep import compiled
 from tests.harness.demo import ROOT
 from tests.harness.namespaces import run
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from signal import Signals
 
-RELAYS: Final = 7
-EXITS: Final = 3
-CLIENTS: Final = 2
 _FIRST_PORT: Final = 41_000
 _BOX_PORTS: Final = 1_000
 """A node's port at the box is so much above its own."""
@@ -40,7 +38,7 @@ _FIRST_PROXY: Final = 43_000
 _MARK: Final = 7
 DRAIN_S: Final = 3
 READY_S: Final = 120.0
-START_S: Final = 30.0
+START_S: Final = 60.0
 """Within so long a node that was started again must answer."""
 END_S: Final = DRAIN_S + 10.0
 """Within so long a node must have ended that was asked to."""
@@ -132,10 +130,10 @@ class Node:
         return {}
 
     async def answers(self, limit_s: float = START_S) -> bool:
-        """Wait until it answers; False if it ended, or did not in time."""
+        """Wait until it has started and says so; False if it ended, or did not in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while not await self.status():
+                while not _started(await self.status()):
                     if not self.running:
                         return False
                     await asyncio.sleep(_STEP_S)
@@ -189,17 +187,13 @@ class Network:
         self._box: Process | None = None
 
     @property
-    def names(self) -> list[str]:
-        return list(self.nodes)
-
-    @property
     def exits(self) -> list[str]:
         """The addresses that exits leave from."""
         return [node.member.egress for node in self.nodes.values() if node.member.egress]
 
     def clients(self) -> dict[str, int]:
         """Ports of the clients' proxies."""
-        names = [name for name, node in self.nodes.items() if node.member.role == "client"]
+        names = [name for name in self.nodes if role_of(name) == "client"]
         return {name: _FIRST_PROXY + number for number, name in enumerate(names)}
 
     async def start(self, origin: int) -> None:
@@ -310,6 +304,11 @@ class Network:
                 }}
             }}
         """
+
+
+def _started(status: Mapping[str, Any]) -> bool:
+    """A node answers before it has opened its books and its ports."""
+    return bool(status.get("engine") and (status["proxy"] or "client" not in status["roles"]))
 
 
 async def _until_ready(node: Node) -> None:

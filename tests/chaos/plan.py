@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 
 class Kind(StrEnum):
@@ -46,6 +46,16 @@ class Wound(StrEnum):
     BITS = "bits turned over"
     GONE = "removed"
 
+
+RELAYS: Final = 7
+EXITS: Final = 3
+CLIENTS: Final = 2
+NODES: Final = tuple(
+    f"{role}-{number}"
+    for role, count in (("relay", RELAYS), ("exit", EXITS), ("client", CLIENTS))
+    for number in range(1, count + 1)
+)
+"""All nodes of the network."""
 
 FILES: Final = {
     "client": ("guards", "peers", "money.db", "control.json", "control.token", "pac.token", "node.lock"),
@@ -119,7 +129,7 @@ def role_of(node: str) -> str:
     return node.partition("-")[0]
 
 
-def make_plan(seed: int, seconds: float, nodes: Sequence[str]) -> tuple[Disturbance, ...]:
+def make_plan(seed: int, seconds: float, nodes: Collection[str] = NODES) -> tuple[Disturbance, ...]:
     """Draw the disturbances of a run. The same arguments give the same plan, on every machine.
 
     At most three are at work at once, on different nodes, at most two of them exits. Kinds come by turns, in an order

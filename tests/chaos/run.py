@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from bench.processes import memory_mb
 from core.tasks import Tasks
 from tests.chaos import judges
-from tests.chaos.books import channels_of, coins_of, steal
+from tests.chaos.books import books_of, coins_of, steal
 from tests.chaos.disturb import Done, disturb
 from tests.chaos.judges import Census, Recovery, Watch
 from tests.chaos.load import PROBE_S, Load, Origin, Outcome
 from tests.chaos.network import FAUCET_UNITS, Network
-from tests.chaos.plan import make_plan
+from tests.chaos.plan import make_plan, role_of
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -47,12 +48,14 @@ class Options:
         seconds: how long it is disturbed.
         recover_s: within how many seconds of a disturbance's end a request must work.
         plant: a defect that the judges must find; empty for none.
+        keep: where the homes and logs of all nodes are left; None for nowhere.
     """
 
     seed: int
     seconds: float
     recover_s: float = 5.0
     plant: str = ""
+    keep: Path | None = None
 
 
 async def chaos(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
@@ -61,8 +64,12 @@ async def chaos(options: Options, say: Callable[[str], None]) -> dict[str, Any]:
     Returns:
         Plain data: the plan, what became of it, and the verdicts; `green` if all are.
     """
-    with TemporaryDirectory(prefix="chaos-") as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        if options.keep is None:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="chaos-")))
+        else:
+            folder = options.keep / f"seed-{options.seed}"
+            folder.mkdir(parents=True)
         plants = {"relay-1": options.plant} if options.plant in ("descriptors", "tasks", "memory") else {}
         network = Network(folder, options.seed, plants)
         origin = Origin(options.plant if options.plant in ("flip", "short") else "")
@@ -80,10 +87,11 @@ class _Run:
         self._network = network
         self._origin = origin
         self._say = say
-        self._plan = make_plan(options.seed, options.seconds, network.names)
+        self._plan = make_plan(options.seed, options.seconds)
         self._tasks = Tasks()
-        self._turns = {name: asyncio.Lock() for name in network.names}
+        self._turns = {name: asyncio.Lock() for name in network.nodes}
         self._began = 0.0
+        self._started = time.monotonic()
         self._done: list[Done] = []
         self._watch = Watch()
         self._recoveries: list[Recovery] = []
@@ -92,8 +100,10 @@ class _Run:
         options, network, loop = self._options, self._network, asyncio.get_running_loop()
         self._say(f"seed {options.seed}: {len(self._plan)} disturbances in {options.seconds:g} s; starting 12 nodes …")
         await network.start(self._origin.port)
+        self._phase("they are ready; a first load, and a first look at what they hold")
         await self._loaded(WARM_S)
         before = await self._census()
+        self._phase("chaos begins")
         load = Load(options.seed, network.clients(), self._origin.port)
         load.start()
         self._load = load
@@ -102,14 +112,18 @@ class _Run:
             self._tasks.spawn(self._carry_out(each), each.text)
         await asyncio.sleep(options.seconds)
         await self._tasks.finish(PROBE_S + 60)
-        self._say("  the load ends …")
+        self._phase("the load ends")
         await load.stop()
+        self._phase("a last look")
         after = await self._census()
         counted = await network.counted()
         if options.plant == "direct":
             self._origin.sources["127.0.0.1"] = 1
         ended = await network.stop()
         return self._judged(before, after, counted, ended)
+
+    def _phase(self, text: str) -> None:
+        self._say(f"{time.monotonic() - self._started:6.0f} s  {text} …")
 
     async def _loaded(self, seconds: float) -> None:
         load = Load(self._options.seed, self._network.clients(), self._origin.port)
@@ -133,8 +147,10 @@ class _Run:
 
     async def _recovery(self, client: str, done: Done) -> Recovery:
         loop, limit = asyncio.get_running_loop(), done.undone + self._options.recover_s
-        answered = None
+        answered, state = None, ""
         while answered is None and loop.time() < limit + PROBE_S:
+            if loop.time() > limit and not state:
+                state = _in_short(await self._network.nodes[client].status())
             answered = min(
                 (
                     each.ended
@@ -146,22 +162,25 @@ class _Run:
             await asyncio.sleep(_STEP_S)
         after_s = None if answered is None else answered - done.undone
         guards = {self._network.peers.get(peer, "") for peer in _guards(self._network.nodes[client].home)}
-        exits = [name for name in self._network.names if judges.is_exit(name)]
+        exits = [name for name in self._network.nodes if role_of(name) == "exit"]
         running = [(each.plan.node, each.plan.kind, each.begun, loop.time()) for each in self._done if not each.undone]
         watch = Watch([*self._watch.spans, *running])
         excuse = ""
         if after_s is None or after_s > self._options.recover_s:
             others = Watch([span for span in watch.spans if span[3] != done.undone])
             excuse = others.excuse(client, guards, exits, done.undone, limit)
-        return Recovery(done.plan.text, client, after_s, excuse)
+        return Recovery(done.plan.text, client, after_s, excuse, state)
 
     async def _census(self) -> dict[str, Census]:
         """Wait until nothing is carried any more, and look what every process holds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + QUIET_S
         nodes = self._network.nodes
+        ends = [
+            node for name, node in nodes.items() if role_of(name) != "relay"
+        ]  # whose lanes stay with their circuits
         while loop.time() < end:
-            statuses = [await node.status() for node in nodes.values()]
+            statuses = [await node.status() for node in ends]
             if not sum(int(status.get("flows", 0)) for status in statuses):
                 break
             await asyncio.sleep(_STEP_S)
@@ -178,6 +197,7 @@ class _Run:
         if options.plant == "coin":
             steal(network.ledger)
         breaks = judges.disturbed(self._done)
+        books = books_of(network.nodes, network.peers)
         lost_books = sum(done.plan.file == "money.db" for done in self._done)  # who has none is given coins again
         given = FAUCET_UNITS * (len(network.nodes) + lost_books)
         transfers = self._load.transfers
@@ -187,7 +207,7 @@ class _Run:
             judges.recoveries(self._recoveries, options.recover_s),
             judges.processes(self._done, ended),
             judges.leaks(before, after),
-            judges.money(coins_of(network.ledger), given, channels_of(network.nodes, network.peers), breaks),
+            judges.money(coins_of(network.ledger), given, books, breaks),
         ]
         return {
             "seed": options.seed,
@@ -211,9 +231,18 @@ class _Run:
         }
 
 
+def _in_short(status: Mapping[str, Any]) -> str:
+    """What a client says of itself, for who looks for the reason."""
+    if not status:
+        return "it does not answer"
+    counters = status["counters"].get("circuits")
+    return f"{status['state']}, {status['circuits']} circuits, {status['flows']} flows, {counters} {status['reason']}"
+
+
 def _after(found: Recovery) -> str:
     text = "never" if found.after_s is None else f"{found.after_s:.1f} s"
-    return f"{text} ({found.excuse})" if found.excuse else text
+    why = "; ".join(word for word in (found.excuse, found.state) if word)
+    return f"{text} ({why})" if why else text
 
 
 def _guards(home: Path) -> list[str]:

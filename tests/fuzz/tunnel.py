@@ -17,10 +17,20 @@ from tests.harness.network import Echo
 from tests.harness.waiting import turns
 from tests.tunnel.test_control import Two, machine_in
 from tests.tunnel.test_creation import Chain
-from tests.tunnel.wireguard.pair import Pair, ipv4
 from tests.tunnel.wireguard.reference import mac1
+from tunnel import control
 from tunnel.assembler import Assembler
-from tunnel.control import DESCRIPTOR, ControlMachine, GotControl, Kind, State, decode_circuit, encode_circuit
+from tunnel.control import (
+    DESCRIPTOR,
+    ControlMachine,
+    GotControl,
+    Kind,
+    State,
+    decode_circuit,
+    decode_hops,
+    decode_reason,
+    encode_circuit,
+)
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES, Creation, Slot, consume_creation
 from tunnel.frames import (
     Frame,
@@ -47,17 +57,15 @@ from tunnel.frames import (
     split,
 )
 from tunnel.lane_frames import decode_select, encode_select
-from tunnel.layers import Layers, flow_number
-from tunnel.limits import FLOW_WINDOW, LANE_BYTES
+from tunnel.layers import Layers
+from tunnel.limits import FLOW_WINDOW, LANE_BYTES, MAX_HOPS
 from tunnel.memory import Memory
 from tunnel.padding import Shape, decode_shape, encode_shape
 from tunnel.terminal import FlowTable, Terminal
-from tunnel.wireguard.cookies import CookieTaker
 from tunnel.wireguard.handshake import Keys
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import public_bytes
-from tunnel.wireguard.session import Session, read_header
-from tunnel.wireguard.transport import padded, unpadded
+from tunnel.wireguard.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -285,6 +293,12 @@ def read_sealed(data: bytes) -> None:
             if isinstance(event, GotControl) and event.kind in (Kind.CREATE, Kind.CREATED, Kind.DESTROY, Kind.GOAWAY):
                 number, rest = decode_circuit(event.kind, event.body)
                 assert encode_circuit(number, rest) == event.body
+                if event.kind == Kind.DESTROY:
+                    decode_reason(rest)
+                elif event.kind == Kind.GOAWAY:
+                    assert decode_hops(rest) < MAX_HOPS
+            elif isinstance(event, GotControl) and event.kind in (Kind.PING, Kind.PONG):
+                assert control.encode_token(control.decode_token(event.body)) == event.body
 
 
 def _first_records() -> tuple[bytes, ...]:
@@ -390,59 +404,6 @@ def _answer() -> bytes:
     return answers[0]
 
 
-# -- plain WireGuard
-
-
-def _pair() -> Pair:
-    pair = Pair()
-    pair.send(0, ipv4(b"to"))
-    pair.run()
-    pair.send(1, ipv4(b"back"))
-    pair.run()
-    return pair
-
-
-_PAIR = _pair()
-
-
-def read_datagrams(data: bytes) -> None:
-    """Which side hears it (1), whether mac1 is made (1), then a datagram: no device raises."""
-    if len(data) < 2:
-        return
-    pair, side, message = _PAIR, data[0] & 1, data[2:]
-    if data[1] & 1 and len(message) in (92, 148):
-        message = mac1(message, pair.keys[side])
-    current = pair.peers[side].current
-    assert current is not None
-    if data[1] & 2:
-        message = message[:4] + current.local_index.to_bytes(4, "little") + message[8:]
-    pair.now += 0.001
-    out = pair.devices[side].receive(message, ("192.0.2.66", 66), pair.now)
-    assert len(out.datagrams) <= 2
-
-
-def read_packet(data: bytes) -> None:
-    packet = unpadded(data)
-    assert data.startswith(packet)
-    assert unpadded(padded(packet)) == packet
-
-
-def read_cookie(data: bytes) -> None:
-    taker = CookieTaker(bytes(32))
-    taker.close(bytes(148), 0)
-    taker.consume_reply(data, 0)
-
-
-def read_transport_header(data: bytes) -> None:
-    index, counter = read_header(data)
-    assert data[:16] == struct.pack("<IIQ", 4, index, counter)
-    assert flow_number(counter) == counter >> 40
-
-
-def _datagram_seeds() -> tuple[bytes, ...]:
-    return tuple(bytes([1 - side, 0]) + message for _, side, message in _PAIR.sent)
-
-
 TARGETS = (
     Target("records", read_records, (b"\xff\xff\0\3abc\0\0", b"\5\1\0\3abc\0\1d")),
     Target("frames", read_frames, (b"".join(FRAMES), *FRAMES)),
@@ -473,7 +434,11 @@ TARGETS = (
     Target(
         "control-sealed",
         read_sealed,
-        (b"\0" + joined(b"\1\0\1\0"), b"\xff" + joined(b"\4\0\0\0\1\7", b"\5gossip", b"\x63")),
+        (
+            b"\0" + joined(b"\1\0\1\0"),
+            b"\xff" + joined(b"\4\0\0\0\1\7", b"\5gossip", b"\x63"),
+            b"\xff" + joined(b"\6" + bytes(8), b"\x12\0\0\0\1\2"),
+        ),
     ),
     Target(
         "link",
@@ -489,8 +454,4 @@ TARGETS = (
     Target("slot", read_slot, (Slot(None, 1).encode(), b"\1" + bytes(range(32)) + bytes(15))),
     Target("creation", read_creation, (_creation().message,), longest=CREATION_BYTES),
     Target("answer", read_answer, (_answer(),), (CircuitError,), longest=ANSWER_BYTES),
-    Target("wireguard-device", read_datagrams, _datagram_seeds()),
-    Target("wireguard-packet", read_packet, (padded(ipv4(b"data")), b"\x60" + bytes(39))),
-    Target("wireguard-cookie", read_cookie, ()),
-    Target("message-header", read_transport_header, (b"\4" + bytes(31),)),
 )

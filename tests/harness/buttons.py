@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.harness.chromium import CHROMIUM, QUIET
 from tests.harness.demo import ROOT
 from tests.harness.firefox import FIREFOX, write_profile
-from tests.harness.sealed import running_client
+from tests.harness.sealed import CLIENT_GROUP, running_client
 from tests.harness.waiting import until
 
 if TYPE_CHECKING:
@@ -416,6 +416,7 @@ async def firefox(
     extension: Path,
     environment: Mapping[str, str],
     settings: Mapping[str, object],
+    group: int = CLIENT_GROUP,
 ) -> AsyncIterator[FirefoxButton]:
     """Run one.
 
@@ -424,10 +425,11 @@ async def firefox(
         extension: a folder with the extension as it is made for Firefox.
         environment: of its process.
         settings: of the profile.
+        group: the group id that it runs under.
     """
     write_profile(profile, settings, "127.0.0.1:0")
     options = ["--profile", str(profile), "--remote-debugging-port", "0", "--remote-allow-system-access"]
-    with running_client(*FIREFOX, *options, environment=environment):
+    with running_client(*FIREFOX, *options, environment=environment, group=group):
         listening = profile / "WebDriverBiDiServer.json"
         await until(lambda: listening.exists() and listening.read_text().endswith("}"), LIMIT_S)
         where = json.loads(listening.read_text())

@@ -93,7 +93,7 @@ class Clients:
             extra_groups=(),
         )
 
-    def running(self, *command: str) -> AbstractContextManager[None]:
+    def running(self, *command: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """Run a program as a client, and end it and its children."""
         return running_client(*command, environment=self._environment)
 

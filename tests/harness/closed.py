@@ -36,7 +36,7 @@ from tests.harness.demo import ROOT, Demo, status_of, until
 from tests.harness.namespaces import ip
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from playwright.async_api import Browser, BrowserType
 
@@ -115,11 +115,21 @@ class Client:
     Args:
         home: its folder.
         ledger: the file of test coins that its peers have.
+        settings: by section, beside its own.
+        group: the group id that it runs under; None for that of the test.
     """
 
-    def __init__(self, home: Path, ledger: Path) -> None:
+    def __init__(
+        self,
+        home: Path,
+        ledger: Path,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        group: int | None = None,
+    ) -> None:
         self.home = make_home(home)
         self._ledger = ledger
+        self._settings = settings or {}
+        self._group = group
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *bootstrap: str) -> None:
@@ -131,12 +141,15 @@ class Client:
             "peers": {"bootstrap": list(bootstrap), "allow_addresses": ["127.0.0.0/8"], "dht": False},
             "payments": {"settlement": "local", "ledger": str(self._ledger)},
         }
+        for section, values in self._settings.items():
+            tables.setdefault(section, {}).update(values)
         write_private(self.home / CONFIG_NAME, format_file(tables))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "node", "up", "--foreground", "--home", str(self.home)],
             cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            group=self._group,
         )
 
     def tell(self, number: signal.Signals) -> None:

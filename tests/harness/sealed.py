@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from tests.harness.namespaces import Built, add, delete, enter, ip, put_up, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 CLIENT_GROUP: Final = 61_000
 """The group id under which clients run; nobody else has it. Their user stays root, who may read the tests' files."""
@@ -98,22 +99,33 @@ class Sealed(Built):
 
 
 @contextmanager
-def running_client(*command: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """Run a program as a client, and end it and its children."""
+def running_client(
+    *command: str, environment: Mapping[str, str], group: int = CLIENT_GROUP
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program as a client, or under another group id, and end it and its children."""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=environment,
-        group=CLIENT_GROUP,
+        group=group,
         extra_groups=(),
         start_new_session=True,
     ) as process:
         try:
-            yield
+            yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # all of them have ended by themselves
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def in_group(folder: Path, program: str, group: int = CLIENT_GROUP) -> str:
+    """Write a program that runs another one under a group id, with the same arguments; return its path."""
+    made = folder / f"in-group-{group}"
+    made.write_text(f'#!/bin/sh\nexec setpriv --regid {group} --clear-groups {program} "$@"\n')
+    made.chmod(0o700)
+    return str(made)
 
 
 def _concat(element: dict[str, tuple[str, str, int]]) -> Stray:

@@ -39,7 +39,8 @@ class Started:
         self.away: list[tuple[list[str], Path]] = []
         self.system_proxy: list[bool] = []
         self.overrides: dict[str, object] = {}
-        self.status = {"state": "up", "proxy": "127.0.0.1:1080", "pac": "http://x/proxy.pac", "pid": 7}
+        self.code = 3
+        self.status: dict[str, Any] = {"state": "up", "proxy": "127.0.0.1:1080", "pac": "http://x/proxy.pac", "pid": 7}
         monkeypatch.setattr(background, "run_here", self.run_here)
         monkeypatch.setattr(background, "start", self.start)
 
@@ -59,7 +60,7 @@ class Started:
         announce(self.status)
         if watch is not None:
             watch(self.status | {"sharing": {"state": "open"}})
-        return 3
+        return self.code
 
     def start(self, arguments: list[str], home: Path, progress: Any) -> dict[str, Any]:
         self.away.append((arguments, home))

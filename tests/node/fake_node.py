@@ -14,14 +14,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from node.config import PARENT_FD_ENV, Settings, load
+from core.errors import MacroVpnError
+from node.config import PARENT_FD_ENV, Loaded, Settings, load
 from node.control.server import Control
 from node.files import HomeLock
+from node.settings_view import rows
+from node.switch import OFF
+from tests.node import answers
 
 if TYPE_CHECKING:
     from node.wallet_orders import WalletOrder
-
-PEER_ID = "12D3KooW" + "A" * 44
 
 
 class FakeNode:
@@ -30,33 +32,39 @@ class FakeNode:
     def __init__(self, settings: Settings, how: str) -> None:
         self._settings = settings
         self._how = how
+        self.is_on = True
         self.stopped = asyncio.Event()
         self._asked = 0
 
     def status(self) -> dict[str, Any]:
         client = "client" in self._settings.node.roles
-        return {
-            "state": "blocked" if self._how == "blocked" else "up",
-            "reason": "no guard answers." if self._how == "blocked" else "",
-            "peers": int(os.environ.get("FAKE_NODE_PEERS", "0")),
-            "peer_id": "" if client else PEER_ID,
-            "proxy": self._settings.proxy.listen if client else "",
-            "pac": f"http://{self._settings.proxy.listen}/x/proxy.pac" if client else "",
-            "roles": list(self._settings.node.roles),
-            "engine": "fake",
-        }
+        blocked = {"state": "blocked", "reason": "no guard answers."}
+        off = {"state": "down", "reason": OFF}
+        now = blocked if self._how == "blocked" else {} if self.is_on else off
+        return (
+            answers.STATUS
+            | now
+            | {
+                "peers": int(os.environ.get("FAKE_NODE_PEERS", "0")),
+                "peer_id": "" if client else answers.PEER_ID,
+                "proxy": self._settings.proxy.listen if client else "",
+                "pac": f"http://{self._settings.proxy.listen}/x/proxy.pac" if client else "",
+                "roles": list(self._settings.node.roles),
+                "engine": "fake",
+            }
+        )
 
     def route(self) -> dict[str, Any]:
-        return {"circuits": []}
+        return answers.ROUTE
 
     def explain(self) -> dict[str, Any]:
-        return {"circuits": []}
+        return answers.EXPLAINED
 
     def second(self) -> dict[str, Any]:
-        return {}
+        return answers.SECOND
 
     def peers(self) -> dict[str, Any]:
-        return {"peers": []}
+        return answers.PEERS
 
     def health(self) -> dict[str, Any]:
         return {}
@@ -71,25 +79,25 @@ class FakeNode:
         return {}
 
     def regions(self) -> list[dict[str, Any]]:
-        return []
+        return answers.REGIONS
 
     def settings(self) -> dict[str, Any]:
-        return {"settings": []}
+        return {"settings": rows(Loaded(self._settings, {})), "file": "/config.toml", "problem": ""}
 
     async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
         return {"applied": [], "for_new": [], "after_restart": list(changes)}
 
     async def switch(self, on: bool) -> None:
-        return
+        self.is_on = on
 
     def invite(self) -> str:
         return ""
 
     def pac(self) -> str:
-        return "function FindProxyForURL(url, host) {}"
+        return answers.PAC
 
     async def confirm_trust(self) -> dict[str, Any]:
-        return {}
+        return answers.TRUST
 
     async def reload_trust(self) -> None:
         return
@@ -101,13 +109,14 @@ class FakeNode:
         return
 
     async def wallet(self) -> dict[str, Any]:
-        return {"settlement": "off"}
+        return answers.WALLET
 
     async def wallet_do(self, order: WalletOrder) -> dict[str, Any]:
-        return {}
+        return answers.ORDERS[order.what]
 
     async def hop(self) -> None:
-        return
+        if not self.is_on:
+            raise MacroVpnError(OFF)
 
     def request_stop(self) -> float:
         self._asked += 1

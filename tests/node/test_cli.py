@@ -24,6 +24,7 @@ from tests.node.test_control import Node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from node.control.controlled import Controlled
     from node.demo import DemoOptions
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -106,7 +107,7 @@ class Telling(Node):
 
 
 @contextmanager
-def running(home: Path, node: Node, folder: Path | None = None) -> Iterator[None]:
+def running(home: Path, node: Controlled, folder: Path | None = None) -> Iterator[None]:
     """Run the control interface of a node in another thread, with the dashboard's files of a folder."""
     up, over = Event(), Event()
     home.mkdir(parents=True, exist_ok=True)

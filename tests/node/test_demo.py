@@ -19,7 +19,7 @@ from node.config import load, parse
 from node.demo_plan import DemoOptions, MemberSetting, plan, settings_text
 from node.files import lock_holder
 from peers.identity import Identity
-from tests.node.fake_node import PEER_ID
+from tests.node.answers import PEER_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

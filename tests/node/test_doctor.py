@@ -21,7 +21,7 @@ from node.findings import CHECKS as WORDS
 from node.findings import Area, Finding, Level, OwnProxy
 from tests.harness.demo import ROOT
 from tests.harness.desk import crash, free_port
-from tests.harness.firefox import profile_at
+from tests.harness.firefox import SAFE, SHUT, profile_at
 from tests.node.commands import call
 from tests.node.test_cli import running
 from tests.node.test_control import Node
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.harness.desk import Desk
 
 OWN: Final = OwnProxy("127.0.0.1", 1080)
+SHUT_NOT: Final[dict[str, Any]] = dict.fromkeys(SHUT, False)
 
 
 def seen(found: list[Finding]) -> list[tuple[str, str]]:
@@ -91,7 +92,7 @@ def test_the_nodes_state(tmp_path: Path, state: str, level: str) -> None:
     found = node_state(told, is_starting=True)
     assert seen([found]) == [("node", level)]
     assert told.status["state"] == state
-    assert ("no guard answers." in found.sentence) is (level != "ok")
+    assert ("no guard answers." in found.sentence) is (state not in ("up", "down"))
     assert bool(found.remedy) is (level != "ok")
 
 
@@ -258,6 +259,25 @@ def test_every_area_is_told_of(tmp_path: Path, desk: Desk, roles: list[str] | No
     assert areas == sorted(areas, key=[*Area].index), "each stands together"
     assert {"node", *(check.name for check in CHECKS)} == set(told)
     assert all(each.remedy for each in found if each.level in (Level.WARNING, Level.PROBLEM))
+
+
+@pytest.mark.parametrize(
+    ("prefs", "level"),
+    [
+        ({"type": 0}, "unchecked"),
+        (SAFE | {"type": 1, "socks": "127.0.0.1", "socks_port": 1}, "ok"),
+        (SHUT | {"type": 1, "socks": "127.0.0.1", "socks_port": 1}, "ok"),
+        (SAFE | SHUT_NOT | {"type": 1, "socks": "127.0.0.1", "socks_port": 1}, "problem"),
+    ],
+)
+def test_what_is_said_of_webrtc(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch, prefs: dict[str, Any], level: str
+) -> None:
+    monkeypatch.setenv("MACROVPN_PROXY_LISTEN", "127.0.0.1:1")
+    monkeypatch.setattr(chromium_settings, "read_all", lambda user_home: chromium_settings.Chromiums())
+    profile_at(tmp_path, prefs, version="153.0")
+    (found,) = [each for each in examine(tmp_path, tmp_path, {}) if each.area is Area.WEBRTC]
+    assert found.level.value == level
 
 
 def suppress_or_run(home: Path, roles: list[str] | None) -> AbstractContextManager[None]:

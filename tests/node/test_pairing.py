@@ -68,9 +68,13 @@ def test_only_a_digest_is_kept(tmp_path: Path) -> None:
     assert Pairings(tmp_path).find(token) is None
 
 
-@pytest.mark.parametrize("text", ["", "[", "{}", '[{"id": 1}]', '[{"id": "a", "origin": "b", "digest": "c"}]'])
-def test_a_damaged_file_lets_nobody_in(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / PAIRINGS_NAME).write_text(text)
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[", b"{}", b'[{"id": 1}]', b'[{"id": "a", "origin": "b", "digest": "c"}]', b'[{"\xff": 1}]', b"[" * 99_999],
+    ids=lambda data: data[:10].hex(),
+)
+def test_a_damaged_file_lets_nobody_in(tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / PAIRINGS_NAME).write_bytes(data)
     assert list(Pairings(tmp_path)) == []
-    assert (tmp_path / f"{PAIRINGS_NAME}.bad").read_text() == text
+    assert (tmp_path / f"{PAIRINGS_NAME}.bad").read_bytes() == data
     assert "pair them again" in caplog.text

@@ -475,3 +475,21 @@ async def test_a_bootstrap_peer_is_who_was_named_or_nobody(tmp_path: Path, named
         made.peering._bootstrap.peers = [(*address, identity(named).peer)]
         assert await made.peering._make_link() is (named == 1)
         assert made.known == ({identity(1).peer} if named == 1 else set())
+
+
+async def test_parts_that_began_with_different_peers_come_together(tmp_path: Path) -> None:
+    """Each member of a network that names two begins with one, and that one may never have heard of the other."""
+    async with around(tmp_path) as made:
+        made.peering._bootstrap.peers = [(*await made.honest(number), identity(number).peer) for number in (1, 2)]
+        assert await made.peering._make_link()
+        assert len(made.known) == 1
+        joining = asyncio.create_task(made.peering._bootstrap.join_parts(made.links, first_s=0.01))
+        await until(lambda: {link.peer for link in made.links} == {identity(1).peer, identity(2).peer})
+        joining.cancel()
+
+
+async def test_a_node_that_is_named_itself_is_not_dialled(tmp_path: Path) -> None:
+    own = Identity.load(tmp_path / "keys")
+    texts = (format_address(host(9), 4433, own.peer), format_address(host(1), 4433, identity(1).peer))
+    peering = in_network(tmp_path, PUBLIC.network, bootstrap=texts)
+    assert [peer for _, _, peer in peering._bootstrap.peers] == [identity(1).peer]

@@ -46,16 +46,24 @@ class Counts:
     Args:
         begun: first packets of connections and of exchanges of datagrams, those that nobody answered too, by place.
         packets: by place, `ELSEWHERE` and `ANSWERS` among them.
-        strays: where `ELSEWHERE` was.
+        strays: packets by where `ELSEWHERE` was.
     """
 
     begun: dict[str, int] = field(default_factory=dict)
     packets: dict[str, int] = field(default_factory=dict)
-    strays: set[Place] = field(default_factory=set)
+    strays: dict[Place, int] = field(default_factory=dict)
 
     @property
     def elsewhere(self) -> int:
         return self.packets[ELSEWHERE]
+
+    def add(self, other: Counts) -> None:
+        """Count what came later as well."""
+        for mine, theirs in ((self.begun, other.begun), (self.packets, other.packets)):
+            for place, count in theirs.items():
+                mine[place] = mine.get(place, 0) + count
+        for stray, count in other.strays.items():
+            self.strays[stray] = self.strays.get(stray, 0) + count
 
 
 class Firewall:
@@ -73,6 +81,8 @@ class Firewall:
         chains = "".join(_chain(one, device) for one in watched)
         jumps = "".join(f"meta skgid {one.group} jump of_{one.name}\n" for one in watched)
         base = f"chain out {{ type filter hook output priority -10; policy accept;\n{jumps}}}"
+        self._seen: dict[tuple[str, Place], int] = {}
+        """Packets to each place since the beginning, by the set that has it."""
         run(*enter(namespace), "nft", "-f", "-", text=f"table inet {_TABLE} {{\n{chains}{base}\n}}\n")
 
     def take(self) -> dict[str, Counts]:
@@ -84,10 +94,12 @@ class Firewall:
             of = counts[name]
             (of.begun if kind == "begun" else of.packets)[place] = counter["packets"]
         for found in self._ask("set", "list sets"):
-            strays = {_place(element) for element in found.get("elem", ())}
-            counts[found["name"].partition("_to_")[0]].strays |= strays
-        flushes = "".join(f"flush set inet {_TABLE} {name}\n" for one in self._watched for name in _sets(one.name))
-        run(*enter(self._namespace), "nft", "-f", "-", text=flushes)
+            strays = counts[found["name"].partition("_to_")[0]].strays
+            for element in found.get("elem", ()):
+                place, packets = _place(element["elem"])
+                if new := packets - self._seen.get((found["name"], place), 0):
+                    strays[place] = new
+                self._seen[found["name"], place] = packets
         return counts
 
     def _ask(self, kind: str, question: str) -> list[dict[str, Any]]:
@@ -105,7 +117,7 @@ def _chain(watched: Watched, device: str) -> str:
     """Write the chain of one group: counters of places, and the rest in sets."""
     name = watched.name
     four, six, bare_four, bare_six = _sets(name)
-    size = "flags dynamic; size 4096;"
+    size = "flags dynamic; counter; size 4096;"
     lines = [
         *(f"counter {name}_to_begun_{place} {{ }}" for place in watched.places),
         *(f"counter {name}_to_packets_{place} {{ }}" for place in (*watched.places, ELSEWHERE, ANSWERS)),
@@ -133,6 +145,7 @@ def _chain(watched: Watched, device: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _place(element: Any) -> Place:
-    host, protocol, *port = element["concat"]
-    return host, protocol, port[0] if port else 0
+def _place(element: Any) -> tuple[Place, int]:
+    """Where something went, and in how many packets."""
+    host, protocol, *port = element["val"]["concat"]
+    return (host, protocol, port[0] if port else 0), element["counter"]["packets"]

@@ -182,6 +182,7 @@ ROWS: Final = (
             ("an address of the control interface with a code", RANDOM),
         ),
     ),
+    Listed("`switched-off`", "switched-off", whole(rb"")),
     Listed("`node.lock`", "node.lock", LOCK),
     Listed("`node.log`", "node.log", LOG),
     Listed("`peers`", "peers", peers),

@@ -14,7 +14,7 @@ from websockets.uri import parse_uri
 
 from core.errors import Reason
 from pac.rules import Rule, RuleSet
-from proxy.direct import WINDOW_BYTES
+from proxy.direct import READ_BYTES
 from proxy.front import FrontLimits
 from tests.harness.network import far_apart
 from tests.proxy.harness import FailingDialer, LoopbackDialer, Stage, until
@@ -198,9 +198,9 @@ def is_stuck(front: Front) -> bool:
     return any(intake.kept and intake.transport.get_write_buffer_size() for intake in front._seats.intakes)
 
 
-@pytest.mark.parametrize(("size", "count"), [(15_000, 100), (WINDOW_BYTES - 5000, 100)])
+@pytest.mark.parametrize(("size", "count"), [(15_000, 100), (READ_BYTES - 5000, 100)])
 async def test_answers_that_nobody_reads_do_not_pile_up(stage: Stage, size: int, count: int) -> None:
-    """Both sizes fit the window of a site, so that all of an answer has come before a client has read any of it."""
+    """Both sizes fit one read of a site, so that all of an answer has come before a client has read any of it."""
     site = await stage.site(pages(size))
     dialer = Watching(site.port)
     front = dialer.front = await stage.front(dialer)

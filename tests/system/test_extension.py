@@ -21,7 +21,7 @@ from tests.harness.demo import Demo, command
 from tests.harness.firefox import CLOSED, FIREFOX, UNASKED
 from tests.harness.namespaces import ip, why_not
 from tests.harness.origin import NameServer
-from tests.harness.sealed import CLIENT_GROUP, Sealed
+from tests.harness.sealed import Sealed, in_group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,17 +116,9 @@ async def machine(folder: Path) -> AsyncIterator[Machine]:
         yield made
 
 
-def in_group(folder: Path) -> str:
-    """Write a program that runs Chromium as a client of the sealed network; return its path."""
-    program = folder / "in-group"
-    program.write_text(f'#!/bin/sh\nexec setpriv --regid {CLIENT_GROUP} --clear-groups {CHROMIUM} "$@"\n')
-    program.chmod(0o700)
-    return str(program)
-
-
 @asynccontextmanager
 async def run_chromium(folder: Path) -> AsyncIterator[Button]:
-    program = in_group(folder)
+    program = in_group(folder, CHROMIUM)
     async with async_playwright() as playwright:
         start = playwright.chromium.launch_persistent_context
         async with chromium(start, folder / "chromium", OWN, program=program) as button:
