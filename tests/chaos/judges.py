@@ -99,12 +99,14 @@ class Recovery:
         client: whose requests.
         after_s: from its end to the answer of a request that was begun since; None if none was answered.
         excuse: why nothing can be asked of it; empty if nothing is in the way.
+        state: what the client said of itself when it took too long.
     """
 
     what: str
     client: str
     after_s: float | None
     excuse: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ def recoveries(found: Sequence[Recovery], limit_s: float) -> Verdict:
     """A new request works within some seconds of the end of each disturbance, unless something is in its way."""
     due = [each for each in found if not each.excuse]
     wrong = [
-        f"{each.client} after {each.what}: {'never' if each.after_s is None else f'{each.after_s:.1f} s'}"
+        f"{each.client} after {each.what}: {'never' if each.after_s is None else f'{each.after_s:.1f} s'}; {each.state}"
         for each in due
         if each.after_s is None or each.after_s > limit_s
     ]

@@ -147,8 +147,10 @@ class _Run:
 
     async def _recovery(self, client: str, done: Done) -> Recovery:
         loop, limit = asyncio.get_running_loop(), done.undone + self._options.recover_s
-        answered = None
+        answered, state = None, ""
         while answered is None and loop.time() < limit + PROBE_S:
+            if loop.time() > limit and not state:
+                state = _in_short(await self._network.nodes[client].status())
             answered = min(
                 (
                     each.ended
@@ -167,15 +169,18 @@ class _Run:
         if after_s is None or after_s > self._options.recover_s:
             others = Watch([span for span in watch.spans if span[3] != done.undone])
             excuse = others.excuse(client, guards, exits, done.undone, limit)
-        return Recovery(done.plan.text, client, after_s, excuse)
+        return Recovery(done.plan.text, client, after_s, excuse, state)
 
     async def _census(self) -> dict[str, Census]:
         """Wait until nothing is carried any more, and look what every process holds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + QUIET_S
         nodes = self._network.nodes
+        ends = [
+            node for name, node in nodes.items() if role_of(name) != "relay"
+        ]  # whose lanes stay with their circuits
         while loop.time() < end:
-            statuses = [await node.status() for node in nodes.values()]
+            statuses = [await node.status() for node in ends]
             if not sum(int(status.get("flows", 0)) for status in statuses):
                 break
             await asyncio.sleep(_STEP_S)
@@ -226,9 +231,18 @@ class _Run:
         }
 
 
+def _in_short(status: Mapping[str, Any]) -> str:
+    """What a client says of itself, for who looks for the reason."""
+    if not status:
+        return "it does not answer"
+    counters = status["counters"].get("circuits")
+    return f"{status['state']}, {status['circuits']} circuits, {status['flows']} flows, {counters} {status['reason']}"
+
+
 def _after(found: Recovery) -> str:
     text = "never" if found.after_s is None else f"{found.after_s:.1f} s"
-    return f"{text} ({found.excuse})" if found.excuse else text
+    why = "; ".join(word for word in (found.excuse, found.state) if word)
+    return f"{text} ({why})" if why else text
 
 
 def _guards(home: Path) -> list[str]:

@@ -114,7 +114,8 @@ class Network:
         enter = self._stack.enter_context
         self.origin = enter(Origin(self._folder, DESTINATION))
         self.echo, self.names = enter(DatagramEcho(DESTINATION)), enter(NameServer(DESTINATION))
-        options = ["--home", str(self.home), "--relays", "5", "--exits", "3", *used.settings(self.names.endpoint)]
+        size = ["--relays", "5", "--exits", "3", "--engine", "mixed"]
+        options = ["--home", str(self.home), *size, *used.settings(self.names.endpoint)]
         self.demo = enter(
             Demo(
                 *options,
