@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, plain, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, for_this_node, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,10 +163,10 @@ def down(home: Path, as_json: bool) -> None:
 @click.command(cls=Command)
 @common
 def off(home: Path, as_json: bool) -> None:
-    """Switch off: the proxy refuses everything until `macrovpn on`, or the next `macrovpn up`.
+    """Switch off: the proxy refuses everything.
 
-    Whatever runs ends, and it stays off over crashes and logins. The node stays, and goes on to serve others if it
-    does. Without a node nothing is sent either: see `macrovpn down`.
+    Whatever runs ends. It stays off until `macrovpn on`, or the next `macrovpn up`, over crashes and logins. The node
+    stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
     """
     _switch(home, as_json, on=False)
 
@@ -235,7 +235,7 @@ def run_node(
     try:
         status = background.start(_arguments(context), home, say)
     except KeyboardInterrupt:
-        say("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it.")
+        say(for_this_node("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it."))
         raise
     announce(status)
 

@@ -47,10 +47,8 @@ class Proxy:
         writer.write(b"\x05\x00\x00\x01" + bytes(6))
         out_reader, out_writer = await asyncio.open_connection(LOOPBACK, port)
         try:
-            await asyncio.gather(
-                self._pump(self._way == "there", reader, out_writer),
-                self._pump(self._way == "back", out_reader, writer),
-            )
+            there = self._pump(self._way == "there", reader, out_writer)
+            await asyncio.gather(there, self._pump(self._way == "back", out_reader, writer))
         except ConnectionError:
             for end in (writer, out_writer):
                 cut(end.transport)
