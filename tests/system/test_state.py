@@ -45,7 +45,7 @@ USERS: Final = {
 }
 SERVERS: Final = {"payments.settlement": "local", "payments.tariff": "2", "sharing.monthly_gb": "1"}
 
-CRASHED: Final = {"`money.db-wal`", "`control.json`"}
+CRASHED: Final = {"`money.db-wal`", "`control.json`", "`switched-off`"}
 NOT_HERE: Final = {
     *("`pairings.bad`", "`dht.bad`", "`peers.bad`", "`guards.bad`", "`ledger.db-journal`"),
     *("`.NAME.xxxxxxxx`", "`macrovpn-xxxxxxxx/`", "`.macrovpn-demo`", "`shared-ledger.db`", "`dht`", "`guards`"),
@@ -128,6 +128,7 @@ def test_after_all_that_a_user_does(user: Path, origin: Origin) -> None:
         command("down", *NET, home=one)
         up(one)
         held = read_home(user / ".data" / "macrovpn" / "system-proxy", OF_THE_USER)
+        command("off", *NET, home=one)
         pid = NodeClient(one / "networks" / "home").pid
         os.kill(pid, signal.SIGKILL)
         until("its end", lambda: not alive(pid))
