@@ -397,6 +397,7 @@ def silent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 @EACH
 def test_beside_a_silent_node(place: Place, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asks = ROWS[command].asks or command in ("status", "config list", "config get", "config set")

@@ -45,6 +45,7 @@ def test_output_that_nobody_takes(tmp_path: Path) -> None:
     assert (tmp_path / "code").read_text() in ("0\n", "1\n")
 
 
+@pytest.mark.long
 def test_letters_that_a_terminal_lacks(tmp_path: Path) -> None:
     """A home with a name that Latin-1 does not have, and JSON that needs no letter beyond ASCII."""
     status = f"{MACROVPN} status --home žluť"
@@ -54,12 +55,14 @@ def test_letters_that_a_terminal_lacks(tmp_path: Path) -> None:
     assert b"/\\u017elu\\u0165" in odd.stdout.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     gone = shell(f"mkdir gone && cd gone && rmdir ../gone && {MACROVPN} status --home h", tmp_path)
     assert (gone.returncode, gone.stdout) == (1, b"")
     assert gone.stderr.startswith(b"Error: ")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can make somebody else's home")
 def test_somebody_elses_home(tmp_path: Path) -> None:
     closed, readable = tmp_path / "closed", tmp_path / "readable"
