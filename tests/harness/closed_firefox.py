@@ -65,7 +65,7 @@ class Look(NamedTuple):
     Attributes:
         tunnelled, bypassed: how the two sites were reached: `through` the tunnel, `direct`, `through and direct`, or
             `nothing`.
-        strays: where else than to the proxy Firefox sent something.
+        strays: where else than to the proxy and to the bypassed site Firefox sent something.
     """
 
     tunnelled: str
@@ -119,11 +119,11 @@ class Machine:
         tunnelled, bypassed = self._sites
         if works:
             await until(lambda: tunnelled.way(NAME) == "through", START_S)
-        return Look(tunnelled.way(NAME), bypassed.way(NAME), self._network.strays())
+        return Look(tunnelled.way(NAME), bypassed.way(NAME), self.strays())
 
     def strays(self) -> set[Stray]:
-        """Where else than to the proxy Firefox sent something since this was asked last."""
-        return self._network.strays()
+        """Where else than to the proxy and to the bypassed site it sent something since this was asked last."""
+        return self._network.strays() - {DIRECTLY}
 
     async def _asked(self, knocks: int) -> None:
         """Forget who came, and wait until somebody has come to the bypassed site, and so often to the proxy."""
@@ -161,12 +161,12 @@ async def without_a_node(folder: Path, how: str) -> dict[str, Look]:
 
 
 async def without_settings(folder: Path, how: str, missing: Collection[str]) -> set[Stray]:
-    """What is sent past the proxy first, beside that to the bypassed site, without some of the settings."""
+    """What is sent past the proxy first without some of the settings."""
     settings = {name: value for name, value in SAFE.items() if name not in missing}
     found: set[Stray] = set()
 
     def more() -> bool:
-        found.update(here.strays() - {DIRECTLY})
+        found.update(here.strays())
         return bool(found)
 
     async with machine(folder) as here:
