@@ -62,7 +62,6 @@ def run(
     # Whatever passes through a file for a moment stays in the home too, which may be all that can be written to.
     tempfile.tempdir = str(home)
     _raise_file_limit()
-    _forbid_core_dumps()
     keep_large_blocks_apart()
     return _runner()(_run(partial(RunningNode, settings, home, overrides, system_proxy), ready_fd))
 
@@ -123,8 +122,3 @@ def _raise_file_limit() -> None:
     """Take as many file descriptors as the system allows: each connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _forbid_core_dumps() -> None:
-    """Have the system write no memory to a disk when this process crashes: there are keys and destinations in it."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -167,10 +167,10 @@ def down(home: Path, as_json: bool) -> None:
 @click.command(cls=Command)
 @common
 def off(home: Path, as_json: bool) -> None:
-    """Switch off: the proxy refuses everything until `macrovpn on`, or the next `macrovpn up`.
+    """Switch off: the proxy refuses everything.
 
-    Whatever runs ends, and it stays off over crashes and logins. The node stays, and goes on to serve others if it
-    does. Without a node nothing is sent either: see `macrovpn down`.
+    Whatever runs ends. It stays off until `macrovpn on`, or the next `macrovpn up`, over crashes and logins. The node
+    stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
     """
     _switch(home, as_json, on=False)
 

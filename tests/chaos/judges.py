@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ledger.account import window_units
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.chaos.disturb import Done
     from tests.chaos.load import Transfer
-    from tests.chaos.plan import Kind
 
 MORE_DESCRIPTORS: Final = 6
 MORE_THREADS: Final = 2
@@ -249,11 +248,11 @@ def _channel(found: Channel, breaks: Mapping[str, int]) -> list[str]:
     return wrong
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Watch:
-    """What keeps a client from working for a while, as a plan was carried out: (node, kind, from, to)."""
+    """When nodes were disturbed: (node, from, to)."""
 
-    spans: list[tuple[str, Kind, float, float]] = field(default_factory=list)
+    spans: Sequence[tuple[str, float, float]]
 
     def excuse(self, client: str, guards: Collection[str], exits: Collection[str], begin: float, end: float) -> str:
         """Why a client cannot be asked to work at some time between two moments; empty if nothing is in the way.
@@ -264,7 +263,7 @@ class Watch:
             exits: all of them.
             begin, end: the moments.
         """
-        met = {name for name, _, first, last in self.spans if first < end and last > begin}
+        met = {name for name, first, last in self.spans if first < end and last > begin}
         if client in met:
             return "the client itself is disturbed"
         if guards and met.issuperset(guards):

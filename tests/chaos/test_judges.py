@@ -63,7 +63,7 @@ def test_a_recovery_that_takes_too_long() -> None:
 
 def test_what_is_in_a_clients_way_excuses_it() -> None:
     spans = {"client-1": (10.0, 12.0), "relay-1": (10.0, 14.0), "relay-2": (13.0, 16.0), "exit-1": (0.0, 99.0)}
-    watch = Watch([(name, Kind.STOP, *span) for name, span in spans.items()])
+    watch = Watch([(name, *span) for name, span in spans.items()])
 
     def excused(client: str, begin: float, end: float) -> bool:
         return bool(watch.excuse(client, ["relay-1", "relay-2"], ["exit-1", "exit-2"], begin, end))

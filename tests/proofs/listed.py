@@ -203,6 +203,7 @@ ROWS: Final = (
         ),
     ),
     Listed("`exit.explained`", "exit.explained", nothing),
+    Listed("`switched-off`", "switched-off", nothing),
     _hex(64, "wallet.key"),
     Listed("`money.db`", "money.db", MONEY.read),
     Listed("`money.db-wal`", "money.db-wal", MONEY.read_log),
