@@ -18,7 +18,8 @@ export function worldMap(hops) {
   marks([...named].map(([code, roles]) => [PLACES[code], `${say.region(code)}: ${roles.join(", ")}`])));
 }
 
-const LINE = 17, NEAR = 220;
+/** Of the words on the map, in its own units: from line to line, from the dot, and what a letter takes at most in the mean. */
+const LINE = 17, BESIDE = 12, LETTER = 8.5;
 
 /** Dots with words beside them, which make way for each other. */
 function marks(places) {
@@ -26,10 +27,12 @@ function marks(places) {
   return places.toSorted(([one], [other]) => one[1] - other[1]).map(([[x, y], words]) => {
     const left = x > WIDTH * 0.7;
     let line = Math.max(y + 5, LINE);
-    for (const [at, before] of written) if (Math.abs(at - x) < NEAR) line = Math.max(line, before + LINE);
-    written.push([x, line]);
+    const width = BESIDE + words.length * LETTER;
+    const [from, to] = left ? [x - width, x] : [x, x + width];
+    for (const [begin, end, before] of written) if (from < end && begin < to) line = Math.max(line, before + LINE);
+    written.push([from, to, line]);
     return [svg("circle", { cx: x, cy: y, r: 7 }),
-      svg("text", { x: left ? x - 12 : x + 12, y: line, "text-anchor": left ? "end" : "start" }, words)];
+      svg("text", { x: left ? x - BESIDE : x + BESIDE, y: line, "text-anchor": left ? "end" : "start" }, words)];
   });
 }
 
