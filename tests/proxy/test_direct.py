@@ -164,7 +164,7 @@ async def test_a_site_sees_whether_all_was_said(stage: Stage, all_said: bool) ->
     flow = await connect_direct("127.0.0.1", site.port, ())
     flow.attach(Heard())
     flow.write(b"a part")
-    await until(lambda: ends)
+    await until(lambda: bool(ends))
     if all_said:
         flow.finish()
     else:
