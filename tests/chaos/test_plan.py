@@ -8,7 +8,7 @@ import pytest
 
 from tests.chaos.plan import FILES, QUIET_S, Disturbance, Kind, make_plan, role_of
 
-SEEDS = range(200)
+SEEDS = range(50)
 LONG_S = 600.0
 
 
