@@ -15,7 +15,7 @@ demo: setup
 test: setup
 	$(BIN)/pytest $(ARGS)
 
-# ARGS="--seconds 60 exit link"; without ARGS a minute for each target
+# ARGS="--seconds 60 exit link"; without ARGS a minute for each target. --keep: keep for the tests what shows something new
 fuzz: setup
 	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from node.client import NodeClient
     from node.settings import Settings
 
 BOOTSTRAP_OPTION = click.option(
@@ -117,6 +118,9 @@ def up(
         _put_back_left()
     if not as_left:
         _back_on(home)
+    if not foreground and _arguments(context) == ["up"] and (status := _switched_on(home)):
+        _announcer(saved, home, as_json=as_json, system_proxy=False)(status)
+        return
     run_node(context, overrides, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
 
 
@@ -240,16 +244,33 @@ def run_node(
     announce(status)
 
 
-def _refuse_beside_one_that_is_off(home: Path) -> None:
-    """Say what to do to who starts a node where one waits for being switched on."""
+def _switched_on(home: Path) -> dict[str, Any]:
+    """Switch on the node that runs here and is off; return its status, or nothing where there is none."""
+    from node.files import lock_holder
+
+    node = _one_that_is_off(home)
+    if node is None:
+        return {}
+    status = node.switch(on=True) | {"pid": lock_holder(home) or 0}
+    say("A node runs here already. It was switched off, and is switched on again.")
+    return status
+
+
+def _one_that_is_off(home: Path) -> NodeClient | None:
+    """Find the node that runs here and waits for being switched on."""
     from node.cli_ask import ask
     from node.client import NoNodeError, StartingNodeError
 
     try:
         node = ask(home, 0)
     except (NoNodeError, StartingNodeError):
-        return  # whether one runs already is found out below
-    if node.status().get("state") == "down":
+        return None
+    return node if node.status().get("state") == "down" else None
+
+
+def _refuse_beside_one_that_is_off(home: Path) -> None:
+    """Say what to do to who starts a node, otherwise than the one that waits here for being switched on."""
+    if _one_that_is_off(home) is not None:
         raise MacroVpnError(f"A node runs in {home} already, and is switched off. Switch it on with `macrovpn on`.")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import LinkError
 from core.tasks import Tasks
-from node import holding
+from node import holding, reverse_links
 from peers.descriptor import Role
 from tests.harness.meeting import meeting
 from tests.harness.waiting import turns, until
@@ -88,6 +88,24 @@ async def test_who_dials_a_relay_sends_it_nowhere() -> None:
         await until(lambda: relay.tunnel.punch.counters["knock refused"] == 20)
         await turns()
         assert not relay.engine.dialled
+
+
+async def test_those_that_hold_a_link_to_a_peer_are_those_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another peer to which it has a link is none of them, and nobody is once it can be dialled."""
+    monkeypatch.setattr(reverse_links, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(reverse_links, "LONGEST_PAUSE_S", 0.02)
+    async with street(tmp_path) as make:
+        relay, other, home = await make(host(1)), await make(host(2), Role.EXIT), await make()
+        home.knows(relay, other)
+        home.reverse.start(home.tunnel.links)
+        await until(home.via)
+        links = {link.static: link for link in [*home.links, await home.link_to(other)]}
+        assert home.reverse.holds(links[relay.published.link_key])
+        assert not home.reverse.holds(links[other.published.link_key])
+        home.peering.reachable_at(("11.3.0.1", 4433))
+        await until(lambda: not home.reverse.holds(links[relay.published.link_key]))
 
 
 @pytest.mark.parametrize("engine_name", ENGINES)

@@ -27,6 +27,7 @@ from tests.harness.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tests.chaos.load import Transfer
     from tests.chaos.network import Node
     from tests.chaos.plan import Disturbance
 
@@ -101,12 +102,11 @@ class _Run:
         self._say(f"seed {options.seed}: {len(self._plan)} disturbances in {options.seconds:g} s; starting 12 nodes …")
         await network.start(self._origin.port)
         self._phase("they are ready; a first load, and a first look at what they hold")
-        await self._loaded(WARM_S)
+        warm = await self._loaded(WARM_S)
         before = await self._census()
         self._phase("chaos begins")
-        load = Load(options.seed, network.clients(), self._origin.port)
+        self._load = load = Load(options.seed, network.clients(), self._origin.port, len(warm) + 1)
         load.start()
-        self._load = load
         self._began = loop.time()
         for each in self._plan:
             self._tasks.spawn(self._carry_out(each), each.text)
@@ -121,16 +121,17 @@ class _Run:
             writer.close()
         counted = await network.counted()
         ended = await network.stop()
-        return self._judged(before, after, counted, ended)
+        return self._judged([*warm, *load.transfers], before, after, counted, ended)
 
     def _phase(self, text: str) -> None:
         self._say(f"{time.monotonic() - self._started:6.0f} s  {text} …")
 
-    async def _loaded(self, seconds: float) -> None:
+    async def _loaded(self, seconds: float) -> list[Transfer]:
         load = Load(self._options.seed, self._network.clients(), self._origin.port)
         load.start()
         await asyncio.sleep(seconds)
         await load.stop()
+        return load.transfers
 
     async def _carry_out(self, plan: Disturbance) -> None:
         loop, done = asyncio.get_running_loop(), Done(plan)
@@ -191,6 +192,7 @@ class _Run:
 
     def _judged(
         self,
+        transfers: list[Transfer],
         before: Mapping[str, Census],
         after: Mapping[str, Census],
         counted: Mapping[str, int],
@@ -203,7 +205,6 @@ class _Run:
         books = books_of(network.nodes, network.peers)
         lost_books = sum(done.plan.file == "money.db" for done in self._done)  # who has none is given coins again
         given = FAUCET_UNITS * (len(network.nodes) + lost_books)
-        transfers = self._load.transfers
         verdicts = [
             judges.transfers(transfers, self._origin.uploads, self._began),
             judges.contacts(self._origin.sources, network.exits, counted),

@@ -414,13 +414,19 @@ def test_beside_a_node_that_is_off(place: Place, started: Started) -> None:
     with running(place.home, node):
         assert place.call("off").exit_code == 0
         failed(place.call("hop"), "Switch it on where you switched it off")
-        for command in ("up", "share"):
-            failed(place.call(command), f"is switched off. Switch it on with `macrovpn on --home {place.home}`.")
+        for command in (["up", "--mode", "speed"], ["up", "--as-left"], ["up", "--foreground"], ["share"]):
+            failed(place.call(*command), f"is switched off. Switch it on with `macrovpn on --home {place.home}`.")
         assert not started.here + started.away
         status = json.loads(place.call("status", "--json").stdout)
         assert (status["state"], status["exit_region"]) == ("down", "NL")
         assert place.call("on").exit_code == 0
         assert place.call("hop").exit_code == 0
+        assert place.call("off").exit_code == 0
+        result = place.call("up", "--json")
+        assert "It was switched off, and is switched on again." in result.stderr
+        assert json.loads(result.stdout)["state"] == "up"
+        assert not started.here + started.away
+        assert json.loads(place.call("status", "--json").stdout)["state"] != "down"
 
 
 def test_options_of_a_group_are_not_lost(place: Place) -> None:
