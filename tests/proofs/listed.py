@@ -122,10 +122,12 @@ def invite(data: bytes, path: Path) -> Iterator[Field]:
 
 LOG: Final = lines(
     None,
-    rb"((?:DEBUG|INFO|WARNING|ERROR|CRITICAL)) (" + OWN + rb"[a-z_.]*: .+|[a-z_.0-9]+: " + OF_LIBRARIES + rb")",
+    rb"(?:((?:DEBUG|INFO|WARNING|ERROR|CRITICAL)) (" + OWN + rb"[a-z_.]*: .+|[a-z_.0-9]+: " + OF_LIBRARIES + rb")"
+    rb"|Error: (.+))",
     100_000,
     ("level", PLAIN),
     ("module, sentence", PLAIN),
+    ("why the command ended", PLAIN),
 )
 LOCK: Final = whole(rb"([0-9]*)", ("the process id in decimal digits", PLAIN))
 GUARDS: Final = lines(
