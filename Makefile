@@ -4,7 +4,7 @@
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: setup demo test fuzz api-fuzz lint extension bench docs audit sbom dist prove-no-logs prove-no-leaks clean
+.PHONY: setup demo test fuzz api-fuzz lint extension bench docs audit sbom dist prove-no-logs prove-no-leaks chaos clean
 
 setup:
 	@sh scripts/setup
@@ -15,7 +15,7 @@ demo: setup
 test: setup
 	$(BIN)/pytest $(ARGS)
 
-# ARGS="--seconds 60 exit link"; without ARGS a minute for each target
+# ARGS="--seconds 60 exit link"; without ARGS a minute for each target. --keep: keep for the tests what shows something new
 fuzz: setup
 	@UV_CACHE_DIR=.venv/.cache/uv UV_SYSTEM_CERTS=1 $(BIN)/uv sync --quiet --locked --inexact --group fuzz
 	$(BIN)/python -m tests.fuzz $(ARGS)
@@ -62,6 +62,10 @@ prove-no-logs: setup
 # Every packet of browsers and of their node is counted. As root, on Linux; ARGS="foxhttp" for one browser
 prove-no-leaks: setup
 	$(BIN)/python -m tests.proofs.no_leaks $(ARGS)
+
+# Twelve nodes under load that are killed, stopped, cut off and damaged (docs/chaos.md). ARGS="--seconds 600 --seeds 1-10"
+chaos: setup
+	@exec $(BIN)/python -m tests.chaos $(ARGS)
 
 clean:
 	rm -rf .cache .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,6 +13,8 @@ from node.cli_completing import SETTINGS, VALUES
 if TYPE_CHECKING:
     from pathlib import Path
 
+_MOST_CHARACTERS: Final = 1 << 20
+"""Of a value that comes from standard input."""
 _EFFECTS: Final = {
     "now": "The node goes by it now; no connection breaks.",
     "for_new": "The node goes by it now. What runs for others already goes on without a limit until it ends.",
@@ -82,15 +85,18 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
     """Change one setting, also in the running node.
 
     What it cannot change there counts from its next start on, and the command says so. A list is separated by commas;
-    "" is an empty one.
+    "" is an empty one. VALUE may be - to read it from standard input: others on this machine can see what is typed
+    behind a command.
     """
     from node.cli_ask import ask
     from node.client import NoNodeError
     from node.config import CONFIG_NAME, FROM_FILE, check, load_from, read_text
-    from node.config_edit import as_toml, format_value, set_value
+    from node.config_edit import REDACTED, SECRETS, as_toml, format_value, set_value
     from node.settings import FIELDS
 
     path = home / CONFIG_NAME
+    if value == "-":
+        value = sys.stdin.read(_MOST_CHARACTERS).rstrip("\n")
     with usage():
         written = as_toml(check(name, value, name if name in FIELDS else "NAME", text=True))
     try:
@@ -102,8 +108,9 @@ def set_command(home: Path, as_json: bool, name: str, value: str) -> None:
         set_value(home, name, value)
         source = load_from(read_text(path), path).source(name)
         lines = [_EFFECTS[effect] if source == FROM_FILE else f"{source} counts more, as long as it is set."]
-    answer = {"name": name, "value": written, "file": str(path), "effect": effect}
-    show(as_json, answer, "\n".join([f"{name} = {format_value(written)}", *lines]))
+    shown = REDACTED if name in SECRETS and written else written
+    answer = {"name": name, "value": shown, "file": str(path), "effect": effect}
+    show(as_json, answer, "\n".join([f"{name} = {format_value(shown)}", *lines]))
 
 
 def _settings(home: Path) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from core.errors import MacroVpnError
-from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, plain, say, show
+from node.cli_common import LISTEN_OPTION, Command, SettingType, browser_lines, common, for_this_node, plain, say, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from node.client import NodeClient
     from node.settings import Settings
 
 BOOTSTRAP_OPTION = click.option(
@@ -117,6 +118,9 @@ def up(
         _put_back_left()
     if not as_left:
         _back_on(home)
+    if not foreground and _arguments(context) == ["up"] and (status := _switched_on(home)):
+        _announcer(saved, home, as_json=as_json, system_proxy=False)(status)
+        return
     run_node(context, overrides, home, as_json=as_json, foreground=foreground, system_proxy=system_proxy)
 
 
@@ -163,10 +167,10 @@ def down(home: Path, as_json: bool) -> None:
 @click.command(cls=Command)
 @common
 def off(home: Path, as_json: bool) -> None:
-    """Switch off: the proxy refuses everything until `macrovpn on`, or the next `macrovpn up`.
+    """Switch off: the proxy refuses everything.
 
-    Whatever runs ends, and it stays off over crashes and logins. The node stays, and goes on to serve others if it
-    does. Without a node nothing is sent either: see `macrovpn down`.
+    Whatever runs ends. It stays off until `macrovpn on`, or the next `macrovpn up`, over crashes and logins. The node
+    stays, and goes on to serve others if it does. Without a node nothing is sent either: see `macrovpn down`.
     """
     _switch(home, as_json, on=False)
 
@@ -235,21 +239,38 @@ def run_node(
     try:
         status = background.start(_arguments(context), home, say)
     except KeyboardInterrupt:
-        say("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it.")
+        say(for_this_node("The node goes on starting away from here: see `macrovpn status`; `macrovpn down` ends it."))
         raise
     announce(status)
 
 
-def _refuse_beside_one_that_is_off(home: Path) -> None:
-    """Say what to do to who starts a node where one waits for being switched on."""
+def _switched_on(home: Path) -> dict[str, Any]:
+    """Switch on the node that runs here and is off; return its status, or nothing where there is none."""
+    from node.files import lock_holder
+
+    node = _one_that_is_off(home)
+    if node is None:
+        return {}
+    status = node.switch(on=True) | {"pid": lock_holder(home) or 0}
+    say("A node runs here already. It was switched off, and is switched on again.")
+    return status
+
+
+def _one_that_is_off(home: Path) -> NodeClient | None:
+    """Find the node that runs here and waits for being switched on."""
     from node.cli_ask import ask
     from node.client import NoNodeError, StartingNodeError
 
     try:
         node = ask(home, 0)
     except (NoNodeError, StartingNodeError):
-        return  # whether one runs already is found out below
-    if node.status().get("state") == "down":
+        return None
+    return node if node.status().get("state") == "down" else None
+
+
+def _refuse_beside_one_that_is_off(home: Path) -> None:
+    """Say what to do to who starts a node, otherwise than the one that waits here for being switched on."""
+    if _one_that_is_off(home) is not None:
         raise MacroVpnError(f"A node runs in {home} already, and is switched off. Switch it on with `macrovpn on`.")
 
 

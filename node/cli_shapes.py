@@ -12,6 +12,10 @@ from node.settings import FIELDS
 from node.settings_help import HELP
 
 type _Value = bool | int | float | str | list[str]
+type _Area = Literal[
+    "node", "ports", "direct", "pac", "dns", "webrtc", "ipv6", "clock", "nat", "peers", "engine", "wallet"
+]
+type _Level = Literal["ok", "warning", "problem", "unchecked"]
 
 
 class Status(shapes.Status, frozen=True, kw_only=True):
@@ -372,16 +376,27 @@ class Uninstalled(Service, frozen=True, kw_only=True):
 class Finding(Shape, frozen=True):
     """One thing that was looked at."""
 
+    area: Annotated[_Area, says("what it is about")]
     check: Annotated[str, says("what, in a word that stays")]
-    level: Annotated[Literal["ok", "warning", "problem"], says("how bad it is")]
+    level: Annotated[_Level, says("how bad it is; `unchecked`: nobody looked, the sentence says why")]
     sentence: Annotated[str, says("what is so")]
     remedy: Annotated[str, says("what to do, or empty")]
+
+
+class Counts(Shape, frozen=True):
+    """How many findings there are of each level."""
+
+    ok: Annotated[Count, says("nothing is wrong, or it is a thing to know")]
+    warning: Annotated[Count, says("something may leave past the tunnel, or the node cannot be used")]
+    problem: Annotated[Count, says("something leaves past the tunnel, or the node is broken")]
+    unchecked: Annotated[Count, says("not looked at")]
 
 
 class Findings(Shape, frozen=True):
     """What was found. It is printed also where the command ends with 1 because of a problem."""
 
     findings: Annotated[list[Finding], says("each of them")]
+    counts: Annotated[Counts, says("how many there are of each level")]
 
 
 class Pairings(Shape, frozen=True):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import msgspec
 
 from core.errors import ConfigError
+from core.processes import SETTING_PREFIX
 from node.settings import FIELDS, SECTIONS, Settings
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 CONFIG_NAME: Final = "config.toml"
-ENVIRONMENT_PREFIX: Final = "MACROVPN_"
+ENVIRONMENT_PREFIX: Final = SETTING_PREFIX
 PARENT_FD_ENV: Final = "MACROVPN_PARENT_FD"
 """Number of an inherited pipe's reading end. Its end of file says that the process which started the node is gone."""
 HOME_ENV: Final = "MACROVPN_HOME"
@@ -127,7 +128,7 @@ def check_listen(host: str, password: str, where: str) -> None:
         raise ConfigError(
             where,
             "proxy.listen is not a loopback address, so others could use this port; set a password as well, with "
-            f"`macrovpn config set proxy.password …` or in {PASSWORD_ENV}",
+            f"`macrovpn config set proxy.password -` or in {PASSWORD_ENV}",
         )
 
 

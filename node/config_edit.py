@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _STRING_OR_COMMENT: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"""' r"|'''.*?'''" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'" r"|(?P<comment>\#[^\n]*)", re.DOTALL
 )
-SECRETS: Final = frozenset({"proxy.password"})
+SECRETS: Final = frozenset({"proxy.password", "payments.rpc"})
 
 EDIT_WAIT_S: Final = 5.0
 """Patience with another process that changes settings."""

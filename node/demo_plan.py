@@ -1,7 +1,8 @@
 """What the network of `macrovpn demo` consists of, before anything runs: members, addresses, settings files.
 
 Every node stands at a loopback address of its own, in a /16 of its own, so that paths are as diverse as in a real
-network: 127.20.0.1, 127.21.0.1, 127.23.0.1 and so on. Exits leave from 127.22.0.1, 127.22.0.2 and so on.
+network: 127.20.0.1, 127.21.0.1, 127.23.0.1 and so on. With `--allow-destination` exits leave from 127.22.0.1,
+127.22.0.2 and so on, and reach what is on this machine; without, the Internet, from the machine's own address.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ def settings_text(member: Member, options: DemoOptions, bootstrap: str, first: s
         tables["exit"] = {
             "allow_destinations": list(options.allow_destinations),
             "resolver": options.resolver,
-            "egress_address": member.egress,
+            "egress_address": member.egress if options.allow_destinations else "",
         }
         tables["exit"] |= {"policy": member.policy} if member.policy else {}
         tables["exit"] |= {"rules": [member.rule]} if member.rule else {}

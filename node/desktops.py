@@ -11,6 +11,7 @@ import subprocess
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from core.errors import MacroVpnError
+from core.processes import environment_without_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,7 @@ def run(arguments: Sequence[str]) -> str:
     try:
         done = subprocess.run(
             arguments,
+            env=environment_without_settings(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

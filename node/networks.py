@@ -86,9 +86,8 @@ def join(base: Path, invite: Invite) -> Path:
     kept = read_invite(home)
     if kept is not None and kept.network.secret != invite.network.secret:
         raise ConfigError("network", f"you are in another network {name} already; choose another name")
-    make_home(base)
-    make_home(base / FOLDER_NAME)
-    home = make_home(home)
+    for folder in (base, home.parent, home):  # each closed to others, whatever the umask
+        home = make_home(folder)
     try:
         if not (home / CONFIG_NAME).exists():
             write_private(home / CONFIG_NAME, format_file({"network": {"name": name}}).encode())

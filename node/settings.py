@@ -298,6 +298,9 @@ _TRUSTED: Final = Rule(
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}([redacted])"
+
 
 class NodeSettings(_Section, frozen=True):
     """What this node is for the network, and what carries its links."""

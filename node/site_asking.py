@@ -102,9 +102,9 @@ async def _ask(url: URL, proxy: str, password: str) -> dict[str, Any]:
 
 
 async def _some(content: aiohttp.StreamReader) -> bytes:
-    """Read at most one byte more than is shown."""
+    """Read at most one byte more than is shown; asked for none, the reader gives none."""
     text = b""
-    while len(text) <= MAX_TEXT_BYTES and (more := await content.read(MAX_TEXT_BYTES + 1 - len(text))):
+    while more := await content.read(MAX_TEXT_BYTES + 1 - len(text)):
         text += more
     return text
 

@@ -15,6 +15,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
+from core.processes import environment_without_settings
 from node.config import ENVIRONMENT_PREFIX, PARENT_FD_ENV
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Programs:
         self._program = tuple(program)
         self._folder = folder
         self._read_fd, self._write_fd = os.pipe()
-        self._environment = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+        self._environment = environment_without_settings()
         self._environment[PARENT_FD_ENV] = str(self._read_fd)
 
     async def start(self, arguments: Sequence[str], log: int) -> Process:

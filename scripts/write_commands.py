@@ -76,9 +76,22 @@ def document() -> str:
     for name, command in leaves():
         parts += _command(name, command, objects)
     parts.append("\n## Objects\n\nParts of answers.\n")
-    for name in sorted(objects):
+    linked = {name for name in objects if any(_link(name) in part for part in parts)}
+    for name in sorted(_with_theirs(linked, objects)):
         parts += [f"\n### {name}\n\n{objects[name]['description']}\n\n", *_keys(objects[name])]
     return "".join(parts)
+
+
+def _with_theirs(names: set[str], objects: dict[str, dict[str, Any]]) -> set[str]:
+    """Those objects, and all that they have parts of."""
+    more = {
+        name for name in objects if any(_link(name) in row for other in names for row in _keys(objects[other]))
+    } - names
+    return _with_theirs(names | more, objects) if more else names
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{name.lower()})"
 
 
 def _command(name: str, command: click.Command, objects: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -95,7 +108,7 @@ def _command(name: str, command: click.Command, objects: dict[str, dict[str, Any
     objects |= {key: shape for key, shape in schema["$defs"].items() if key not in _ELSEWHERE}
     said: dict[str, Any] = {}
     for answer, kind in zip(ANSWERS[name], schema.get("anyOf", [schema]), strict=True):
-        shape = objects.pop(kind["$ref"].removeprefix(_REF))
+        shape = schema["$defs"][kind["$ref"].removeprefix(_REF)]
         how = f", {answer.when}" if answer.when else ""
         yield f"\n`--json`{how}: {shape['description']}"
         more = {key: kind for key, kind in shape["properties"].items() if said.get(key) != kind}
@@ -130,7 +143,7 @@ def _type(kind: dict[str, Any]) -> str:
     """Say in words what a JSON value is."""
     if "$ref" in kind:
         name = kind["$ref"].removeprefix(_REF)
-        return "object, a key for each setting" if name in _ELSEWHERE else f"[{name}](#{name.lower()})"
+        return "object, a key for each setting" if name in _ELSEWHERE else _link(name)
     if "anyOf" in kind:
         return " or ".join(dict.fromkeys(map(_type, kind["anyOf"])))
     if "enum" in kind:

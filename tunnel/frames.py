@@ -117,6 +117,9 @@ class Resume(NamedTuple):
     epoch: int
     position: Position
 
+    def __repr__(self) -> str:
+        return "Resume([redacted])"
+
 
 def frame(kind: Frame, body: bytes = b"") -> bytes:
     """Encode one frame."""

@@ -95,7 +95,7 @@ class TunnelParts:
     link_up: Callable[[Link], None] = lambda link: None
     link_down: Callable[[Link], None] = lambda link: None
     gossip: Callable[[Link, bytes], None] = lambda link, body: None
-    preshared: bytes = NO_PSK
+    preshared: bytes = field(default=NO_PSK, repr=False)
     tell: Callable[[bytes], bytes | None] = lambda proof: None
     seen_at: Callable[[Link, Address], None] = lambda link, address: None
     held_by: Callable[[PeerKey], Collection[PeerKey]] = lambda peer: ()

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -61,7 +61,7 @@ def digest_of(token: str) -> str:
 
 @dataclass(slots=True)
 class _Code:
-    symbols: str
+    symbols: str = field(repr=False)
     dies_at: float
     tries: int = MAX_TRIES
 

@@ -33,6 +33,9 @@ class Code(Shape, frozen=True):
 
     code: Annotated[str, msgspec.Meta(min_length=1, max_length=64), says("as it was printed")]
 
+    def __repr__(self) -> str:
+        return "Code([redacted])"
+
 
 class Hello(Shape, frozen=True):
     """A question that only the node which gave a token can answer; `nonce` is the extension's, new each time."""
@@ -81,6 +84,9 @@ class Token(Shape, frozen=True):
 
     token: Annotated[str, says("hexadecimal digits")]
 
+    def __repr__(self) -> str:
+        return "Token([redacted])"
+
 
 class PairedToken(Token, frozen=True, kw_only=True):
     """The same, of an extension; its pairing's id is no secret."""
@@ -99,6 +105,9 @@ class GivenCode(Shape, frozen=True):
 
     code: Annotated[str, says("what to type or to open")]
     valid_s: Annotated[Count, says("seconds for which it counts, once")]
+
+    def __repr__(self) -> str:
+        return "GivenCode([redacted])"
 
 
 class Pairing(Shape, frozen=True):

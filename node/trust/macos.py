@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from core.errors import DecodeError
+from core.processes import environment_without_settings
 from pac.trusted import Attachment
 
 _ANSWER_BYTES: Final = 1 << 16
@@ -80,7 +81,11 @@ def decode_neighbour(text: str, gateway: str, device: str) -> str:
 
 async def _ask(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        *command,
+        env=environment_without_settings(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
     )
     assert process.stdout is not None
     try:

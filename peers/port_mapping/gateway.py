@@ -15,6 +15,7 @@ from ipaddress import AddressValueError, IPv4Address
 from pathlib import Path
 from typing import Final
 
+from core.processes import environment_without_settings
 from peers.port_mapping.nat_pmp import PORT
 
 _ROUTES: Final = Path("/proc/net/route")
@@ -82,6 +83,7 @@ async def _run_route_command() -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *_ROUTE_COMMAND,
+            env=environment_without_settings(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 ECHO: Final = FlowRequest("echo.example", 80)
 LARGE: Final = 700
 """Messages with the flow's data are longer than this, those with pings are not."""
+LIMIT_S: Final = 60.0
+"""For a machine on which much else runs; alone it takes tenths of a second."""
+
 FILLED: Final = CREATION_BYTES - 2 * HEAD_BYTES
 """What follows in what the last of three hops reads, it and the one before it have filled up themselves."""
 DATA: Final = os.urandom(300_000)
@@ -44,11 +47,10 @@ class HostileHop:
         node: the hop.
         patch: undoes it.
         forth: whether it does so towards the exit, or towards the client.
-        act: is shown messages that follow each other on one stream, and says what is sent instead.
-        shown: how many messages it is shown.
+        act: is shown two messages that follow each other on one stream, and says what is sent instead.
     """
 
-    def __init__(self, node: Tunnel, patch: pytest.MonkeyPatch, *, forth: bool, act: Act, shown: int = 2) -> None:
+    def __init__(self, node: Tunnel, patch: pytest.MonkeyPatch, *, forth: bool, act: Act) -> None:
         self.done = 0
         self._seen: dict[LinkStream, list[bytes]] = {}
         self._passed: Counter[LinkStream] = Counter()
@@ -62,7 +64,7 @@ class HostileHop:
                 return pass_on(stream, record, last=last)
             seen = self._seen.setdefault(stream, [])
             seen.append(bytes(record[2:-16]))
-            if len(seen) < shown:
+            if len(seen) < 2:
                 return True
             self.done += 1
             for message in act(seen):
@@ -80,7 +82,6 @@ class HostileHop:
 
 ACTS: Final[dict[str, Act]] = {
     "drops one": lambda seen: seen[1:],
-    "drops all": lambda seen: [],
     "sends one twice": lambda seen: [seen[0], *seen],
     "sends one again later": lambda seen: [*seen, seen[0]],
     "swaps two": lambda seen: seen[::-1],
@@ -93,7 +94,7 @@ ACTS: Final[dict[str, Act]] = {
 }
 
 
-@pytest.mark.parametrize("place", [0, 1], ids=["guard", "relay"])
+@pytest.mark.parametrize("place", [pytest.param(0, id="guard", marks=pytest.mark.long), pytest.param(1, id="relay")])
 @pytest.mark.parametrize("forth", [True, False], ids=["forth", "back"])
 @pytest.mark.parametrize("name", ACTS)
 async def test_nothing_that_a_hop_changes_reaches_an_end(
@@ -107,7 +108,7 @@ async def test_nothing_that_a_hop_changes_reaches_an_end(
         hop = HostileHop(network.nodes[place], monkeypatch, forth=forth, act=ACTS[name])
         flow.write(DATA)
         flow.finish()
-        await until(lambda: heard.reason is not None, 20)
+        await until(lambda: heard.reason is not None, LIMIT_S)
         assert hop.done == 1
         assert bytes(echo.listeners[0].data) == DATA
         assert bytes(heard.data) == DATA

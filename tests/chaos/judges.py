@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ledger.account import window_units
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.chaos.disturb import Done
     from tests.chaos.load import Transfer
-    from tests.chaos.plan import Kind
 
 MORE_DESCRIPTORS: Final = 6
 MORE_THREADS: Final = 2
@@ -99,12 +98,14 @@ class Recovery:
         client: whose requests.
         after_s: from its end to the answer of a request that was begun since; None if none was answered.
         excuse: why nothing can be asked of it; empty if nothing is in the way.
+        state: what the client said of itself when it took too long.
     """
 
     what: str
     client: str
     after_s: float | None
     excuse: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def recoveries(found: Sequence[Recovery], limit_s: float) -> Verdict:
     """A new request works within some seconds of the end of each disturbance, unless something is in its way."""
     due = [each for each in found if not each.excuse]
     wrong = [
-        f"{each.client} after {each.what}: {'never' if each.after_s is None else f'{each.after_s:.1f} s'}"
+        f"{each.client} after {each.what}: {'never' if each.after_s is None else f'{each.after_s:.1f} s'}; {each.state}"
         for each in due
         if each.after_s is None or each.after_s > limit_s
     ]
@@ -247,11 +248,11 @@ def _channel(found: Channel, breaks: Mapping[str, int]) -> list[str]:
     return wrong
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Watch:
-    """What keeps a client from working for a while, as a plan was carried out: (node, kind, from, to)."""
+    """When nodes were disturbed: (node, from, to)."""
 
-    spans: list[tuple[str, Kind, float, float]] = field(default_factory=list)
+    spans: Sequence[tuple[str, float, float]]
 
     def excuse(self, client: str, guards: Collection[str], exits: Collection[str], begin: float, end: float) -> str:
         """Why a client cannot be asked to work at some time between two moments; empty if nothing is in the way.
@@ -262,7 +263,7 @@ class Watch:
             exits: all of them.
             begin, end: the moments.
         """
-        met = {name for name, _, first, last in self.spans if first < end and last > begin}
+        met = {name for name, first, last in self.spans if first < end and last > begin}
         if client in met:
             return "the client itself is disturbed"
         if guards and met.issuperset(guards):

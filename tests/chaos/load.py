@@ -293,16 +293,17 @@ class Load:
         seed: decides what transfers do, each flow's one after the other.
         proxies: ports of the clients' proxies, by name.
         origin: port of the origin.
+        first: the number of its first transfer.
 
     Attributes:
         transfers: all that were begun.
     """
 
-    def __init__(self, seed: int, proxies: dict[str, int], origin: int) -> None:
+    def __init__(self, seed: int, proxies: dict[str, int], origin: int, first: int = 1) -> None:
         self._seed = seed
         self._proxies = proxies
         self._origin = origin
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._tasks = Tasks()
         self._over = asyncio.Event()
         self.transfers: list[Transfer] = []

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from core.tasks import Tasks
 from node.cli import main
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 CENSUS: Final = "CHAOS_CENSUS"
 PLANT: Final = "CHAOS_PLANT"
+LEAKS_AFTER_S: Final = 2.0
+"""When whoever asked has looked at everything else."""
 _COUNT: Final = 100
 _BYTES: Final = 100_000_000
 
@@ -37,8 +40,10 @@ def _leak_descriptors() -> None:
 
 
 def _leak_tasks() -> None:
-    loop = asyncio.get_running_loop()
-    _leaked.extend(asyncio.run_coroutine_threadsafe(_forever(), loop) for _ in range(_COUNT))
+    tasks = Tasks()
+    for _ in range(_COUNT):
+        tasks.spawn(_forever(), "leaked")
+    _leaked.append(tasks)
 
 
 def _leak_memory() -> None:
@@ -58,7 +63,7 @@ def _census(file: Path, plant: str) -> None:
     partial.write_text(json.dumps(names))
     partial.replace(file)
     if plant and not _leaked:
-        PLANTS[plant]()
+        asyncio.get_running_loop().call_later(LEAKS_AFTER_S, PLANTS[plant])
 
 
 def _listen(file: Path, plant: str) -> None:

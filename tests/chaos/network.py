@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.errors import MacroVpnError
 from node.client import NodeClient, ask_status
-from node.config import CONFIG_NAME
+from node.config import CONFIG_NAME, PARENT_FD_ENV
 from node.demo_plan import DemoOptions, Member, MemberSetting, plan, settings_text
 from node.files import KEYS_NAME, make_home, write_private
 from peers.identity import Identity
@@ -56,20 +56,19 @@ class Node:
         member: what it is.
         folder: for files beside its home.
         environment: of its process.
-
-    Attributes:
-        deaths: how often its process ended, in whatever way.
+        parent: a descriptor that comes to its end when this process ends, and the node with it.
     """
 
-    def __init__(self, member: Member, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, member: Member, folder: Path, environment: Mapping[str, str], parent: int) -> None:
         self.member = member
         self.name = member.name
         self.home = member.home
-        self.deaths = 0
+        self._parent = parent
         self._clock = folder / f"{member.name}.clock"
         self.census = folder / f"{member.name}.census"
         self.log = folder / f"{member.name}.log"
-        self._environment = {**environment, "ASLEEP_FILE": str(self._clock), CENSUS: str(self.census)}
+        own = {"ASLEEP_FILE": str(self._clock), CENSUS: str(self.census), PARENT_FD_ENV: str(parent)}
+        self._environment = {**environment, **own}
         self._slept_ns = self._wrong_ns = 0
         self.process: Process | None = None
         self._set_clocks()
@@ -95,6 +94,7 @@ class Node:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=(self._parent,),
             )
 
     def signal(self, number: Signals) -> None:
@@ -107,7 +107,6 @@ class Node:
         """Make it end; returns whether it did by itself in time. Else it is killed."""
         assert self.process is not None
         self.signal(number)
-        self.deaths += 1
         try:
             async with asyncio.timeout(limit_s):
                 await self.process.wait()
@@ -177,11 +176,13 @@ class Network:
         members, self._options = _members(folder)
         library = str(compiled(folder))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MACROVPN_")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each start would compile all that it imports
         environment |= {"LD_PRELOAD": library, "MACROVPN_PEERS_PORT_MAPPING": "false"}
+        self._pipe = os.pipe()
         self.nodes: dict[str, Node] = {}
         for member in members:
             plant = {PLANT: plants[member.name]} if member.name in plants else {}
-            self.nodes[member.name] = Node(member, folder, environment | plant)
+            self.nodes[member.name] = Node(member, folder, environment | plant, self._pipe[0])
         self.ledger = members[0].ledger
         self.peers = {_peer_id(member.home): member.name for member in members if member.role != "client"}
         self._box: Process | None = None
@@ -226,7 +227,9 @@ class Network:
         return dict(zip(running, ended, strict=True))
 
     def kill(self) -> None:
-        """End what still runs, at once."""
+        """End what still runs, at once. It cannot be used any more."""
+        for end in self._pipe:
+            os.close(end)
         for node in self.nodes.values():
             node.signal(SIGKILL)
         if self._box is not None:

@@ -16,6 +16,7 @@ from bench.processes import memory_mb
 from core.tasks import Tasks
 from tests.chaos import judges
 from tests.chaos.books import books_of, coins_of, steal
+from tests.chaos.box import LOOPBACK
 from tests.chaos.disturb import Done, disturb
 from tests.chaos.judges import Census, Recovery, Watch
 from tests.chaos.load import PROBE_S, Load, Origin, Outcome
@@ -26,6 +27,7 @@ from tests.harness.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tests.chaos.load import Transfer
     from tests.chaos.network import Node
     from tests.chaos.plan import Disturbance
 
@@ -93,7 +95,6 @@ class _Run:
         self._began = 0.0
         self._started = time.monotonic()
         self._done: list[Done] = []
-        self._watch = Watch()
         self._recoveries: list[Recovery] = []
 
     async def run(self) -> dict[str, Any]:
@@ -101,12 +102,11 @@ class _Run:
         self._say(f"seed {options.seed}: {len(self._plan)} disturbances in {options.seconds:g} s; starting 12 nodes …")
         await network.start(self._origin.port)
         self._phase("they are ready; a first load, and a first look at what they hold")
-        await self._loaded(WARM_S)
+        warm = await self._loaded(WARM_S)
         before = await self._census()
         self._phase("chaos begins")
-        load = Load(options.seed, network.clients(), self._origin.port)
+        self._load = load = Load(options.seed, network.clients(), self._origin.port, len(warm) + 1)
         load.start()
-        self._load = load
         self._began = loop.time()
         for each in self._plan:
             self._tasks.spawn(self._carry_out(each), each.text)
@@ -116,20 +116,22 @@ class _Run:
         await load.stop()
         self._phase("a last look")
         after = await self._census()
-        counted = await network.counted()
         if options.plant == "direct":
-            self._origin.sources["127.0.0.1"] = 1
+            _, writer = await asyncio.open_connection(LOOPBACK, self._origin.port)
+            writer.close()
+        counted = await network.counted()
         ended = await network.stop()
-        return self._judged(before, after, counted, ended)
+        return self._judged([*warm, *load.transfers], before, after, counted, ended)
 
     def _phase(self, text: str) -> None:
         self._say(f"{time.monotonic() - self._started:6.0f} s  {text} …")
 
-    async def _loaded(self, seconds: float) -> None:
+    async def _loaded(self, seconds: float) -> list[Transfer]:
         load = Load(self._options.seed, self._network.clients(), self._origin.port)
         load.start()
         await asyncio.sleep(seconds)
         await load.stop()
+        return load.transfers
 
     async def _carry_out(self, plan: Disturbance) -> None:
         loop, done = asyncio.get_running_loop(), Done(plan)
@@ -138,8 +140,7 @@ class _Run:
             self._say(f"  {loop.time() - self._began:6.1f} s  {plan.text} for {plan.lasts_s:.1f} s")
             self._done.append(done)
             await disturb(self._network, plan, done)
-        self._watch.spans.append((plan.node, plan.kind, done.begun, done.undone))
-        found = [await self._recovery(client, done) for client in self._network.clients()]
+        found = await asyncio.gather(*(self._recovery(client, done) for client in self._network.clients()))
         self._recoveries += found
         words = [f"{each.client} {_after(each)}" for each in found]
         extra = "".join(f"; {text}" for text in (done.note, done.trouble) if text)
@@ -147,35 +148,43 @@ class _Run:
 
     async def _recovery(self, client: str, done: Done) -> Recovery:
         loop, limit = asyncio.get_running_loop(), done.undone + self._options.recover_s
-        answered = None
-        while answered is None and loop.time() < limit + PROBE_S:
-            answered = min(
-                (
-                    each.ended
-                    for each in self._load.transfers
-                    if each.client == client and each.begun >= done.undone and each.outcome is Outcome.EXACT
-                ),
-                default=None,
-            )
+        found = Recovery(done.plan.text, client, None)
+        while found.after_s is None and loop.time() < limit + PROBE_S:
             await asyncio.sleep(_STEP_S)
-        after_s = None if answered is None else answered - done.undone
-        guards = {self._network.peers.get(peer, "") for peer in _guards(self._network.nodes[client].home)}
-        exits = [name for name in self._network.nodes if role_of(name) == "exit"]
-        running = [(each.plan.node, each.plan.kind, each.begun, loop.time()) for each in self._done if not each.undone]
-        watch = Watch([*self._watch.spans, *running])
-        excuse = ""
-        if after_s is None or after_s > self._options.recover_s:
-            others = Watch([span for span in watch.spans if span[3] != done.undone])
-            excuse = others.excuse(client, guards, exits, done.undone, limit)
-        return Recovery(done.plan.text, client, after_s, excuse)
+            found.after_s = self._answered(client, done.undone)
+            if loop.time() > limit and not found.state:
+                found.state = _in_short(await self._network.nodes[client].status())
+        if found.after_s is None or found.after_s > self._options.recover_s:
+            found.excuse = self._excuse(client, done, limit)
+        return found
+
+    def _answered(self, client: str, since: float) -> float | None:
+        """After how many seconds a request was answered that was begun since some moment."""
+        ends = (
+            each.ended - since
+            for each in self._load.transfers
+            if each.client == client and each.begun >= since and each.outcome is Outcome.EXACT
+        )
+        return min(ends, default=None)
+
+    def _excuse(self, client: str, done: Done, limit: float) -> str:
+        """Why a client could not work until then, this disturbance of its own aside."""
+        network, now = self._network, asyncio.get_running_loop().time()
+        others = [each for each in self._done if each is not done]
+        watch = Watch([(each.plan.node, each.begun, each.undone or now) for each in others])
+        guards = {network.peers.get(peer, "") for peer in _guards(network.nodes[client].home)}
+        exits = [name for name in network.nodes if role_of(name) == "exit"]
+        return watch.excuse(client, guards, exits, done.undone, limit)
 
     async def _census(self) -> dict[str, Census]:
         """Wait until nothing is carried any more, and look what every process holds."""
         loop = asyncio.get_running_loop()
         end = loop.time() + QUIET_S
         nodes = self._network.nodes
+        # A relay's lanes stay as long as their circuits.
+        ends = [node for name, node in nodes.items() if role_of(name) != "relay"]
         while loop.time() < end:
-            statuses = [await node.status() for node in nodes.values()]
+            statuses = [await node.status() for node in ends]
             if not sum(int(status.get("flows", 0)) for status in statuses):
                 break
             await asyncio.sleep(_STEP_S)
@@ -183,6 +192,7 @@ class _Run:
 
     def _judged(
         self,
+        transfers: list[Transfer],
         before: Mapping[str, Census],
         after: Mapping[str, Census],
         counted: Mapping[str, int],
@@ -195,7 +205,6 @@ class _Run:
         books = books_of(network.nodes, network.peers)
         lost_books = sum(done.plan.file == "money.db" for done in self._done)  # who has none is given coins again
         given = FAUCET_UNITS * (len(network.nodes) + lost_books)
-        transfers = self._load.transfers
         verdicts = [
             judges.transfers(transfers, self._origin.uploads, self._began),
             judges.contacts(self._origin.sources, network.exits, counted),
@@ -226,9 +235,18 @@ class _Run:
         }
 
 
+def _in_short(status: Mapping[str, Any]) -> str:
+    """What a client says of itself, for who looks for the reason."""
+    if not status:
+        return "it does not answer"
+    counters = status["counters"].get("circuits")
+    return f"{status['state']}, {status['circuits']} circuits, {status['flows']} flows, {counters} {status['reason']}"
+
+
 def _after(found: Recovery) -> str:
     text = "never" if found.after_s is None else f"{found.after_s:.1f} s"
-    return f"{text} ({found.excuse})" if found.excuse else text
+    why = "; ".join(word for word in (found.excuse, found.state) if word)
+    return f"{text} ({why})" if why else text
 
 
 def _guards(home: Path) -> list[str]:

@@ -46,9 +46,9 @@ class Proxy:
         port = int.from_bytes((await reader.readexactly(10))[-2:])
         writer.write(b"\x05\x00\x00\x01" + bytes(6))
         out_reader, out_writer = await asyncio.open_connection(LOOPBACK, port)
-        ways = [("there", reader, out_writer), ("back", out_reader, writer)]
         try:
-            await asyncio.gather(*(self._pump(name == self._way, *ends) for name, *ends in ways))
+            there = self._pump(self._way == "there", reader, out_writer)
+            await asyncio.gather(there, self._pump(self._way == "back", out_reader, writer))
         except ConnectionError:
             for end in (writer, out_writer):
                 cut(end.transport)

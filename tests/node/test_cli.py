@@ -17,6 +17,7 @@ from node import background
 from node.cli_common import plain
 from node.control.server import Control
 from node.files import HomeLock, lock_holder
+from tests.node import answers
 from tests.node.commands import Started, answer, call
 from tests.node.test_config import PEER
 from tests.node.test_control import Node
@@ -28,35 +29,7 @@ if TYPE_CHECKING:
     from node.demo import DemoOptions
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-KEYS: Final = {
-    "state",
-    "reason",
-    "exit_region",
-    "exit_regions",
-    "exit_serves",
-    "hops",
-    "flows",
-    "speed",
-    "peers",
-    "circuits",
-    "proxy",
-    "pac",
-    "roles",
-    "peer_id",
-    "network",
-    "not_hidden",
-    "trust",
-    "direct_because",
-    "dht",
-    "reachable",
-    "via",
-    "port_mapping",
-    "sharing",
-    "money",
-    "restart_to_apply",
-    "settings_problem",
-    "system_proxy",
-}
+KEYS: Final = answers.STATUS.keys() | {"system_proxy"}
 
 
 class Telling(Node):

@@ -35,9 +35,10 @@ class Set(Node):
         return {"settings": rows(loaded, WAITS), "file": str(self._home / "config.toml"), "problem": self.problem}
 
     async def change(self, changes: dict[str, Any]) -> dict[str, Any]:
-        found = await super().change(changes)
-        waits = [name for name in changes if name in WAITS]
-        return {"applied": [name for name in found["applied"] if name not in waits], "after_restart": waits}
+        await super().change(changes)
+        applied = [name for name in changes if name not in WAITS]
+        for_new = [name for name in applied if name == "sharing.up_mbit"]
+        return {"applied": applied, "for_new": for_new, "after_restart": [name for name in changes if name in WAITS]}
 
 
 # -- without a node
@@ -92,13 +93,15 @@ def test_the_node_changes_its_settings_itself(tmp_path: Path) -> None:
         now = answer("config", "set", "tunnel.regions", "NL, DE", *home)
         assert (now["value"], now["effect"]) == (["NL", "DE"], "now")
         assert answer("config", "set", "node.engine", "aioquic", *home)["effect"] == "after_restart"
-        assert "goes by it now" in call("config", "set", "tunnel.hops", "2", *home).stdout
+        assert "goes by it now; no connection" in call("config", "set", "tunnel.hops", "2", *home).stdout
         assert "after a restart" in call("config", "set", "node.engine", "auto", *home).stdout
+        assert answer("config", "set", "sharing.up_mbit", "5", *home)["effect"] == "for_new"
         assert node.changes == [
             {"tunnel.regions": ["NL", "DE"]},
             {"node.engine": "aioquic"},
             {"tunnel.hops": 2},
             {"node.engine": "auto"},
+            {"sharing.up_mbit": 5},
         ]
         assert not (tmp_path / "config.toml").exists()
         for error in (ConfigError("tunnel.hops", "MACROVPN_TUNNEL_HOPS sets it"), MacroVpnError("It cannot be met.")):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from node import cli_watch
 from tests.harness.demo import ROOT, until
 from tests.harness.terminal import Terminal
-from tests.node.test_cli import running
+from tests.node.test_cli import KEYS, running
 from tests.node.test_control import Node
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def test_json_has_every_event(tmp_path: Path) -> None:
 
     with log.open("wb") as file, running(tmp_path, node), watching(tmp_path, "--json", output=file.fileno()):
         until("two events", lambda: len(events()) >= 2)
-    assert events()[:2] == [{"event": "status", "state": "up"}, {"event": "second"} | node.second()]
+    first, second = events()[:2]
+    assert (first["event"], first["state"]) == ("status", "up")
+    assert first.keys() == KEYS | {"event"}, "a line has every key, whatever the node says"
+    assert second == {"event": "second"} | node.second()
 
 
 def test_speeds_are_drawn() -> None:

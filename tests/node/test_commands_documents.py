@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator, meta
 
 from node.cli_answers import ANSWERS, schema_of
 from node.control import shapes
@@ -45,7 +45,7 @@ def test_every_command_has_a_schema() -> None:
 def test_every_schema_is_strict_and_says_what_each_key_is() -> None:
     for command in ANSWERS:
         schema = schema_of(command)
-        Draft202012Validator.check_schema(schema)
+        meta.validate(schema)
         for shape in objects(schema):
             if "properties" in shape:
                 assert shape["additionalProperties"] is False, (command, shape["title"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -217,6 +218,32 @@ async def test_pac(rig: Rig) -> None:
     assert await rig.ask("GET", "/v1/pac") == (200, rig.node.pac_text)
     rig.node.pac_text = ""
     assert (await rig.ask("GET", "/v1/pac"))[0] == 404
+
+
+async def test_one_site_is_asked_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(url: str) -> dict[str, Any]:
+        asked.set()
+        await may_answer.wait()
+        return {"status": 200, "text": url, "cut": False}
+
+    monkeypatch.setattr(rig.node, "ask_site", slow)
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(rig.ask("POST", "/v1/ask", data=b'{"url": "https://a.example/"}'))
+        await asked.wait()
+        status, text = await rig.ask("POST", "/v1/ask", data=b'{"url": "https://b.example/"}')
+        assert (status, "being asked already" in text) == (409, True)
+        may_answer.set()
+    assert first.result()[0] == 200
+    assert (await rig.ask("POST", "/v1/ask", data=b'{"url": "https://b.example/"}'))[0] == 200
+
+
+@pytest.mark.parametrize("name", ["x", f"{'0' * 32}.macro-vpn.invalid.", f"{'g' * 32}.macro-vpn.invalid"])
+async def test_only_names_of_one_form_are_asked_about(rig: Rig, name: str) -> None:
+    assert (await rig.ask("POST", "/v1/probed", data=json.dumps({"name": name}).encode()))[0] == 400
+    right = {"name": f"{'0' * 32}.macro-vpn.invalid"}
+    assert await rig.ask("POST", "/v1/probed", data=json.dumps(right).encode()) == (200, '{"came": true}')
 
 
 async def test_the_wallet_does_what_it_is_told(rig: Rig) -> None:

@@ -137,6 +137,14 @@ def test_settings_of_members() -> None:
     assert first["bootstrap"] == first["dht_nodes"] == []
 
 
+def test_exits_leave_from_loopback_only_where_they_stay_on_this_machine() -> None:
+    """From there nothing gets out."""
+    for allowed, leaves_from in ((), ""), (("127.0.0.0/8",), "127.22.0.1"):
+        options = DemoOptions(1, 1, allow_destinations=allowed)
+        _, member, _ = plan(options, Path("/d"), range(1, 6))
+        assert tomllib.loads(settings_text(member, options, "", ""))["exit"]["egress_address"] == leaves_from
+
+
 def test_without_a_tariff_nobody_pays() -> None:
     options = DemoOptions(1, 1, tariff=0)
     for member in plan(options, Path("/d"), range(1, 6)):

@@ -480,8 +480,7 @@ async def test_a_bootstrap_peer_is_who_was_named_or_nobody(tmp_path: Path, named
 async def test_parts_that_began_with_different_peers_come_together(tmp_path: Path) -> None:
     """Each member of a network that names two begins with one, and that one may never have heard of the other."""
     async with around(tmp_path) as made:
-        named = [(*await made.honest(number), identity(number).peer) for number in (1, 2)]
-        made.peering._bootstrap.peers = named
+        made.peering._bootstrap.peers = [(*await made.honest(number), identity(number).peer) for number in (1, 2)]
         assert await made.peering._make_link()
         assert len(made.known) == 1
         joining = asyncio.create_task(made.peering._bootstrap.join_parts(made.links, first_s=0.01))

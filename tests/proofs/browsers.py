@@ -38,6 +38,9 @@ NO_DATAGRAMS: Final = {"media.peerconnection.ice.proxy_only": True}
 CHROMIUM_RUNS: Final = ("--no-sandbox", "--disable-gpu", "--headless=new")
 """What it takes to run it here at all, as root and without a screen."""
 GONE_S: Final = 20.0
+BENEATH: Final = f"--proxy-server=http://{PROXY}"
+"""No extension decides about Chromium's own services: they ask for Google's, past it."""
+WEBRTC: Final = "--webrtc-ip-handling-policy=disable_non_proxied_udp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ async def chromium_with_button(folder: Path, group: int, code: Callable[[], str]
         async def launch(path: str, *, args: list[str], executable_path: str, **_: Any) -> BrowserContext:
             """Run it with none of Playwright's settings, and none that keep it quiet."""
             loud = [option for option in args if option not in QUIET]
-            own = [*CHROMIUM_RUNS, "--remote-debugging-pipe", "--enable-unsafe-extension-debugging"]
+            own = [*CHROMIUM_RUNS, BENEATH, "--remote-debugging-pipe", "--enable-unsafe-extension-debugging"]
             return await playwright.chromium.launch_persistent_context(
                 path,
                 executable_path=executable_path,
@@ -129,8 +132,6 @@ async def turn_on(button: Button, code: str, page: str) -> None:
     await eventually(button.badge, lambda text: text not in ("", "…", "!"))
     await button.open(page)
 
-
-WEBRTC: Final = "--webrtc-ip-handling-policy=disable_non_proxied_udp"
 
 KINDS: Final = (
     fixed_chromium("chromehttp", "http", WEBRTC),

@@ -90,10 +90,9 @@ SAID: Final = (
     ("WARNING py.warnings: said something (warnings.py:", 2),
     ("ERROR asyncio: said something (faulty.py:", 2),
     ("ERROR aiohttp.server: said something (faulty.py:", 2),
-    (f"CRITICAL node.last_words: ended by an unexpected error: {_AT}", 1),
 )
-"""What logs have in the place of the host, and how often in all: a client and an exit have each but the last, since the
-exit may be killed before it comes to its end."""
+"""What logs have in the place of the host, and how often in all: a client and an exit have each. That a process which
+ends says no more either is not counted on: on a busy machine, the demo kills it before it has said anything."""
 
 
 def _set_off(place: str, host: str) -> None:
@@ -114,15 +113,15 @@ def _break() -> None:
         _set_off("client", host)
         return choose(self, intake, host, port, scheme)
 
-    async def stop_and_fail(self: RunningNode) -> None:
-        await stop(self)
+    async def stop_or_fail(self: RunningNode) -> None:
         for host in _ends:
             _fail(host)
+        await stop(self)
 
     for owner, name, broken in (
         (Egress, "_find", find_or_fail),
         (Front, "_place", choose_or_fail),
-        (RunningNode, "stop", stop_and_fail),
+        (RunningNode, "stop", stop_or_fail),
     ):
         setattr(owner, name, broken)
 

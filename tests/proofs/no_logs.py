@@ -38,11 +38,13 @@ from tests.proofs.page import unnamed
 from tests.proofs.planted import plant, plant_addresses
 from tests.proofs.search import Found, Searched, search, search_bytes
 from tests.proofs.times import Times
-from tests.proofs.used import CANARY, COMES, DESTINATION, DOWN_BYTES, HOST
+from tests.proofs.used import BRIEFLY, CANARY, COMES, DESTINATION, DOWN_BYTES, HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+READY_S: Final = 100.0
+"""A little more than a demo gives itself."""
 SLOWLY: Final = ("--limit-rate", "200k", "--max-time", "30")
 MACROVPN: Final = (sys.executable, "-m", "node")
 PASSWORD: Final = "open sesame"
@@ -114,13 +116,15 @@ class Network:
         enter = self._stack.enter_context
         self.origin = enter(Origin(self._folder, DESTINATION))
         self.echo, self.names = enter(DatagramEcho(DESTINATION)), enter(NameServer(DESTINATION))
-        options = ["--home", str(self.home), "--relays", "5", "--exits", "3", *used.settings(self.names.endpoint)]
+        size = ["--relays", "5", "--exits", "3", "--engine", "mixed"]
+        options = ["--home", str(self.home), *size, *used.settings(self.names.endpoint)]
         self.demo = enter(
             Demo(
                 *options,
                 log=self.elsewhere / "demo.log",
                 environment=used.talkative(self.elsewhere),
                 program="tests.proofs.faulty",
+                ready_s=READY_S,
             )
         )
         self.homes = used.homes_of(self.demo)
@@ -170,7 +174,7 @@ class Network:
         for place in ("client", "exit"):
             for name in faulty.FAULTS:
                 with suppress(subprocess.TimeoutExpired):
-                    self.demo.curl(*COMES, f"http://{place}-{name}.{CANARY}.test:{self.origin.http}/")
+                    self.demo.curl(*COMES, *BRIEFLY, f"http://{place}-{name}.{CANARY}.test:{self.origin.http}/")
 
     def end_while_it_carries(self, role: str, number: signal.Signals) -> None:
         """Send a signal to a process over which something is being downloaded, and wait until that has ended."""

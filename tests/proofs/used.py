@@ -39,7 +39,9 @@ DOWN_BYTES: Final = 3_141_593
 UP_BYTES: Final = 299_987
 """Sizes of flows which nothing else has."""
 MAX_REQUEST_S: Final = 4.0
-COMES: Final = ("--interface", BROWSER, "--max-time", str(MAX_REQUEST_S), "-A", f"agent-{CANARY}", "-o", "/dev/null")
+"""For what comes to nothing."""
+COMES: Final = ("--interface", BROWSER, "-A", f"agent-{CANARY}", "-o", "/dev/null")
+BRIEFLY: Final = ("--max-time", str(MAX_REQUEST_S))
 
 
 def settings(resolver: str) -> list[str]:
@@ -100,7 +102,9 @@ def ask_in_vain(demo: Demo, *urls: str) -> None:
     """Ask at once, in both ways, for what comes to nothing."""
     ways = (("--socks5-hostname", demo.proxy), ("--proxy", f"http://{demo.proxy}"))
     asking = [
-        subprocess.Popen(["curl", "-s", "-f", "--noproxy", "", *COMES, *way, url]) for url in urls for way in ways
+        subprocess.Popen(["curl", "-s", "-f", "--noproxy", "", *COMES, *BRIEFLY, *way, url])
+        for url in urls
+        for way in ways
     ]
     codes = [one.wait(4 * MAX_REQUEST_S) for one in asking]
     assert all(codes), dict(zip(urls, codes[::2], strict=True))

@@ -155,6 +155,31 @@ async def test_cut_connection_is_a_reset(stage: Stage) -> None:
     await until(lambda: heard.closed is not None)
 
 
+@pytest.mark.parametrize("all_said", [True, False])
+async def test_a_site_sees_whether_all_was_said(stage: Stage, all_said: bool) -> None:
+    ends: list[str] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readexactly(6)
+            ends.append("got a part")
+            ends.append("clean" if await reader.read() == b"" else "more")
+        except ConnectionResetError:
+            ends.append("reset")
+
+    site = await stage.site(note)
+    flow = await connect_direct("127.0.0.1", site.port, ())
+    flow.attach(Heard())
+    flow.write(b"a part")
+    await until(lambda: bool(ends))
+    if all_said:
+        flow.finish()
+    else:
+        flow.reset(Reason.LOCAL)
+    await until(lambda: len(ends) == 2)
+    assert ends[1] == ("clean" if all_said else "reset")
+
+
 async def test_refused_and_unknown() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

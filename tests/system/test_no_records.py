@@ -34,7 +34,8 @@ def test_nothing_is_kept(tmp_path: Path) -> None:
     begin = time.time()
     with Origin(tmp_path, DESTINATION) as origin, DatagramEcho(DESTINATION) as echo, NameServer(DESTINATION) as names:
         options = ["--home", str(home), *used.settings(names.endpoint)]
-        with Demo(*options, log=elsewhere / "demo.log", environment=used.talkative(elsewhere)) as demo:
+        environment = used.talkative(elsewhere)
+        with Demo(*options, log=elsewhere / "demo.log", environment=environment, ready_s=60) as demo:
             homes = used.homes_of(demo)
             client_port = udp_port(demo.pids("client")[0])
             used.browse(demo, origin, tmp_path)

@@ -45,7 +45,7 @@ USERS: Final = {
 }
 SERVERS: Final = {"payments.settlement": "local", "payments.tariff": "2", "sharing.monthly_gb": "1"}
 
-CRASHED: Final = {"`money.db-wal`", "`control.json`"}
+CRASHED: Final = {"`money.db-wal`", "`control.json`", "`switched-off`"}
 NOT_HERE: Final = {
     *("`pairings.bad`", "`dht.bad`", "`peers.bad`", "`guards.bad`", "`ledger.db-journal`"),
     *("`.NAME.xxxxxxxx`", "`macrovpn-xxxxxxxx/`", "`.macrovpn-demo`", "`shared-ledger.db`", "`dht`", "`guards`"),
@@ -77,14 +77,18 @@ def serve(home: Path) -> None:
     command("network", "create", "home", home=home)
     configure(home, SERVERS)
     where = ("--address", "127.41.0.1", *LOOPBACK, "--allow-destination", "127.0.0.0/8")
-    command("share", *NET, "--role", "exit", *where, "--background", home=home)
+    start(home, "share", "--role", "exit", *where, "--background")
 
 
 def up(home: Path) -> None:
-    """Start the user's node, and wait until it works. On a busy machine the command gives up before."""
-    options = (*NET, "--hops", "1", "--system-proxy", *LOOPBACK)
-    subprocess.run([*MACROVPN, "up", *options, "--home", str(home)], cwd=ROOT, check=False, capture_output=True)
-    until("the user's node", lambda: status_of(home / "networks" / "home").get("state") == "up", 60)
+    start(home, "up", "--hops", "1", "--system-proxy", *LOOPBACK)
+
+
+def start(home: Path, command: str, *options: str) -> None:
+    """Start a node, and wait until it works. On a busy machine the command gives up before."""
+    arguments = (command, *NET, *options, "--home", str(home))
+    subprocess.run([*MACROVPN, *arguments], cwd=ROOT, check=False, capture_output=True)
+    until("a node", lambda: status_of(home / "networks" / "home").get("state") == "up", 60)
 
 
 def use(home: Path, origin: Origin) -> None:
@@ -128,6 +132,7 @@ def test_after_all_that_a_user_does(user: Path, origin: Origin) -> None:
         command("down", *NET, home=one)
         up(one)
         held = read_home(user / ".data" / "macrovpn" / "system-proxy", OF_THE_USER)
+        command("off", *NET, home=one)
         pid = NodeClient(one / "networks" / "home").pid
         os.kill(pid, signal.SIGKILL)
         until("its end", lambda: not alive(pid))

@@ -92,6 +92,9 @@ class Keys(NamedTuple):
     exporter: bytes
     hash: bytes
 
+    def __repr__(self) -> str:
+        return "Keys([redacted])"
+
     def derive(self, label: bytes, count: int) -> tuple[bytes, ...]:
         """`count` (1 to 3) keys of 32 bytes for the use that `label` names."""
         return kdf(self.exporter, label, count)
@@ -264,6 +267,9 @@ class Received(NamedTuple):
     entropy: Entropy
     identifier: bytes
     offer: Offer | None = None
+
+    def __repr__(self) -> str:
+        return "Received([redacted])"
 
     @property
     def static(self) -> bytes:

@@ -31,6 +31,9 @@ class Symmetric(NamedTuple):
     chain: bytes
     hash: bytes
 
+    def __repr__(self) -> str:
+        return "Symmetric([redacted])"
+
     @classmethod
     def begin(cls, prologue: bytes, responder_static: bytes) -> Symmetric:
         """The state before message 1: protocol name, prologue and the responder's key, which is known beforehand."""
