@@ -15,8 +15,6 @@ What the library leaves to its caller, and how it is met here:
   passes it on.
 - Streams of the default priority are served first come, first served, and the last one starves. An even priority is
   round robin.
-- Its default congestion control takes a late thread for a slow path, and it does not sleep between packets: see
-  `CONGESTION` and `aiopquic_trains`.
 - Datagrams have traps of their own: see `aiopquic_datagrams`.
 - What does not fit into its queue of events it keeps elsewhere, without a limit. Credit bounds the events of streams;
   datagrams are dropped unread while many events wait, which is quicker than any sender.
@@ -50,7 +48,6 @@ from core.errors import ConfigError, LinkError, Reason
 from core.tasks import Tasks
 from tunnel.engines.aiopquic_datagrams import Datagrams
 from tunnel.engines.aiopquic_events import EventLooks
-from tunnel.engines.aiopquic_trains import send_in_trains
 from tunnel.engines.certificate import self_signed
 from tunnel.engines.cuts import Cuts
 from tunnel.engines.seam import ALPN, MAX_STREAMS
@@ -63,11 +60,6 @@ if TYPE_CHECKING:
     from tunnel.engines.seam import Address, Connection, ConnectionHandler
 
 ROUND_ROBIN: Final = 8
-CONGESTION: Final = "cubic"
-"""The default, BBR, lets twice as much be under way as the shortest round trip holds. Where threads wait for the
-processor, most trips take longer than two of the shortest; so it sends less, measures less, and sends less again. Cubic
-goes by what gets lost, and picoquic's overlooks single losses. Figures: docs/design/0043-late-threads.md."""
-
 STREAM_WINDOW: Final = 1 << 21
 """Receive window and receive ring of a stream, allocated per stream. While a lost packet is sent again, what comes
 behind it takes room."""
@@ -262,7 +254,6 @@ class AiopquicEngine:
             self._quic = QuicEngine(configuration=_configuration(*paths), create_protocol=self._arrived)
             self._quic._start_transport(port=port)
         self._transport.set_default_stream_priority(ROUND_ROBIN)
-        send_in_trains(self._transport)
         self._looks = EventLooks(self._quic.eventfd, self._look)
         return port
 
@@ -366,7 +357,6 @@ def _free_port(port: int) -> int:
 def _configuration(certificate: Path, key: Path) -> QuicConfiguration:
     return QuicConfiguration(
         is_client=False,
-        congestion_control_algorithm=CONGESTION,
         alpn_protocols=[ALPN],
         certificate_file=str(certificate),
         private_key_file=str(key),
