@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from core.processes import environment_without_settings
 from node.files import read_foreign
 from node.findings import Finding, Level
 
@@ -107,7 +108,13 @@ def clock_is_set() -> bool | None:
     command = [program, "show", "--property=NTPSynchronized", "--value"]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_S, check=False
+            command,
+            env=environment_without_settings(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ASK_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -8,6 +8,7 @@ from core.errors import ConfigError, DecodeError
 from exits.hours import WEEK_MINUTES, Hours
 from exits.name_server import NameServer
 from node import config
+from node.chromium_settings import parse_extensions
 from node.coins import coins, read_coins
 from node.control.refused import RefusedError
 from node.control.routes import TABLE
@@ -62,6 +63,11 @@ def read_endpoint(data: bytes) -> None:
 
 def read_prefs(data: bytes) -> None:
     parse_prefs(_text(data))
+
+
+def read_extensions(data: bytes) -> None:
+    for found in parse_extensions(_text(data)):
+        assert isinstance(found.pac, str)
 
 
 def read_order(data: bytes) -> None:
@@ -136,6 +142,16 @@ TARGETS = (
             b'/* a\n*/ user_pref("network.proxy.no_proxies_on", "a \\"b");\n',
         ),
         (),
+    ),
+    Target(
+        "chromium-profile",
+        read_extensions,
+        (
+            b'{"extensions": {"settings": {"a": {"state": 1, "preferences": {"proxy": {"mode": "fixed_servers"}}}}}}',
+            b'{"extensions": {"settings": {"b": {"preferences": {"proxy": {"mode": "pac_script", "pac_url": "x"}}}}}}',
+        ),
+        (),
+        1 << 16,
     ),
     Target(
         "wallet-order",
