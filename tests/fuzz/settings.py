@@ -8,7 +8,7 @@ from core.errors import ConfigError, DecodeError
 from exits.hours import WEEK_MINUTES, Hours
 from exits.name_server import NameServer
 from node import config
-from node.chromium_settings import parse_extensions
+from node.chromium_settings import parse_command, parse_extensions
 from node.coins import coins, read_coins
 from node.control.refused import RefusedError
 from node.control.routes import TABLE
@@ -63,6 +63,10 @@ def read_endpoint(data: bytes) -> None:
 
 def read_prefs(data: bytes) -> None:
     parse_prefs(_text(data))
+
+
+def read_command(data: bytes) -> None:
+    parse_command(_text(data).split("\0"))
 
 
 def read_extensions(data: bytes) -> None:
@@ -143,6 +147,7 @@ TARGETS = (
         ),
         (),
     ),
+    Target("chromium-command", read_command, (b"/usr/bin/chromium\0--proxy-server=socks5://127.0.0.1:1080",), ()),
     Target(
         "chromium-profile",
         read_extensions,

@@ -72,6 +72,12 @@ def serving(demo: Demo, leaves_from: str) -> str:
     return str(exits[(NL, DE).index(leaves_from)])
 
 
+def home_of(demo: Demo, hop: dict[str, Any]) -> str:
+    """The home of a hop of a circuit."""
+    (home,) = [entry["home"] for entry in demo.facts["processes"] if entry["peer_id"] == hop["peer_id"]]
+    return str(home)
+
+
 def carrying(demo: Demo) -> list[dict[str, Any]]:
     return [circuit for circuit in demo.node.route()["circuits"] if circuit["flows"]]
 
@@ -86,8 +92,8 @@ def test_what_runs_moves_along_and_what_is_new_goes_by_the_new(
         assert download.read(SIZE // 8)
         assert [len(circuit["hops"]) for circuit in carrying(demo)] == [2]
 
-        for peer in (serving(demo, NL), demo.facts["processes"][0]["home"]):
-            assert command("config", "set", "sharing.up_mbit", FAST, home=peer)["effect"] == "for_new"
+        for hop in carrying(demo)[0]["hops"]:
+            assert command("config", "set", "sharing.up_mbit", FAST, home=home_of(demo, hop))["effect"] == "for_new"
 
         assert command("config", "set", "tunnel.mode", "balanced", home=demo.home)["effect"] == "now"
         until("the move", lambda: [len(circuit["hops"]) for circuit in carrying(demo)] == [3], 20)
