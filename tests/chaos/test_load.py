@@ -100,6 +100,7 @@ CASES = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("does", "way", "what", "outcome"), CASES)
 async def test_what_became_of_a_transfer(does: str, way: str, what: Way, outcome: Outcome) -> None:
     async with through(does, way) as (proxy, origin):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.fuzz.target import Target
 
 DEEP: Final = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
-EXAMPLES: Final = settings.get_profile("deep").max_examples if DEEP else 20
+EXAMPLES: Final = settings.get_profile("deep").max_examples if DEEP else 10
 
 pytestmark = pytest.mark.timeout(0 if DEEP else 120)
 

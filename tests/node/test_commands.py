@@ -349,6 +349,7 @@ def test_bad_and_missing_input(place: Place, command: str) -> None:
         failed(place.call(command, "--nonsense"), "No such option '--nonsense'", 2)
 
 
+@pytest.mark.long
 @EACH
 def test_without_a_node(place: Place, command: str) -> None:
     result = place.call(command, *ROWS[command].good[0], "--json")
@@ -360,6 +361,7 @@ def test_without_a_node(place: Place, command: str) -> None:
         fits(command, result)
 
 
+@pytest.mark.long
 @EACH
 def test_beside_a_node_that_starts(place: Place, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli_ask, "START_WAIT_S", 0.0)

@@ -114,8 +114,6 @@ def send(demo: Demo, echo: DatagramEcho, homes: Iterable[Path]) -> int:
     """Send datagrams to whoever answers, and to whoever does not; returns the port from which they came."""
     data = f"datagram-{CANARY}".encode()
     with pysocks(demo.proxy, f"user-{CANARY}") as sock:
-        for host in (REFUSED, AT_HOME, *HOSTS[1:]):
-            sock.sendto(data, (host, echo.port))
         sock.settimeout(1.0)  # on a busy machine, one may be lost
 
         def comes_back(host: str) -> bool:
@@ -127,7 +125,13 @@ def send(demo: Demo, echo: DatagramEcho, homes: Iterable[Path]) -> int:
 
         for host in (DESTINATION, HOST):
             until(f"an echo of {host}", partial(comes_back, host))
-        until("refusals", lambda: {"datagram not_allowed", "datagram no_name"} <= counted_by_exits(homes))
+
+        def is_refused() -> bool:
+            for host in (REFUSED, AT_HOME, *HOSTS[1:]):
+                sock.sendto(data, (host, echo.port))
+            return {"datagram not_allowed", "datagram no_name"} <= counted_by_exits(homes)
+
+        until("refusals", is_refused, 30)
         port: int = sock.getsockname()[1]
         return port
 

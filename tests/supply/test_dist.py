@@ -41,6 +41,7 @@ def bill() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_somebody_else_makes_the_same(made: Path, tmp_path: Path) -> None:
     """In another folder, at another time, in another place of the world, with another umask."""
     other = tmp_path / "some where else"

@@ -82,6 +82,7 @@ def test_who_is_not_at_a_channel_knows_nothing_of_it(paid: Demo, origin: Origin,
         assert books.public(name)
 
 
+@pytest.mark.long
 def test_a_cap_is_kept_to_the_unit(paid: Demo, origin: Origin) -> None:
     already = command("wallet", home=paid.home)["paid"]
     cap = already + 60  # 10 MB at 6 units per MB, on top of what is paid ahead
