@@ -175,6 +175,8 @@ def _wait_until_up(child: subprocess.Popen[bytes], home: Path, progress: Callabl
         state = str(status.get("state", "starting"))
         if state in ("up", "down"):
             return status
+        if state == "blocked" and _looks_for_peers(status):
+            state = "looking for peers"
         if state == "blocked":
             reason = str(status.get("reason") or "no reason was given").rstrip(".")
             raise MacroVpnError(f"The node runs and is blocked: {reason}.")
@@ -185,6 +187,11 @@ def _wait_until_up(child: subprocess.Popen[bytes], home: Path, progress: Callabl
     raise MacroVpnError(
         f"The node is not up after {START_LIMIT_S:.0f} s ({shown}). It goes on trying: see `macrovpn status`."
     )
+
+
+def _looks_for_peers(status: dict[str, Any]) -> bool:
+    """Whether a node knows nobody yet and asks the DHT, which takes longer than a node calls itself `connecting`."""
+    return status.get("dht") == "on" and not status.get("peers")
 
 
 def last_line(home: Path) -> str:

@@ -30,6 +30,8 @@ from tests.ledger.sessions import (
 from tests.ledger.test_evm_chain import QUESTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from web3.types import RPCEndpoint, RPCResponse
 
 _SIGNED = 0xF0
@@ -49,23 +51,35 @@ def read_amounts(data: bytes) -> None:
     assert encode_parts(decode_parts(data[AMOUNT_BYTES:])) == data[AMOUNT_BYTES:]
 
 
-def hear_payee(data: bytes) -> None:
-    """What the paying end does with a payee's messages: it signs no more than there is, whatever it is told."""
-    stages = list(payer.Stage)
-    machine = payer_in(stages[(data[0] if data else 0) % len(stages)])
+def _heard(
+    machine: payer.Payer | payee.Payee, data: bytes, signed: Callable[[int], messages.Message], reads: Side
+) -> Iterator[tuple[list[Any], float]]:
+    """Have a machine hear messages one after the other; give the events of each, and its moment.
+
+    Raises:
+        DecodeError: one was refused, and changed nothing.
+    """
     now = 0.0
-    for step in parts(data[1:]):
+    for step in parts(data):
         now += 0.5
-        body = encode(state(step[1])) if step[0:1] == bytes([_SIGNED]) and len(step) > 1 else step
+        body = encode(signed(step[1])) if step[0:1] == bytes([_SIGNED]) and len(step) > 1 else step
         stage = machine.stage
         try:
             message = decode(body)
-            if reader_of(message) is Side.PAYEE:
+            if reader_of(message) not in (reads, None):
                 continue
             events = machine.tick(now) if isinstance(message, SetOff) else machine.receive(message, now)
         except DecodeError:
             assert machine.stage is stage, "a refused message changed something"
             raise
+        yield list(events), now
+
+
+def hear_payee(data: bytes) -> None:
+    """What the paying end does with a payee's messages: it signs no more than there is, whatever it is told."""
+    stages = list(payer.Stage)
+    machine = payer_in(stages[(data[0] if data else 0) % len(stages)])
+    for events, now in _heard(machine, data[1:], state, Side.PAYER):
         while events:
             events = [next_ for event in events for next_ in _serve_payer(machine, event, now)]
         for sent in machine.outgoing:
@@ -90,19 +104,8 @@ def hear_payer(data: bytes) -> None:
     """What the paid end does with a payer's messages: it stores what is signed, once, and never more than there is."""
     stages = list(payee.Stage)
     machine = payee_in(stages[(data[0] if data else 0) % len(stages)])
-    now, stored = 0.0, 0
-    for step in parts(data[1:]):
-        now += 0.5
-        body = encode(voucher(step[1])) if step[0:1] == bytes([_SIGNED]) and len(step) > 1 else step
-        stage = machine.stage
-        try:
-            message = decode(body)
-            if reader_of(message) is Side.PAYER:
-                continue
-            events = machine.tick(now) if isinstance(message, SetOff) else machine.receive(message, now)
-        except DecodeError:
-            assert machine.stage is stage, "a refused message changed something"
-            raise
+    stored = 0
+    for events, now in _heard(machine, data[1:], voucher, Side.PAYEE):
         while events:
             waiting, events = events, []
             for event in waiting:

@@ -64,9 +64,29 @@ def test_a_node_that_ends_at_once_is_told_with_its_last_line(home: Path, monkeyp
 
 def test_a_blocked_node_is_told_with_its_reason(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_NODE", "blocked")
+    monkeypatch.setenv("FAKE_NODE_PEERS", "3")
     with pytest.raises(MacroVpnError, match=r"is blocked: no guard answers\.$"):
         background.start(["up"], home, lambda _: None)
     assert background.stop(home)
+
+
+def test_a_node_that_still_looks_for_its_first_peers_is_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking = {"state": "blocked", "reason": "No peers are known yet.", "dht": "on", "peers": 0}
+    answers = iter([looking, looking, {"state": "up"}])
+    monkeypatch.setattr(background, "ask_status", lambda home, pid: next(answers))
+    lines: list[str] = []
+    assert background.start(["up"], home, lines.append)["state"] == "up"
+    assert lines == ["looking for peers …"]
+
+
+@pytest.mark.parametrize("known", [{"dht": "on", "peers": 1}, {"dht": "off", "peers": 0}])
+def test_a_blocked_node_that_knows_peers_or_asks_nobody_is_not(
+    home: Path, monkeypatch: pytest.MonkeyPatch, known: dict[str, object]
+) -> None:
+    blocked = {"state": "blocked", "reason": "no guard answers."} | known
+    monkeypatch.setattr(background, "ask_status", lambda home, pid: blocked)
+    with pytest.raises(MacroVpnError, match=r"is blocked: no guard answers\.$"):
+        background.start(["up"], home, lambda _: None)
 
 
 def test_a_node_that_is_not_up_in_time_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
