@@ -45,8 +45,10 @@ WEB_PORT: Final = 80
 UDP_PORT: Final = 53
 PROXY: Final = "127.0.0.1:1080"
 EXITS: Final = "127.22.0."
-PATIENCE_S: Final = 4.0
-"""How long a client waits for an answer. A node that finds no path says so after 2.5 s."""
+PATIENCE_S: Final = 10.0
+"""How long a client waits for an answer. A node that finds no path says so after 2.5 s, more on a busy machine."""
+SILENT_S: Final = 4.0
+"""How long where there is none to come, and for datagrams."""
 
 RULES: Final = [BYPASSED]
 
@@ -240,15 +242,17 @@ class Walk:
         self.strays: dict[str, list[str]] = {}
         """States in which connections came to the tunnelled site past the tunnel, even without a word."""
 
-    async def look(self, state: str, running: dict[str, Browser], *, programs: bool = True) -> None:
+    async def look(
+        self, state: str, running: dict[str, Browser], *, programs: bool = True, patience_s: float = PATIENCE_S
+    ) -> None:
         for site in self._sites:
             site.came.clear()
         names = [*running]
-        tasks = [visit(browser, site, name) for name, browser in running.items() for site in self._sites]
+        tasks = [visit(browser, site, name, patience_s) for name, browser in running.items() for site in self._sites]
         if programs:
             for name, ask in PROGRAMS.items():
                 names.append(name)
-                tasks += [asyncio.to_thread(ask, site.address, name) for site in self._sites]
+                tasks += [asyncio.to_thread(ask, site.address, name, patience_s) for site in self._sites]
         told = await asyncio.gather(*tasks)
         self.seen[state] = {name: [site.way(name) for site in self._sites] for name in names}
         self.said[state] = dict(zip(names, told[:: len(self._sites)], strict=True))
@@ -256,32 +260,33 @@ class Walk:
         self.strays[state] = past
 
 
-async def visit(browser: Browser, site: Site, name: str) -> str:
+async def visit(browser: Browser, site: Site, name: str, patience_s: float) -> str:
     page = await browser.new_page()
-    said = ""
-    with suppress(Error):
-        await page.goto(f"http://{site.address}/{name}", timeout=1000 * PATIENCE_S, wait_until="commit")
-        said = await page.inner_text("body", timeout=1000 * PATIENCE_S)
+    try:
+        await page.goto(f"http://{site.address}/{name}", timeout=1000 * patience_s, wait_until="commit")
+        said = await page.inner_text("body", timeout=1000 * patience_s)
+    except Error as exc:
+        said = exc.message
     await page.close()
     return said
 
 
-def curl(way: str, address: str, name: str) -> str:
-    limits = ["--max-time", str(PATIENCE_S), "--noproxy", ""]
+def curl(way: str, address: str, name: str, patience_s: float = PATIENCE_S) -> str:
+    limits = ["--max-time", str(patience_s), "--noproxy", ""]
     command_line = ["curl", "-s", *limits, *way.split(), f"http://{address}/{name}"]
-    done = subprocess.run(command_line, timeout=2 * PATIENCE_S, check=False, capture_output=True)
+    done = subprocess.run(command_line, timeout=2 * patience_s, check=False, capture_output=True)
     return done.stdout[:TOLD_BYTES].decode("utf-8", "replace")
 
 
-def datagram(address: str, name: str) -> str:
+def datagram(address: str, name: str, _patience_s: float) -> str:
     with suppress(OSError, socks.ProxyError), pysocks(PROXY) as sock:
-        sock.settimeout(PATIENCE_S / 2)
+        sock.settimeout(SILENT_S / 2)
         sock.sendto(name.encode(), (address, UDP_PORT))
         sock.recvfrom(100)
     return ""
 
 
-PROGRAMS: Final[dict[str, Callable[[str, str], str]]] = {
+PROGRAMS: Final[dict[str, Callable[[str, str, float], str]]] = {
     "socks": partial(curl, f"--socks5-hostname {PROXY}"),
     "http": partial(curl, f"-x http://{PROXY}"),
     "udp": datagram,
@@ -352,7 +357,7 @@ async def walk(folder: Path) -> Walk:
             await asyncio.to_thread(node.switch, on=True)
             await asyncio.to_thread(node.until, "up")
             node.tell(signal.SIGSTOP)
-            await walked.look("suspended", running)
+            await walked.look("suspended", running, patience_s=SILENT_S)
             node.tell(signal.SIGCONT)
             await asyncio.to_thread(node.until, "up")
             await walked.look("resumed", running)
@@ -381,11 +386,11 @@ async def walk(folder: Path) -> Walk:
         ):
             with pac_server(answer) as url:
                 async with browsers(kind, url, "pac-url") as running:
-                    await walked.look(state, running, programs=False)
+                    await walked.look(state, running, programs=False, patience_s=SILENT_S)
     return walked
 
 
 if __name__ == "__main__":
-    socket.setdefaulttimeout(PATIENCE_S)  # PySocks sets none for its own connection to a proxy
+    socket.setdefaulttimeout(SILENT_S)  # PySocks sets none for its own connection to a proxy
     found = asyncio.run(walk(Path(sys.argv[1])))
     print(json.dumps({"seen": found.seen, "said": found.said, "strays": found.strays}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
 from core.flow import FlowRequest
@@ -109,14 +110,15 @@ class Earning:
         self.network = Network(Board(delay_s).engine, toll=lambda: self._new.paying, tariff=STEP)
         self.hops: list[Earner] = []
         self.way: list[int] = []
-        self.all: list[Earner] = []
+        self._staying: list[Earner] = []
+        self._homes = count()
 
     async def _earner(self) -> Earner:
-        home = self._folder / f"node-{len(self.all)}"
+        home = self._folder / f"node-{next(self._homes)}"
         home.mkdir()
         settings = PaymentsSettings(settlement="local", ledger=str(self._folder / "ledger.db"), tariff=STEP)
         self._new = Earner(await Wallet.open(settings, home, relays=True))
-        self.all.append(self._new)
+        self._staying.append(self._new)
         return self._new
 
     async def add_hop(self, *, ends: bool) -> Earner:
@@ -152,21 +154,28 @@ class Earning:
         await until(lambda: len(self.echo.listeners) - known == len(near) or any(ended.reason for ended in over))
         return near, self.echo.listeners[known:]
 
+    async def leave(self, earner: Earner) -> None:
+        """A node ends; its books stay."""
+        self._staying.remove(earner)
+        await earner.tunnel.close()
+        await earner.paying.close()
+        await earner.wallet.close()
+
     async def close(self) -> None:
         await self.network.close()
-        for earner in self.all:
+        for earner in self._staying:
             await earner.paying.close()
             await earner.wallet.close()
 
 
 @asynccontextmanager
-async def earning(folder: Path, count: int, delay_s: float = 0.0) -> AsyncIterator[Earning]:
+async def earning(folder: Path, hops: int, delay_s: float = 0.0) -> AsyncIterator[Earning]:
     """A path of so many hops, each neighbour so many seconds away from the next."""
     found = Earning(folder, delay_s)
     try:
-        for place in range(count):
-            await found.add_hop(ends=place == count - 1)
-        found.way = list(range(count))
+        for place in range(hops):
+            await found.add_hop(ends=place == hops - 1)
+        found.way = list(range(hops))
         found.network.paths = [found.way]
         yield found
     finally:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HOPS: Final = 3
 NEWCOMERS: Final = int(os.environ.get("NEW_KEYS", "20"))
-NEW_RELAYS: Final = NEWCOMERS // 4
+NEW_RELAYS: Final = int(os.environ.get("NEW_RELAYS", "5"))
 """Identities that somebody makes."""
 
 
@@ -119,7 +119,7 @@ async def test_new_clients_get_what_they_have_paid_ahead_and_cost_a_window_each(
         for count in range(1, NEWCOMERS + 1):
             client = await path.client()
             got += await grab(path, client, 3, 16)
-            await client.tunnel.close()
+            await path.leave(client)
             assert got * rate_of(HOPS, 0) <= guard.got * PARTS_PER_UNIT <= count * first_window(HOPS, 0)
             assert loss(guard) <= count * first_window(HOPS, 0)
         assert len(guard.wallet.store.payees) == NEWCOMERS
@@ -139,7 +139,7 @@ async def test_new_relays_get_what_they_have_paid_ahead(tmp_path: Path) -> None:
             send(sources)
             await until(lambda: exit.waits)
             await at_rest(path)
-            await relay.tunnel.close()
+            await path.leave(relay)
             await until(lambda: not exit.paying._in)
             earned = int(exit.paying.sums()["earned"])
             assert earned <= exit.got <= count * first_window(2, 1) // PARTS_PER_UNIT
