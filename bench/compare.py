@@ -1,6 +1,7 @@
 """`bench compare`: this network beside Tor, Shadowsocks and WireGuard, with the same load, one after the other.
 
-On loopback and over emulated distance; then this network alone by hops, connections at once, mode, engine and payments.
+On loopback and over emulated distance; then this network alone by hops, connections at once, mode, engine and payments,
+and what its nodes take at rest by circuits, links and peers.
 Each system gets the smallest network in which every process carries everything. What is not installed is left out, and
 said. Writes `figures.json` and plots into a folder. Distance and WireGuard need root; the whole takes 10 to 15 minutes.
 """
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bench import crowds
 from bench.compare_plots import draw
 from bench.emulator import DEVICE, Emulation
 from bench.far import CLIENT, ORIGIN, foreign, names
@@ -43,7 +45,7 @@ MODES: Final = ("speed", "balanced", "privacy")
 ENGINES: Final = ("aiopquic", "aioquic")
 TARIFFS: Final = (0, 2)
 LOSSES: Final = (0.0, 0.01)
-PARTS: Final = ("loopback", "distance", "growth")
+PARTS: Final = ("loopback", "distance", "growth", "crowds")
 FAR_S: Final = 60.0
 FAR_BYTES: Final = 25_000_000
 FAR_RUNS: Final = 2
@@ -226,6 +228,7 @@ def run(options: argparse.Namespace, demo_options: list[str]) -> dict[str, Any]:
         "loopback": _loopback,
         "distance": _distance,
         "growth": _growth,
+        "crowds": lambda _options: crowds.measure(),
     }
     result: dict[str, Any] = {part: parts[part](options) for part in options.only}
     options.out.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def draw(result: Mapping[str, Any], folder: Path) -> Iterator[Path]:
         Each file that was written.
     """
     mpl.use("agg")
-    for part, make in (("loopback", _loopback), ("distance", _distance), ("growth", _growth)):
+    for part, make in (("loopback", _loopback), ("distance", _distance), ("growth", _growth), ("crowds", _crowds)):
         if part in result:
             path = folder / f"{part}.png"
             make(result[part]).savefig(path, dpi=_DPI, metadata=_META)
@@ -107,3 +107,22 @@ def _cost(figures: Any) -> float | None:
     """CPU seconds per GB, of one download or of several at once."""
     spread = value(figures, ("cpu_s_per_GB", "median"))
     return value(figures, ("cpu_s_per_GB",)) if spread is None else spread
+
+
+def _crowds(parts: Mapping[str, Mapping[Any, Any]]) -> Figure:
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    rows = figure.subplots(2, len(parts))
+    for column, (what, found) in enumerate(parts.items()):
+        for axes, (label, key) in zip(
+            rows[:, column], (("MB", "MB"), ("% of a core at rest", "cpu_percent")), strict=True
+        ):
+            for role in next(iter(found.values())):
+                axes.plot(
+                    [int(number) for number in found],
+                    [each[role][key] for each in found.values()],
+                    marker="o",
+                    label=role,
+                )
+            axes.set(xlabel=what, ylabel=label, ylim=0)
+            axes.legend()
+    return figure

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from core.errors import MacroVpnError
+from node import doctor_firefox as firefox
 from node.cli_completing import NETWORKS, REGIONS, Completer, values_of
 
 if TYPE_CHECKING:
@@ -220,9 +221,10 @@ def browser_lines(proxy: str, pac: str) -> str:
         f"  curl      curl --proxy socks5h://{proxy} https://example.org/",
         f'  Chromium  chromium --proxy-server="socks5://{proxy}" --user-data-dir="$(mktemp -d)" \\',
         "            --webrtc-ip-handling-policy=disable_non_proxied_udp",
-        f"  Firefox   Settings, Network Settings, Manual proxy configuration: SOCKS host {host}, port {port},",
-        "            SOCKS v5, and tick “Proxy DNS when using SOCKS v5”; in about:config set",
-        "            media.peerconnection.ice.proxy_only to true",
+        f"  Firefox   {firefox.FIXED_PROXY}: SOCKS host {host}, port {port},",
+        f"            SOCKS v5, and tick “Proxy DNS when using SOCKS v5”. In about:config set {firefox.WEBRTC}",
+        f"            to true, and to false {firefox.HTTPS_RECORD}, {firefox.ALLOW_BYPASS} and",
+        f"            {firefox.FAILOVER}. `macrovpn doctor` looks whether all is closed.",
     ]
     if pac:
         lines += [

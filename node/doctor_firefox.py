@@ -29,6 +29,8 @@ HTTPS_RECORD: Final = "network.dns.native_https_query"
 ASKS_SINCE: Final = 153
 """In this version it was seen that Firefox asks for the HTTPS record of what is opened as `http://`, with any proxy."""
 WEBRTC: Final = "media.peerconnection.ice.proxy_only"
+ALLOW_BYPASS: Final = "network.proxy.allow_bypass"
+FAILOVER: Final = "network.proxy.failover_direct"
 FIXED_PROXY: Final = "Settings, Network Settings, Manual proxy configuration"
 
 
@@ -173,10 +175,10 @@ def _webrtc(profile: Profile, who: str) -> Iterator[Finding]:
 
 
 def _closed(profile: Profile, who: str) -> Iterator[Finding]:
-    names = [name for name in ("allow_bypass", "failover_direct") if profile.switch(name) is not False]
+    names = [name for name in (ALLOW_BYPASS, FAILOVER) if profile.prefs.get(name) is not False]
     if names:
         sentence = f"{who} lets Firefox's own services go direct when the proxy does not answer."
-        lines = " and ".join(f"network.proxy.{name} to false" for name in names)
+        lines = " and ".join(f"{name} to false" for name in names)
         yield Finding("firefox_closed", Level.WARNING, sentence, f"In about:config, set {lines}.")
     if profile.prefs.get(HTTPS_RECORD) is not False:
         is_known = profile.version is None or profile.version >= ASKS_SINCE

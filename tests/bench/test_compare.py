@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from bench import crowds
 from bench.compare_plots import DISTANCE, LOOPBACK, draw, value
+from bench.crowds import at_rest
 from bench.noise import noise, parse_machine
+from bench.processes import hogs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 SPREAD = {"min": 1.0, "median": 2.0, "max": 3.0}
 TAIL = {"p50": 1.0, "p95": 2.0, "p99": 3.0}
@@ -20,6 +26,8 @@ SYSTEM = {
     "new_connections": {"per_s": SPREAD},
 }
 FAR = {"MBps": SPREAD, "latency": {"first_byte_ms": TAIL}}
+REST = {"MB": 80.0, "cpu_percent": 1.0}
+RESTING = {"relay": REST, "exit": REST}
 RESULT: dict[str, Any] = {
     "loopback": {"direct": SYSTEM, "ours": SYSTEM, "theirs": "not measured: theirs missing"},
     "distance": {"0 % lost": {"ours": FAR}, "1 % lost": {"ours": FAR, "theirs": "not measured"}},
@@ -29,6 +37,7 @@ RESULT: dict[str, Any] = {
         "mode": {"speed": BRIEF},
         "engine": {"aioquic": BRIEF},
     },
+    "crowds": {"circuits": {0: RESTING, 50: RESTING}, "peers": {4: {"client": REST}}},
 }
 
 
@@ -40,9 +49,17 @@ def test_every_figure_that_is_drawn_is_one_that_is_measured() -> None:
 
 
 def test_parts_that_were_measured_are_drawn(tmp_path: Path) -> None:
-    assert [path.name for path in draw(RESULT, tmp_path)] == ["loopback.png", "distance.png", "growth.png"]
+    assert [path.name for path in draw(RESULT, tmp_path)] == [f"{part}.png" for part in RESULT]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     assert [path.name for path in draw({"distance": RESULT["distance"]}, tmp_path)] == ["distance.png"]
+
+
+def test_what_a_process_takes_at_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowds, "REST_S", 0.3)
+    with hogs(1) as pids:
+        busy = at_rest(pids)
+    assert at_rest([os.getpid()])["cpu_percent"] < busy["cpu_percent"] <= 110
+    assert busy["MB"] > 1
 
 
 def test_cpu_of_the_machine_without_what_is_idle() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from node.cli_common import browser_lines
 from node.doctor_firefox import judge
 from node.findings import Finding, Level, OwnProxy
 from node.firefox_profiles import profiles
@@ -154,6 +155,11 @@ def test_the_settings_that_close_it_are_named(tmp_path: Path) -> None:
     (one,) = judged(tmp_path, OPEN | {"allow_bypass": False}, system=True)
     assert one.remedy == "In about:config, set network.proxy.failover_direct to false."
     assert seen(judged(tmp_path, CLOSED, system=True)) == [("firefox", "ok")]
+
+
+def test_up_names_them_all() -> None:
+    text = browser_lines("127.0.0.1:1080", "")
+    assert all(name in text for name in firefox.CLOSED | firefox.UNTOLD | firefox.SHUT)
 
 
 def test_the_settings_that_keep_it_from_looking_names_up_are_named(tmp_path: Path) -> None:
