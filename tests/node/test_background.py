@@ -15,6 +15,7 @@ from node import background
 from node.client import NoNodeError
 from node.files import HomeTakenError, lock_holder
 from node.settings import Settings
+from tests.harness.demo import until
 from tests.node.test_cli import running
 from tests.node.test_control import Node
 
@@ -77,6 +78,7 @@ def test_a_node_that_still_looks_for_its_first_peers_is_waited_for(home: Path, m
     lines: list[str] = []
     assert background.start(["up"], home, lines.append)["state"] == "up"
     assert lines == ["looking for peers …"]
+    until("a node to end", lambda: lock_holder(home), 20)
 
 
 @pytest.mark.parametrize("known", [{"dht": "on", "peers": 1}, {"dht": "off", "peers": 0}])
@@ -87,6 +89,7 @@ def test_a_blocked_node_that_knows_peers_or_asks_nobody_is_not(
     monkeypatch.setattr(background, "ask_status", lambda home, pid: blocked)
     with pytest.raises(MacroVpnError, match=r"is blocked: no guard answers\.$"):
         background.start(["up"], home, lambda _: None)
+    until("a node to end", lambda: lock_holder(home), 20)
 
 
 def test_a_node_that_is_not_up_in_time_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +97,7 @@ def test_a_node_that_is_not_up_in_time_goes_on(home: Path, monkeypatch: pytest.M
     monkeypatch.setattr(background, "ask_status", lambda home, pid: {"state": "connecting"})
     with pytest.raises(MacroVpnError, match=r"not up after 2 s \(connecting\)\. It goes on trying"):
         background.start(["up"], home, lambda _: None)
-    assert lock_holder(home)
+    until("a node to end", lambda: lock_holder(home), 20)
 
 
 def test_a_node_that_does_not_stop_when_asked_gets_a_signal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
