@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from click.shell_completion import ShellComplete
@@ -31,7 +32,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 def test_bash_completes(tmp_path: Path) -> None:
     launcher = tmp_path / "macrovpn"
-    launcher.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m node "$@"\n')
+    launcher.write_text(f'#!/bin/sh\ncd {quote(str(ROOT))} && exec {quote(sys.executable)} -m node "$@"\n')
     launcher.chmod(0o700)
     script = SCRIPT.format(program=launcher, launcher=launcher)
     found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)

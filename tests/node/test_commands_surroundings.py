@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -16,7 +17,7 @@ from tests.node.commands import call
 if TYPE_CHECKING:
     from pathlib import Path
 
-MACROVPN: Final = f"PYTHONPATH={ROOT} {sys.executable} -m node"
+MACROVPN: Final = f"PYTHONPATH={quote(str(ROOT))} {quote(sys.executable)} -m node"
 DEPRIVED: Final = "setpriv --bounding-set=-all --inh-caps=-all"
 """Has root stopped by permissions as anybody else is."""
 
