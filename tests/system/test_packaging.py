@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -167,7 +168,7 @@ def test_nodes_live_within_the_unit(tmp_path: Path, origin: Origin) -> None:
     trace, ready = home / "trace", home / "ready"
     demo = f"demo --relays 0 --exits 1 --hops 1 --allow-destination 127.0.0.0/8 --json --home {home}/network"
     strace = f"strace -D -f -qq -o {trace} -e signal=none"
-    command = f"exec {strace} {sys.executable} -m node {demo} >{ready}"
+    command = f"exec {strace} {quote(sys.executable)} -m node {demo} >{ready}"
     confined = ["unshare", "--mount", "--propagation", "private", "sh", "-c", CONFINE, "sh"]
     environment = os.environ | {"HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
