@@ -119,6 +119,12 @@ two thousand large flows may stand in the middle of one."""
 BLANK_BYTES: Final = 6 * 1024
 """What a stream without a record counts for it: `aiopquic` takes 4.6 kB for one (8,000 streams of a byte each)."""
 
+UNREAD_LINK_BYTES: Final = 64 * MAX_CONTROL
+"""Bytes that may wait on the control stream of one link for its neighbour to read, QUIC's own buffer included."""
+
+UNREAD_BYTES: Final = 32 * 1024 * 1024
+"""The same of all links: two answers to creations on each, were there `MAX_LINKS`."""
+
 QUEUE_STEP: Final = 512 * 1024
 """What is queued is counted anew after so many bytes."""
 

@@ -12,7 +12,7 @@ import logging
 import struct
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -35,9 +35,10 @@ from tunnel.control import (
     encode_token,
 )
 from tunnel.datagram_tags import DatagramTags
-from tunnel.limits import MAX_CONTROL, PONGS_PER_S
+from tunnel.limits import MAX_CONTROL, PONGS_PER_S, UNREAD_LINK_BYTES
 from tunnel.link_stream import LinkStream
 from tunnel.rate import Rate
+from tunnel.unread import Unread
 from tunnel.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.engines.seam import Connection
+    from tunnel.link_events import CircuitMaker, CircuitOwner, LinkEvents
     from tunnel.link_stream import StreamReceiver
     from tunnel.tally import Tally
     from tunnel.wireguard.handshake import Keys
@@ -60,53 +62,6 @@ _LENGTH: Final = struct.Struct(">H")
 _log = logging.getLogger(__name__)
 
 
-class CircuitOwner(Protocol):
-    """Who is told that a circuit of this link was destroyed by the other side, or went with the link."""
-
-    def destroyed(self, reason: Reason) -> None: ...
-
-
-class CircuitMaker(CircuitOwner, Protocol):
-    """Who made a circuit over this link, and hears of the hops after it."""
-
-    def leaving(self, hops: int) -> None:
-        """The neighbour is about to stop, or a hop so many places after it. Called once at most."""
-
-
-class LinkEvents(Protocol):
-    """What a link tells its node. Calls come from the event loop."""
-
-    def link_up(self, link: Link) -> None: ...
-
-    def link_down(self, link: Link) -> None: ...
-
-    def creation(self, link: Link, circuit: int, message: bytes) -> None:
-        """The other side asks for a circuit. Answer with `Link.answer`."""
-
-    def stream_opened(self, stream: LinkStream, body: memoryview) -> StreamReceiver:
-        """The other side opened a stream; `body` is its first message, which the receiver is given next.
-
-        Raises:
-            DecodeError: it belongs to nothing.
-        """
-
-    def gossip(self, link: Link, body: bytes) -> None: ...
-
-    def payment(self, link: Link, body: bytes) -> None:
-        """A message about money, at most `MAX_PAYMENT` bytes.
-
-        Raises:
-            DecodeError: it is malformed.
-        """
-
-    def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
-        """A message about where peers are: one of `tunnel.address_messages`, HOLD or HELD.
-
-        Raises:
-            DecodeError: it is malformed.
-        """
-
-
 class Link:
     """One neighbour.
 
@@ -118,6 +73,7 @@ class Link:
         dialled: whether this side opened the connection.
         verify: reads the descriptor that answers `want_descriptor`; returns its link key and the time as TAI64N.
         begun: counts what neighbours of this node have begun and not finished.
+        unread: bounds what they do not read of what is said to them.
 
     Attributes:
         watch: whether the neighbour's event loop runs.
@@ -139,6 +95,7 @@ class Link:
         dialled: bool,
         verify: Callable[[bytes], tuple[bytes, bytes]] | None = None,
         begun: Begun | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self.connection = connection
         self.events = events
@@ -152,6 +109,7 @@ class Link:
         self._machine = machine
         self._verify = verify
         self._begun = begun or Begun()
+        self._unread = unread or Unread([self])
         self._control_in = Assembler(MAX_CONTROL)
         self._streams: dict[int, LinkStream] = {}
         self._cut: dict[int, None] = {}
@@ -272,12 +230,21 @@ class Link:
             self._machine.send(kind, body)
             self._flush()
 
+    @property
+    def unread_bytes(self) -> int:
+        """What was said on the control stream and has not left."""
+        return self.connection.unsent(CONTROL_STREAM)
+
     def _flush(self) -> None:
+        written = 0
         for record in self._machine.outgoing:
             self.connection.write(CONTROL_STREAM, _LENGTH.pack(len(record)) + record)
+            written += len(record)
         self._machine.outgoing.clear()
-        if self.connection.queued(CONTROL_STREAM) > 64 * MAX_CONTROL:
+        if self.unread_bytes > UNREAD_LINK_BYTES:
             self.fail("control queue")
+        else:
+            self._unread.wrote(written)
 
     def _control_received(self, data: memoryview) -> None:
         for record in self._control_in.feed(data):

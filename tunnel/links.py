@@ -26,6 +26,7 @@ from tunnel.limits import (
 )
 from tunnel.link import Link
 from tunnel.repeats import Repeats
+from tunnel.unread import Unread
 from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key
@@ -37,8 +38,11 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.engines.seam import Address, Connection, Engine
-    from tunnel.link import LinkEvents
+    from tunnel.link_events import LinkEvents
     from tunnel.path import Hop, PathWitness
+
+    type Verify = Callable[[bytes], tuple[bytes, bytes]]
+    """Reads a descriptor; returns its link key and the time as TAI64N."""
 
 
 async def _nowhere(hop: Hop) -> Address | None:
@@ -88,6 +92,7 @@ class Links:
         self._hosts: dict[Link, bytes] = {}
         self._per_host: Counter[bytes] = Counter()
         self._begun = Begun()
+        self._unread = Unread(self._all)
         clock = asyncio.get_running_loop().time
         self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, clock)
         self._tasks = Tasks()
@@ -105,9 +110,22 @@ class Links:
             static, secrets.randbits(32), secrets.token_bytes, self._tell, self.preshared, self._initiations.is_new
         )
 
-    def _accepted(self, connection: Connection) -> Link:
-        link = Link(connection, self._machine(), self._events, self._closed, dialled=False, begun=self._begun)
+    def _link(self, connection: Connection, *, dialled: bool, verify: Verify | None = None) -> Link:
+        link = Link(
+            connection,
+            self._machine(),
+            self._events,
+            self._closed,
+            dialled=dialled,
+            verify=verify,
+            begun=self._begun,
+            unread=self._unread,
+        )
         self._all.add(link)
+        return link
+
+    def _accepted(self, connection: Connection) -> Link:
+        link = self._link(connection, dialled=False)
         host = self._hosts[link] = host_of(connection)
         self._per_host[host] += 1
         crowded = self._per_host[host] > MAX_LINKS_PER_HOST
@@ -249,7 +267,7 @@ class Links:
         self,
         address: Address,
         begin: Callable[[Link], None],
-        verify: Callable[[bytes], tuple[bytes, bytes]] | None,
+        verify: Verify | None,
         limits_s: tuple[float, float],
     ) -> Link:
         """Dial one address, if that is allowed, and let the link prove itself; each of the two has its limit."""
@@ -258,18 +276,7 @@ class Links:
         made: list[Link] = []
 
         def handle(connection: Connection) -> Link:
-            made.append(
-                Link(
-                    connection,
-                    self._machine(),
-                    self._events,
-                    self._closed,
-                    dialled=True,
-                    verify=verify,
-                    begun=self._begun,
-                )
-            )
-            self._all.add(made[0])
+            made.append(self._link(connection, dialled=True, verify=verify))
             return made[0]
 
         await self._engine.dial(address, handle, limits_s[0])
