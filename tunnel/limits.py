@@ -206,6 +206,12 @@ costs whoever is there four packets, 5 kB, within `DIAL_S`."""
 MAX_UNANSWERED: Final = 4096
 """Networks of which that is remembered."""
 
+NEEDLESS_S: Final = 300.0
+NEEDLESS_LOOK_S: Final = 30.0
+NEEDLESS_LINKS: Final = 8
+"""Links that were dialled for others' circuits and have carried none for so long are closed by the side that dialled;
+it is looked so often. So many stay, since news of peers come over them. One that is wanted again costs a dial."""
+
 # -- addresses that neighbours see
 
 DIAL_BACK_S: Final = 1.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import struct
 from collections import Counter
 from functools import partial
@@ -78,6 +79,7 @@ class Link:
     Attributes:
         watch: whether the neighbour's event loop runs.
         binding: 32 bytes that both ends of this link know, and no other link has, once it is up.
+        needed_at: loop time at which it was last seen to be needed; infinite if it stays as long as both ends live.
     """
 
     tag_sealer: ChaCha20Poly1305
@@ -120,6 +122,7 @@ class Link:
         self._owners: dict[int, CircuitOwner] = {}
         self._makers: dict[int, CircuitMaker] = {}
         self._time = asyncio.get_running_loop().time
+        self.needed_at = self._time() if dialled else math.inf
         self.watch = Watch(self._ping, partial(self.fail, "neighbour silent"))
         self._silence = self.watch.silence
         self._pongs = Rate(PONGS_PER_S, PONGS_PER_S, self._time())
@@ -151,6 +154,11 @@ class Link:
     @property
     def is_up(self) -> bool:
         return self.up.done() and not self.closed
+
+    @property
+    def carries_circuits(self) -> bool:
+        """Whether a circuit goes over it, or is being created."""
+        return bool(self._owners or self._asked)
 
     @property
     def heard_at(self) -> float:

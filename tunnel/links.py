@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import Counter
@@ -20,6 +21,9 @@ from tunnel.limits import (
     MAX_INITIATIONS,
     MAX_LINKS_PER_HOST,
     MAX_UNANSWERED,
+    NEEDLESS_LINKS,
+    NEEDLESS_LOOK_S,
+    NEEDLESS_S,
     NEIGHBOUR_S,
     UNANSWERED_BURST,
     UNANSWERED_PER_MINUTE,
@@ -93,8 +97,8 @@ class Links:
         self._per_host: Counter[bytes] = Counter()
         self._begun = Begun()
         self._unread = Unread(self._all)
-        clock = asyncio.get_running_loop().time
-        self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, clock)
+        self._time = asyncio.get_running_loop().time
+        self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, self._time)
         self._tasks = Tasks()
         self.counters: Counter[str] = Counter()
         self.tried: PathWitness = lambda path, served, at_fault: None
@@ -102,6 +106,7 @@ class Links:
 
     async def listen(self, port: int) -> int:
         """Open the UDP port, 0 for any, and return it."""
+        self._tasks.spawn(self._tidy(), "needless links")
         return await self._engine.listen(port, self._accepted)
 
     def _machine(self) -> ControlMachine:
@@ -154,12 +159,15 @@ class Links:
         Args:
             for_others: whether somebody else wants it. A descriptor names whatever addresses its peer likes, and who
                 makes a circuit says over whom it goes. So dials that nobody answers are counted, by network, lest this
-                node be had to send packets to third parties.
+                node be had to send packets to third parties. And a link that nobody but others ever wanted does not
+                stay when it carries no circuits any more.
 
         Raises:
             LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
         """
-        return await self._shared(hop.peer, lambda: self._dial(hop, for_others))
+        link = await self._shared(hop.peer, lambda: self._dial(hop, for_others))
+        link.needed_at = max(link.needed_at, self._time() if for_others else math.inf)
+        return link
 
     async def bootstrap(self, address: Address, peer: PeerKey, verify: Callable[[bytes], Hop]) -> Link:
         """A link to a peer of whom only id and address are known.
@@ -181,7 +189,9 @@ class Links:
             link.peer = peer
             return link
 
-        return await self._shared(peer, dial)
+        link = await self._shared(peer, dial)
+        link.needed_at = math.inf
+        return link
 
     async def meet(
         self, address: Address, proof: bytes, verify: Callable[[bytes], Hop], keep: Callable[[], bool]
@@ -211,6 +221,7 @@ class Links:
             link.close()
             return
         link.peer = peer
+        link.needed_at = math.inf
         self._by_peer[peer] = link
 
     async def _shared(self, peer: PeerKey, dial: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
@@ -299,6 +310,25 @@ class Links:
         self.counters += link.counters
         if link.peer is not None and self._by_peer.get(link.peer) is link:
             del self._by_peer[link.peer]
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(NEEDLESS_LOOK_S)
+            self.close_needless()
+
+    def close_needless(self) -> None:
+        """Close links that were made for others, and over which no circuit has gone for long, but for a few."""
+        now = self._time()
+        needless: list[Link] = []
+        for link in self:
+            if link.carries_circuits:
+                link.needed_at = max(link.needed_at, now)
+            elif now - link.needed_at > NEEDLESS_S:
+                needless.append(link)
+        needless.sort(key=lambda link: link.needed_at, reverse=True)
+        for link in needless[NEEDLESS_LINKS:]:
+            self.counters["link that nobody needs"] += 1
+            link.close()
 
     def of_key(self, link_key: bytes) -> Link | None:
         """The link that stands with whoever proved this static key, 32 bytes; whichever side dialled it."""

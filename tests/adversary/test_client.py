@@ -225,6 +225,36 @@ async def test_one_host_does_not_take_all_places(
     await check_alive(client)
 
 
+async def test_links_to_peers_that_it_names_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names one peer after the other, for a moment each. The hop has a link to each, and soon to a few."""
+    stay, others = 2, 6
+    async with chain(2, Board().engine) as (network, client, echo):
+        guard, hostile = network.nodes[0], await HostileClient.of(network)
+        for _ in range(others):
+            await network.add(echo)
+        named = [network.hops[key] for key in network.keys[-others:]]
+        first, last = path_of(network)
+
+        def linked() -> set[PeerKey | None]:
+            return {link.peer for link in guard.links if link.dialled}
+
+        for hop in named:
+            circuit = await hostile.circuit((first, hop))
+            circuit.link.destroy(circuit.number, Reason.CLOSED)
+        held = await hostile.circuit((first, named[0]))
+        assert len(linked()) == others + 1
+        monkeypatch.setattr("tunnel.links.NEEDLESS_S", 0.0)
+        monkeypatch.setattr("tunnel.links.NEEDLESS_LINKS", stay)
+        await until(lambda: sum(link.carries_circuits for link in guard.links if link.dialled) == 2)
+        guard.links.close_needless()
+        await turns()
+        kept = {last.peer, named[0].peer, *(hop.peer for hop in named[-stay:])}
+        assert linked() == kept, "those over which circuits go, and the last of the others"
+        assert guard.links.counters["link that nobody needs"] == others - 1 - stay
+        assert not held.owner.reasons
+        await check_alive(client)
+
+
 # -- others' machines
 
 
