@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from core.ids import PeerKey
     from tunnel.engines.seam import Connection
     from tunnel.link_events import CircuitMaker, CircuitOwner, LinkEvents
-    from tunnel.link_stream import StreamReceiver
+    from tunnel.link_stream import StreamReceiver, Watcher
     from tunnel.tally import Tally
     from tunnel.wireguard.handshake import Keys
 
@@ -328,10 +328,12 @@ class Link:
 
     # -- streams
 
-    def open_stream(self, receiver: StreamReceiver, tally: Tally | None = None) -> LinkStream:
+    def open_stream(
+        self, receiver: StreamReceiver, tally: Tally | None = None, watcher: Watcher | None = None
+    ) -> LinkStream:
         """Open a stream of a circuit. The neighbour learns of it with the first record."""
         stream = LinkStream(self, self.connection.open_stream(), receiver)
-        stream.tally = tally
+        stream.tally, stream.watcher = tally, watcher
         self._streams[stream.id] = stream
         return stream
 
