@@ -227,7 +227,8 @@ async def test_padding_of_small_answers_is_due(least: Least) -> None:
 @pytest.mark.usefixtures("no_time")
 @pytest.mark.parametrize("tariff", TARIFFS)
 @pytest.mark.parametrize("size", [40, 1000])
-async def test_datagrams_are_of_use(size: int, tariff: int, least: Least) -> None:
+async def test_datagrams_are_of_use(size: int, tariff: int, least: Least, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use, "ALLOWED_S", 0.25)
     async with paid_chain(3, shape=Shape.FREE, tariff=tariff) as paid:
         association = await paid.client.pool.dial_datagrams()
         came = Came(association)
