@@ -86,7 +86,7 @@ class Circuit:
         leaver: the hop that is about to stop; None while no word of one was heeded.
         culprit: the hop that is to blame for its end; None while that is not known.
         blameless: whether it ended because this node paid no more.
-        use: what came and what it was of use for; None if it costs nothing.
+        use: what came and what it was of use for.
     """
 
     def __init__(
@@ -122,13 +122,13 @@ class Circuit:
             memory, self._loop.time, self._loop.call_soon, costs=price is not None
         )
         self.made_at = self.used_at = self._loop.time()
-        self._tally = None if price is None else Tally(*price, self._holds, self._came)
-        self.use = None if price is None else Use(shape, self._loop.time())
+        self._tally = None if price is None else Tally(*price, self._holds)
+        self.use = Use(shape, self._loop.time(), paid=price is not None)
         self._lanes = Lanes(self.credit, shape, self.use)
         self._unpaid_bytes = 0
         self._frames_full = self._may_be_asked = False
         self._frames_layers = Layers(self._sessions, [0] * len(path))
-        self._frames = link.open_stream(_CircuitFrames(self), self._tally)
+        self._frames = link.open_stream(_CircuitFrames(self), self._tally, self)
         self.credit.tell_with(self._send_frames)
         self.pulse = Pulse(self._send_ping, self)
         self.pulse.ping()
@@ -218,7 +218,7 @@ class Circuit:
             flow.leave_lane(carrier)
 
     def _open_stream(self) -> tuple[LinkStream, Layers]:
-        stream = self.link.open_stream(_Late(), self._tally)
+        stream = self.link.open_stream(_Late(), self._tally, self)
         layers = Layers(self._sessions, self._numbers)
         self._numbers = [number + 1 for number in self._numbers]
         return stream, layers
@@ -239,11 +239,6 @@ class Circuit:
         if self._unpaid_bytes > UNPAID_QUEUE and count > 0:
             self.close(Reason.UNPAID)
 
-    def _came(self, count: int) -> None:
-        if self.use is not None and not self.use.came(count, self._loop.time()) and not self.over:
-            self.culprit = self.path[-1].peer
-            self.close(Reason.PROTOCOL)
-
     def cannot_pay(self, reason: Reason) -> None:
         """The guard is paid nothing more: end, if it would have to be paid."""
         if self._tally is not None and not self.over:
@@ -253,6 +248,17 @@ class Circuit:
                 self.blameless = True
             self.link.destroy(self.number, Reason.CLOSED)  # why, is this node's own affair
             self.destroyed(reason)
+
+    # -- tunnel.link_stream.Watcher
+
+    def came(self, count: int) -> None:
+        """Count a message; too much that is of no use ends the circuit."""
+        if not self.use.came(count, self._loop.time()) and not self.over:
+            self.culprit = None if self.use.foreign else self.path[-1].peer
+            self.close(Reason.PROTOCOL)
+
+    def strayed(self) -> None:
+        self.use.strayed()
 
     # -- pings
 

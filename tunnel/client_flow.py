@@ -86,12 +86,9 @@ class ClientFlow(FlowEnd):
 
     def frames(self, frames: Iterator[tuple[int, memoryview]]) -> None:
         self._circuit.pulse.silence.heard_at = self._loop.time()
-        if (use := self._circuit.use) is None:
-            super().frames(frames)
-        else:
-            before = self._progress()
-            super().frames(frames)
-            use.good(max(0, self._progress() - before))
+        before, use = self._progress(), self._circuit.use
+        super().frames(frames)
+        use.good(max(0, self._progress() - before))
         if not self.apart and self.dealt_with >= APART_BYTES:
             self.apart = True
             self._circuit.set_apart(self)
@@ -104,16 +101,16 @@ class ClientFlow(FlowEnd):
         return self._window.received + self._dealt_with + WORD_BYTES * words
 
     def datagram(self, frames: Iterator[tuple[int, memoryview]]) -> None:
-        super().datagram(frames if self._circuit.use is None else self._circuit.use.taken(frames))
+        super().datagram(self._circuit.use.taken(frames))
 
     def hold_back(self, count: int) -> None:
         super().hold_back(count)
-        if count > 0 and self._circuit.use is not None:
+        if count > 0:
             self._circuit.use.good(count)
 
     def _excuse(self) -> None:
         """What is under way on the circuit, now that the flow has left it, is nobody's fault."""
-        if self._circuit.use is not None and self._carrier is not None:
+        if self._carrier is not None:
             self._circuit.use.excuse(CROSSING_BYTES + (0 if self._reason is Reason.DONE else self.may_come))
 
     # -- frames

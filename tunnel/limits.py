@@ -119,6 +119,12 @@ two thousand large flows may stand in the middle of one."""
 BLANK_BYTES: Final = 6 * 1024
 """What a stream without a record counts for it: `aiopquic` takes 4.6 kB for one (8,000 streams of a byte each)."""
 
+UNREAD_LINK_BYTES: Final = 64 * MAX_CONTROL
+"""Bytes that may wait on the control stream of one link for its neighbour to read, QUIC's own buffer included."""
+
+UNREAD_BYTES: Final = 32 * 1024 * 1024
+"""The same of all links: two answers to creations on each, were there `MAX_LINKS`."""
+
 QUEUE_STEP: Final = 512 * 1024
 """What is queued is counted anew after so many bytes."""
 
@@ -199,6 +205,12 @@ costs whoever is there four packets, 5 kB, within `DIAL_S`."""
 
 MAX_UNANSWERED: Final = 4096
 """Networks of which that is remembered."""
+
+NEEDLESS_S: Final = 300.0
+NEEDLESS_LOOK_S: Final = 30.0
+NEEDLESS_LINKS: Final = 8
+"""Links that were dialled for others' circuits and have carried none for so long are closed by the side that dialled;
+it is looked so often. So many stay, since news of peers come over them. One that is wanted again costs a dial."""
 
 # -- addresses that neighbours see
 

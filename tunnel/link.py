@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import struct
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
@@ -35,9 +36,10 @@ from tunnel.control import (
     encode_token,
 )
 from tunnel.datagram_tags import DatagramTags
-from tunnel.limits import MAX_CONTROL, PONGS_PER_S
+from tunnel.limits import MAX_CONTROL, PONGS_PER_S, UNREAD_LINK_BYTES
 from tunnel.link_stream import LinkStream
 from tunnel.rate import Rate
+from tunnel.unread import Unread
 from tunnel.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.engines.seam import Connection
-    from tunnel.link_stream import StreamReceiver
+    from tunnel.link_events import CircuitMaker, CircuitOwner, LinkEvents
+    from tunnel.link_stream import StreamReceiver, Watcher
     from tunnel.tally import Tally
     from tunnel.wireguard.handshake import Keys
 
@@ -60,53 +63,6 @@ _LENGTH: Final = struct.Struct(">H")
 _log = logging.getLogger(__name__)
 
 
-class CircuitOwner(Protocol):
-    """Who is told that a circuit of this link was destroyed by the other side, or went with the link."""
-
-    def destroyed(self, reason: Reason) -> None: ...
-
-
-class CircuitMaker(CircuitOwner, Protocol):
-    """Who made a circuit over this link, and hears of the hops after it."""
-
-    def leaving(self, hops: int) -> None:
-        """The neighbour is about to stop, or a hop so many places after it. Called once at most."""
-
-
-class LinkEvents(Protocol):
-    """What a link tells its node. Calls come from the event loop."""
-
-    def link_up(self, link: Link) -> None: ...
-
-    def link_down(self, link: Link) -> None: ...
-
-    def creation(self, link: Link, circuit: int, message: bytes) -> None:
-        """The other side asks for a circuit. Answer with `Link.answer`."""
-
-    def stream_opened(self, stream: LinkStream, body: memoryview) -> StreamReceiver:
-        """The other side opened a stream; `body` is its first message, which the receiver is given next.
-
-        Raises:
-            DecodeError: it belongs to nothing.
-        """
-
-    def gossip(self, link: Link, body: bytes) -> None: ...
-
-    def payment(self, link: Link, body: bytes) -> None:
-        """A message about money, at most `MAX_PAYMENT` bytes.
-
-        Raises:
-            DecodeError: it is malformed.
-        """
-
-    def whereabouts(self, link: Link, kind: Kind, body: bytes) -> None:
-        """A message about where peers are: one of `tunnel.address_messages`, HOLD or HELD.
-
-        Raises:
-            DecodeError: it is malformed.
-        """
-
-
 class Link:
     """One neighbour.
 
@@ -118,10 +74,12 @@ class Link:
         dialled: whether this side opened the connection.
         verify: reads the descriptor that answers `want_descriptor`; returns its link key and the time as TAI64N.
         begun: counts what neighbours of this node have begun and not finished.
+        unread: bounds what they do not read of what is said to them.
 
     Attributes:
         watch: whether the neighbour's event loop runs.
         binding: 32 bytes that both ends of this link know, and no other link has, once it is up.
+        needed_at: loop time at which it was last seen to be needed; infinite if it stays as long as both ends live.
     """
 
     tag_sealer: ChaCha20Poly1305
@@ -139,6 +97,7 @@ class Link:
         dialled: bool,
         verify: Callable[[bytes], tuple[bytes, bytes]] | None = None,
         begun: Begun | None = None,
+        unread: Unread | None = None,
     ) -> None:
         self.connection = connection
         self.events = events
@@ -152,6 +111,7 @@ class Link:
         self._machine = machine
         self._verify = verify
         self._begun = begun or Begun()
+        self._unread = unread or Unread([self])
         self._control_in = Assembler(MAX_CONTROL)
         self._streams: dict[int, LinkStream] = {}
         self._cut: dict[int, None] = {}
@@ -162,6 +122,7 @@ class Link:
         self._owners: dict[int, CircuitOwner] = {}
         self._makers: dict[int, CircuitMaker] = {}
         self._time = asyncio.get_running_loop().time
+        self.needed_at = self._time() if dialled else math.inf
         self.watch = Watch(self._ping, partial(self.fail, "neighbour silent"))
         self._silence = self.watch.silence
         self._pongs = Rate(PONGS_PER_S, PONGS_PER_S, self._time())
@@ -193,6 +154,11 @@ class Link:
     @property
     def is_up(self) -> bool:
         return self.up.done() and not self.closed
+
+    @property
+    def carries_circuits(self) -> bool:
+        """Whether a circuit goes over it, or is being created."""
+        return bool(self._owners or self._asked)
 
     @property
     def heard_at(self) -> float:
@@ -272,12 +238,21 @@ class Link:
             self._machine.send(kind, body)
             self._flush()
 
+    @property
+    def unread_bytes(self) -> int:
+        """What was said on the control stream and has not left."""
+        return self.connection.unsent(CONTROL_STREAM)
+
     def _flush(self) -> None:
+        written = 0
         for record in self._machine.outgoing:
             self.connection.write(CONTROL_STREAM, _LENGTH.pack(len(record)) + record)
+            written += len(record)
         self._machine.outgoing.clear()
-        if self.connection.queued(CONTROL_STREAM) > 64 * MAX_CONTROL:
+        if self.unread_bytes > UNREAD_LINK_BYTES:
             self.fail("control queue")
+        else:
+            self._unread.wrote(written)
 
     def _control_received(self, data: memoryview) -> None:
         for record in self._control_in.feed(data):
@@ -353,10 +328,12 @@ class Link:
 
     # -- streams
 
-    def open_stream(self, receiver: StreamReceiver, tally: Tally | None = None) -> LinkStream:
+    def open_stream(
+        self, receiver: StreamReceiver, tally: Tally | None = None, watcher: Watcher | None = None
+    ) -> LinkStream:
         """Open a stream of a circuit. The neighbour learns of it with the first record."""
         stream = LinkStream(self, self.connection.open_stream(), receiver)
-        stream.tally = tally
+        stream.tally, stream.watcher = tally, watcher
         self._streams[stream.id] = stream
         return stream
 

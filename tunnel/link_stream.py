@@ -54,10 +54,21 @@ class StreamReceiver(Protocol):
         """`LinkStream.send` returned False before, and there is room again."""
 
 
+class Watcher(Protocol):
+    """Who looks after a circuit whose streams these are, whatever it costs."""
+
+    def came(self, count: int) -> None:
+        """A message of so many bytes has come, and is handed on if the stream is not cut off for it."""
+
+    def strayed(self) -> None:
+        """The datagram that has just come does not open, was repeated, or is wrong inside."""
+
+
 class LinkStream:
     """One stream of a link, in tagged records.
 
     Attributes:
+        watcher: told what comes; None where nobody asks.
         tally: of the circuit that it belongs to; None where that costs nothing on this link.
         begun_bytes: what the other side has begun and not finished.
     """
@@ -73,6 +84,7 @@ class LinkStream:
         "id",
         "receiver",
         "tally",
+        "watcher",
     )
 
     def __init__(self, link: Link, number: int, receiver: StreamReceiver | None) -> None:
@@ -83,6 +95,7 @@ class LinkStream:
         self._received = 0
         self.begun_bytes = 0
         self.tally: Tally | None = None
+        self.watcher: Watcher | None = None
         self.cut = False
         self.id = number
         self.receiver = receiver
@@ -197,6 +210,10 @@ class LinkStream:
                 self.receiver = self._link.events.stream_opened(self, body)
             if self.tally is not None and not self.tally.may_come(self, body):
                 return
+            if self.watcher is not None:
+                self.watcher.came(len(body))
+                if self.cut:
+                    return
             if is_datagram(body):
                 self.datagram(body)
             else:
@@ -211,10 +228,13 @@ class LinkStream:
 
     def datagram_came(self, body: memoryview) -> None:
         """Take a datagram that came beside the stream."""
-        if self.tally is None or self.tally.may_come_datagram(len(body)):
-            self.datagram(body)
-        else:
+        if self.tally is not None and not self.tally.may_come_datagram(len(body)):
             self._link.counters["datagram unpaid"] += 1
+            return
+        if self.watcher is not None:
+            self.watcher.came(len(body))
+        if not self.cut:
+            self.datagram(body)
 
     def datagram(self, body: memoryview) -> None:
         """Hand a datagram on. What is wrong inside costs the datagram alone."""
@@ -223,6 +243,8 @@ class LinkStream:
                 self.receiver.datagram(body)
         except DecodeError as error:
             self._link.counters[str(error)] += 1
+            if self.watcher is not None:
+                self.watcher.strayed()
 
     def drained(self) -> None:
         """QUIC has taken everything."""

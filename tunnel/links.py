@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import Counter
@@ -20,12 +21,16 @@ from tunnel.limits import (
     MAX_INITIATIONS,
     MAX_LINKS_PER_HOST,
     MAX_UNANSWERED,
+    NEEDLESS_LINKS,
+    NEEDLESS_LOOK_S,
+    NEEDLESS_S,
     NEIGHBOUR_S,
     UNANSWERED_BURST,
     UNANSWERED_PER_MINUTE,
 )
 from tunnel.link import Link
 from tunnel.repeats import Repeats
+from tunnel.unread import Unread
 from tunnel.wireguard.handshake import tai64n
 from tunnel.wireguard.noise import NO_PSK
 from tunnel.wireguard.primitives import private_key
@@ -37,8 +42,11 @@ if TYPE_CHECKING:
 
     from core.ids import PeerKey
     from tunnel.engines.seam import Address, Connection, Engine
-    from tunnel.link import LinkEvents
+    from tunnel.link_events import LinkEvents
     from tunnel.path import Hop, PathWitness
+
+    type Verify = Callable[[bytes], tuple[bytes, bytes]]
+    """Reads a descriptor; returns its link key and the time as TAI64N."""
 
 
 async def _nowhere(hop: Hop) -> Address | None:
@@ -88,8 +96,9 @@ class Links:
         self._hosts: dict[Link, bytes] = {}
         self._per_host: Counter[bytes] = Counter()
         self._begun = Begun()
-        clock = asyncio.get_running_loop().time
-        self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, clock)
+        self._unread = Unread(self._all)
+        self._time = asyncio.get_running_loop().time
+        self._unanswered = Rates(UNANSWERED_BURST, UNANSWERED_PER_MINUTE / 60, MAX_UNANSWERED, self._time)
         self._tasks = Tasks()
         self.counters: Counter[str] = Counter()
         self.tried: PathWitness = lambda path, served, at_fault: None
@@ -97,6 +106,7 @@ class Links:
 
     async def listen(self, port: int) -> int:
         """Open the UDP port, 0 for any, and return it."""
+        self._tasks.spawn(self._tidy(), "needless links")
         return await self._engine.listen(port, self._accepted)
 
     def _machine(self) -> ControlMachine:
@@ -105,9 +115,22 @@ class Links:
             static, secrets.randbits(32), secrets.token_bytes, self._tell, self.preshared, self._initiations.is_new
         )
 
-    def _accepted(self, connection: Connection) -> Link:
-        link = Link(connection, self._machine(), self._events, self._closed, dialled=False, begun=self._begun)
+    def _link(self, connection: Connection, *, dialled: bool, verify: Verify | None = None) -> Link:
+        link = Link(
+            connection,
+            self._machine(),
+            self._events,
+            self._closed,
+            dialled=dialled,
+            verify=verify,
+            begun=self._begun,
+            unread=self._unread,
+        )
         self._all.add(link)
+        return link
+
+    def _accepted(self, connection: Connection) -> Link:
+        link = self._link(connection, dialled=False)
         host = self._hosts[link] = host_of(connection)
         self._per_host[host] += 1
         crowded = self._per_host[host] > MAX_LINKS_PER_HOST
@@ -136,12 +159,15 @@ class Links:
         Args:
             for_others: whether somebody else wants it. A descriptor names whatever addresses its peer likes, and who
                 makes a circuit says over whom it goes. So dials that nobody answers are counted, by network, lest this
-                node be had to send packets to third parties.
+                node be had to send packets to third parties. And a link that nobody but others ever wanted does not
+                stay when it carries no circuits any more.
 
         Raises:
             LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
         """
-        return await self._shared(hop.peer, lambda: self._dial(hop, for_others))
+        link = await self._shared(hop.peer, lambda: self._dial(hop, for_others))
+        link.needed_at = max(link.needed_at, self._time() if for_others else math.inf)
+        return link
 
     async def bootstrap(self, address: Address, peer: PeerKey, verify: Callable[[bytes], Hop]) -> Link:
         """A link to a peer of whom only id and address are known.
@@ -163,7 +189,9 @@ class Links:
             link.peer = peer
             return link
 
-        return await self._shared(peer, dial)
+        link = await self._shared(peer, dial)
+        link.needed_at = math.inf
+        return link
 
     async def meet(
         self, address: Address, proof: bytes, verify: Callable[[bytes], Hop], keep: Callable[[], bool]
@@ -193,6 +221,7 @@ class Links:
             link.close()
             return
         link.peer = peer
+        link.needed_at = math.inf
         self._by_peer[peer] = link
 
     async def _shared(self, peer: PeerKey, dial: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
@@ -249,7 +278,7 @@ class Links:
         self,
         address: Address,
         begin: Callable[[Link], None],
-        verify: Callable[[bytes], tuple[bytes, bytes]] | None,
+        verify: Verify | None,
         limits_s: tuple[float, float],
     ) -> Link:
         """Dial one address, if that is allowed, and let the link prove itself; each of the two has its limit."""
@@ -258,18 +287,7 @@ class Links:
         made: list[Link] = []
 
         def handle(connection: Connection) -> Link:
-            made.append(
-                Link(
-                    connection,
-                    self._machine(),
-                    self._events,
-                    self._closed,
-                    dialled=True,
-                    verify=verify,
-                    begun=self._begun,
-                )
-            )
-            self._all.add(made[0])
+            made.append(self._link(connection, dialled=True, verify=verify))
             return made[0]
 
         await self._engine.dial(address, handle, limits_s[0])
@@ -292,6 +310,25 @@ class Links:
         self.counters += link.counters
         if link.peer is not None and self._by_peer.get(link.peer) is link:
             del self._by_peer[link.peer]
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(NEEDLESS_LOOK_S)
+            self.close_needless()
+
+    def close_needless(self) -> None:
+        """Close links that were made for others, and over which no circuit has gone for long, but for a few."""
+        now = self._time()
+        needless: list[Link] = []
+        for link in self:
+            if link.carries_circuits:
+                link.needed_at = max(link.needed_at, now)
+            elif now - link.needed_at > NEEDLESS_S:
+                needless.append(link)
+        needless.sort(key=lambda link: link.needed_at, reverse=True)
+        for link in needless[NEEDLESS_LINKS:]:
+            self.counters["link that nobody needs"] += 1
+            link.close()
 
     def of_key(self, link_key: bytes) -> Link | None:
         """The link that stands with whoever proved this static key, 32 bytes; whichever side dialled it."""

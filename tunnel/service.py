@@ -108,7 +108,7 @@ class TunnelParts:
 
 
 class Tunnel:
-    """One node's tunnel. Implements `tunnel.link.LinkEvents`."""
+    """One node's tunnel. Implements `tunnel.link_events.LinkEvents`."""
 
     def __init__(self, engine: Engine, parts: TunnelParts) -> None:
         self._parts = parts
@@ -179,7 +179,7 @@ class Tunnel:
                     circuit.cannot_pay(reason)
         self.relay.end_paid(link, reason, pays=pays)
 
-    # -- tunnel.link.LinkEvents
+    # -- tunnel.link_events.LinkEvents
 
     def link_up(self, link: Link) -> None:
         self.observing.link_up(link)

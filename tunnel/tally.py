@@ -107,7 +107,6 @@ class Tally:
         rate: what the circuit costs there, units per MB, not 0.
         holds: told how many bytes more wait here, negative ones when they do no more, and none when a datagram was
             dropped because it is not paid. May end the circuit.
-        came: told the bytes of each message that came in at the paying end.
         income: of the link before, at a hop that is paid there and pays here. The next hop is paid for what comes from
             it, whether the link before pays for that or not: a payer that asks for much and then pays nothing would
             have the hop pay for it. So that account is told of what is owed here, and circuits end before the hop has
@@ -116,7 +115,6 @@ class Tally:
 
     __slots__ = (
         "_asked",
-        "_came",
         "_count",
         "_granted",
         "_holds",
@@ -136,7 +134,6 @@ class Tally:
         account: Account,
         rate: int,
         holds: Callable[[int], None],
-        came: Callable[[int], None] | None = None,
         income: Income | None = None,
     ) -> None:
         self.account = account
@@ -144,7 +141,6 @@ class Tally:
         self._pays = account.pays
         self._rate = rate
         self._holds = holds
-        self._came = came
         self._items: dict[LinkStream, deque[_Waiting]] = {}
         self._turns: deque[LinkStream] = deque()
         """For whom something waits, once for each thing. Of streams that were cut some may be left."""
@@ -241,8 +237,6 @@ class Tally:
             return self._may_take(size)
         self.account.took(self._rate, size, datagram=True)
         self._owes(size)
-        if self._came is not None:
-            self._came(size)
         return True
 
     def _took(self, size: int) -> None:
@@ -255,8 +249,6 @@ class Tally:
             self.account.took(self._rate, size, datagram=False)
         if self._income is not None:
             self._income.owes(parts)
-        if self._came is not None:
-            self._came(size)
 
     def _give_back(self, size: int) -> None:
         self.account.give_back(self._rate, size)

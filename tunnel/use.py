@@ -1,9 +1,10 @@
-"""What a client gets for its money: bytes of a paid circuit that came, against what they were of use for.
+"""What a client gets for its line and its money: bytes of a circuit that came, against what they were of use for.
 
-Every byte that comes is paid for, and an exit earns by all of them. So a client bounds what is no use: padding beyond
-what the lanes' shape makes necessary, frames of flows that it does not have, empty frames, answers to nothing. Honest
-exits send some of that: pings, cover, words that cross with the end of a flow, lanes on which little is said at a time.
-That is what the allowance is for. What a hop adds that is not the exit's does not open, and ends its stream.
+What an exit sends takes of the client's line, and where it is paid it earns by every byte. So a client bounds what is
+no use: padding beyond what the lanes' shape makes necessary, frames of flows that it does not have, empty frames,
+answers to nothing. Honest exits send some of that: pings, cover, words that cross with the end of a flow, lanes on
+which little is said at a time. That is what the allowance is for. What a hop adds that is not the exit's does not open,
+and ends its stream. But a datagram that does not open ends nothing: after one, nobody knows whose the rest was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ USE_SHARE: Final = 8
 """Of what is of use, one part in so many may come beside it: layers, heads of frames, cover."""
 
 PADDED_SHARE: Final = 8
-"""Padding that a message needs for its size is due up to so many times of what it carries."""
+"""Padding that a message needs for its size is due, where it is paid for, up to so many times of what it carries: who
+earns by it makes such messages on purpose. Where it costs nothing, all of it is due to a message that carries anything,
+so that programs may be sent many small ones."""
+
+DATAGRAM_BYTES: Final = 128
+"""What a datagram is of use for beside its content: on three hops the layers of a message take 96 bytes, and datagrams
+do not share one as what flows say does."""
 
 MESSAGES_PER_S: Final = 256
 """So many messages a second may carry next to nothing. A person's programs make do with far fewer."""
@@ -51,21 +58,38 @@ class Use:
     Args:
         shape: of its lanes.
         now: seconds that only rise.
+        paid: whether it costs something.
 
     Attributes:
         allowance: bytes of no use that may come at once.
+        foreign: whether something came that may be anybody's on the path.
     """
 
-    __slots__ = ("_at", "_left", "_longest_padding", "_open", "_rate", "_useful", "allowance")
+    __slots__ = (
+        "_at",
+        "_left",
+        "_longest_padding",
+        "_open",
+        "_padded_share",
+        "_rate",
+        "_read",
+        "_useful",
+        "allowance",
+        "foreign",
+    )
 
-    def __init__(self, shape: Shape, now: float) -> None:
+    def __init__(self, shape: Shape, now: float, *, paid: bool) -> None:
         self.allowance = self._left = ALLOWED_S * _RATES[shape]
         self._at = now
         self._rate = _RATES[shape]
         self._longest_padding = _MULTIPLES[shape] - 1
+        self._padded_share = PADDED_SHARE if paid else LANE_BYTES
         self._open = 0
         """Of the last message, what is not accounted for; negative when it ended what others had begun."""
         self._useful = 0
+        self._read = False
+        """Whether the last message, if it is a datagram, was opened."""
+        self.foreign = False
 
     def came(self, count: int, now: float) -> bool:
         """Count a message that is about to be read.
@@ -80,7 +104,7 @@ class Use:
         if self._open > 0:
             self._left -= self._open
         self._refill((now - self._at) * self._rate - min(self._open, 0))
-        self._at, self._open, self._useful = now, count, 0
+        self._at, self._open, self._useful, self._read = now, count, 0, False
         return self._left >= 0
 
     def _refill(self, count: float) -> None:
@@ -94,14 +118,19 @@ class Use:
 
     def taken(self, frames: Iterator[tuple[int, memoryview]]) -> Iterator[tuple[int, memoryview]]:
         """Pass frames of datagrams on, and count those that are taken: after one that is not, none is asked for."""
+        self._read = True
         for kind, content in frames:
             yield kind, content
             if kind == Frame.DATAGRAM:
-                self.good(len(content))
+                self.good(len(content) + DATAGRAM_BYTES)
+
+    def strayed(self) -> None:
+        """The last message was a datagram, and wrong."""
+        self.foreign = self.foreign or not self._read
 
     def padded(self, count: int) -> None:
         """So many bytes after them filled a lane's message."""
-        self._open -= min(count, self._longest_padding, PADDED_SHARE * self._useful)
+        self._open -= min(count, self._longest_padding, self._padded_share * self._useful)
 
     def excuse(self, count: int) -> None:
         """So many bytes may still come that are of no use any more."""

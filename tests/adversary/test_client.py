@@ -19,7 +19,8 @@ from tests.harness.wire import Board, WireEngine
 from tunnel.control import Kind, encode_circuit
 from tunnel.creation import CREATION_BYTES
 from tunnel.hosts import Rates
-from tunnel.limits import MAX_HOPS, MAX_PLAINTEXT, UNANSWERED_BURST
+from tunnel.limits import MAX_HOPS, MAX_PLAINTEXT, UNANSWERED_BURST, UNREAD_LINK_BYTES
+from tunnel.link import CONTROL_STREAM
 from tunnel.path import Hop
 from tunnel.wireguard.primitives import private_key, public_bytes
 from tunnel.wireguard.session import Session
@@ -166,6 +167,36 @@ async def test_what_is_refused_when_it_is_whole_counts_no_more(
     assert guard.links._begun.total_bytes == 0
 
 
+async def test_answers_that_nobody_reads_are_bounded_over_all_links(
+    two_hops: tuple[Network, Tunnel, HostileClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of many links stays far below what one may have waiting. The greediest go, and no more than must."""
+    network, client, _ = two_hops
+    guard = network.nodes[0]
+    monkeypatch.setattr("tunnel.unread.UNREAD_BYTES", A_FEW // 4)
+    monkeypatch.setattr("tunnel.unread.QUEUE_STEP", A_FEW // 64)
+    before, most = len(engine_of(guard).connections), 0
+    hostile = [await HostileClient.of(network) for _ in range(12)]
+    ends = engine_of(guard).connections[before:]
+    for end in ends:
+        end.stalled = True
+    for round_ in range(10):
+        for place, one in enumerate(hostile):
+            if place < 4 or not round_ % 3:
+                one.link._send_control(Kind.CREATE, encode_circuit(1000 + 2 * round_, bytes(CREATION_BYTES)))
+        await turns()
+        most = max(most, sum(link.unread_bytes for link in guard.links))
+    greedy = sum(one.link.closed for one in hostile[:4])
+    assert A_FEW // 8 < most <= A_FEW // 4 + A_FEW // 64 + 2 * CREATION_BYTES
+    assert guard.links.counters["control queues"] == greedy
+    assert 0 < greedy <= 4
+    assert not any(one.link.closed for one in hostile[4:])
+    assert all(end.unsent(CONTROL_STREAM) < UNREAD_LINK_BYTES // 4 for end in ends)
+    await check_alive(client)
+    for one in hostile:
+        await one.tunnel.close()
+
+
 async def test_one_host_does_not_take_all_places(
     two_hops: tuple[Network, Tunnel, HostileClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +223,36 @@ async def test_one_host_does_not_take_all_places(
         assert await link()
     await until(lambda: len(guard.links._per_host) == 1)
     await check_alive(client)
+
+
+async def test_links_to_peers_that_it_names_do_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names one peer after the other, for a moment each. The hop has a link to each, and soon to a few."""
+    stay, others = 2, 6
+    async with chain(2, Board().engine) as (network, client, echo):
+        guard, hostile = network.nodes[0], await HostileClient.of(network)
+        for _ in range(others):
+            await network.add(echo)
+        named = [network.hops[key] for key in network.keys[-others:]]
+        first, last = path_of(network)
+
+        def linked() -> set[PeerKey | None]:
+            return {link.peer for link in guard.links if link.dialled}
+
+        for hop in named:
+            circuit = await hostile.circuit((first, hop))
+            circuit.link.destroy(circuit.number, Reason.CLOSED)
+        held = await hostile.circuit((first, named[0]))
+        assert len(linked()) == others + 1
+        monkeypatch.setattr("tunnel.links.NEEDLESS_S", 0.0)
+        monkeypatch.setattr("tunnel.links.NEEDLESS_LINKS", stay)
+        await until(lambda: sum(link.carries_circuits for link in guard.links if link.dialled) == 2)
+        guard.links.close_needless()
+        await turns()
+        kept = {last.peer, named[0].peer, *(hop.peer for hop in named[-stay:])}
+        assert linked() == kept, "those over which circuits go, and the last of the others"
+        assert guard.links.counters["link that nobody needs"] == others - 1 - stay
+        assert not held.owner.reasons
+        await check_alive(client)
 
 
 # -- others' machines

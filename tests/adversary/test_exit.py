@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 from core.flow import FlowRequest
 from tests.harness.bare import check_alive
 from tests.harness.linked import Receiver, record
-from tests.harness.network import Collect, Network, chain
+from tests.harness.network import Collect, Network, blamed, chain
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
-from tests.tunnel.test_circuit import built, exit_flow, exit_frames
+from tests.tunnel.test_circuit import exit_flow, exit_frames
 from tunnel.frames import Frame, frame
 from tunnel.limits import MAX_PLAINTEXT
 
@@ -50,22 +50,28 @@ class HostileExit:
         return receivers
 
 
-async def test_padding_takes_no_memory_and_no_flow_of_others() -> None:
-    """10 MB of it. What it takes of the client's line is another matter: see the threat model."""
+async def test_padding_ends_its_circuit_early_and_takes_no_memory_and_no_flow() -> None:
+    """It costs nothing, but for the client's line. The flow goes on over another circuit, to the only exit there is."""
     async with chain(2, Board().engine) as (network, client, echo):
-        circuit, _ = await built(network, client)
-        flow = circuit.open_flow(FlowRequest("sink.example", 80))
+        flow = await client.pool.dial(FlowRequest("sink.example", 80))
         heard = Collect(flow)
         flow.attach(heard)
         await until(lambda: echo.listeners)
-        before = client.memory.held_bytes
+        source = exit_flow(network)
+        before, circuits = client.memory.held_bytes, set(client.pool.circuits)
+        used = next(circuit for circuit in circuits if circuit.flows)
         hostile = HostileExit(network, client)
-        for _ in range(40):
+        sent = 0
+        while not all(circuit.over for circuit in circuits):
             hostile.pad(3)
+            sent += 3 * len(PADDING)
             await turns(5)
             assert client.memory.held_bytes == before
             assert client.links._begun.total_bytes < 2 * len(PADDING)
-        exit_flow(network).write(b"still there")
+            assert sent < 2 * used.use.allowance, "on each circuit"
+        assert client.pool.counters["circuit protocol"] == len(circuits)
+        assert blamed(network, client) == [1]
+        source.write(b"still there")
         await until(lambda: heard.data == b"still there")
         await check_alive(client)
 

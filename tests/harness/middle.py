@@ -252,6 +252,9 @@ class _Nobody:
     def queued(self, stream: int) -> int:
         return 0
 
+    def unsent(self, stream: int) -> int:
+        return 0
+
     @property
     def datagram_room(self) -> int:
         return MAX_DATAGRAM

@@ -87,16 +87,16 @@ def _messages(end: WireConnection) -> int:
 
 @asynccontextmanager
 async def paid_chain(
-    count: int, engine: Callable[[], Engine] | None = None, shape: Shape = Shape.STEPS
+    count: int, engine: Callable[[], Engine] | None = None, shape: Shape = Shape.STEPS, tariff: int = 1
 ) -> AsyncIterator[Paid]:
-    """A path of `count` hops, each of which asks step 1; in memory unless an engine is named."""
+    """A path of `count` hops, each of which asks a step, 0 for nothing; in memory unless an engine is named."""
     tills: list[Till] = []
 
     def till() -> Till:
-        tills.append(Till(asks=1))
+        tills.append(Till(asks=tariff))
         return tills[-1]
 
-    async with chain(count, engine or Board().engine, shape, toll=till, tariff=1) as (network, client, echo):
+    async with chain(count, engine or Board().engine, shape, toll=till, tariff=tariff) as (network, client, echo):
         yield Paid(network, client, echo, tills)
 
 

@@ -119,6 +119,9 @@ class WireConnection:
     def queued(self, stream: int) -> int:
         return sum(len(data) for data, _ in self._held.get(stream, ()))
 
+    def unsent(self, stream: int) -> int:
+        return self.queued(stream)
+
     @property
     def queued_bytes(self) -> int:
         return sum(self.queued(stream) for stream in self._held)

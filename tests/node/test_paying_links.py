@@ -85,6 +85,22 @@ async def test_what_an_old_link_stored_is_no_news_on_the_next(tmp_path: Path, mo
         assert adopted == [], "it has forgotten nothing"
 
 
+async def test_a_link_that_ends_while_nothing_is_carried_and_one_that_follows_cost_nothing(tmp_path: Path) -> None:
+    """A relay closes links over which no circuits go, and makes them anew when they are wanted."""
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        used = await use(near, client, guard, 10)
+        signed = client.wallet.store.signed
+        for _ in range(10):
+            part(near)
+            await quiet(near)
+            near = await up(client, guard)
+            await quiet(near, near.other)
+            assert shown(near) == used
+            assert client.wallet.store.signed == signed
+        assert client.stops == guard.stops == []
+
+
 async def test_a_link_takes_over_no_other_channel(tmp_path: Path) -> None:
     async with members(tmp_path, 3) as (client, guard, other):
         beside = await up(client, other)

@@ -127,10 +127,13 @@ async def test_what_a_path_does_not_take_is_counted_and_goes_on_later(joined: Jo
     for _ in range(10):
         connection.write(stream, data)
     assert size - (2 << 20) <= connection.queued_bytes < size
+    await until(lambda: connection.unsent(stream) > size - (1 << 19))  # written at the end of this turn
+    assert connection.unsent(stream) <= size
     assert not joined.heard.drained
     joined.path.frozen = False
     await until(lambda: joined.heard.drained == [stream], 15)
     assert connection.queued_bytes == 0
+    await until(lambda: connection.unsent(stream) == 0, 15)
     arrived = joined.both.accepted[0].data
     await until(lambda: len(arrived.get(stream, b"")) == size, 15)
     assert arrived[stream] == data * 10

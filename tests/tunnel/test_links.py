@@ -12,21 +12,24 @@ import pytest
 from core.errors import DecodeError, LinkError, Reason
 from core.ids import PeerKey
 from tests.harness.entropy import seeded
-from tests.harness.linked import Events, told
+from tests.harness.linked import Events, Owner, told
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
 from tests.tunnel.wireguard.reference import SMALL_ORDER
 from tunnel import links as links_module
+from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
+from tunnel.limits import NEEDLESS_S
 from tunnel.links import Links
 from tunnel.path import Hop
 from tunnel.wireguard.primitives import private_key, public_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tunnel.engines.seam import Address
 
 PEER = PeerKey(bytes([7] * 32))
+CREATION = bytes(CREATION_BYTES)
 
 
 class Rig:
@@ -221,6 +224,107 @@ async def test_bootstrap_with_a_descriptor_of_somebody_else() -> None:
         with pytest.raises(LinkError):
             await made.client.bootstrap(("127.0.0.1", made.port), PEER, refuse)
         await until(lambda: not made.client._all)
+
+
+# -- links that nobody needs
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody needs goes at the next look."""
+    monkeypatch.setattr(links_module, "NEEDLESS_S", -1.0)
+    monkeypatch.setattr(links_module, "NEEDLESS_LINKS", 0)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_link_that_only_others_wanted_goes_and_is_made_anew() -> None:
+    async with rig() as made:
+        link = await made.client.to(made.hop(), for_others=True)
+        made.client.close_needless()
+        assert link.closed
+        assert made.client.counters["link that nobody needs"] == 1
+        await until(lambda: not made.serving._all)
+        assert (await made.client.to(made.hop(), for_others=True)).is_up
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_it_is_looked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "NEEDLESS_LOOK_S", 0.01)
+    async with rig() as made:
+        for _ in range(2):
+            await made.client.to(made.hop(), for_others=True)
+            await until(lambda: not made.client._all and not made.serving._all)
+
+
+async def test_it_stays_for_a_while_from_when_it_was_wanted_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "NEEDLESS_LINKS", 0)
+    async with rig() as made:
+        link = await made.client.to(made.hop(), for_others=True)
+        link.needed_at -= 2 * NEEDLESS_S
+        assert await made.client.to(made.hop(), for_others=True) is link
+        made.client.close_needless()
+        assert link.is_up
+        link.needed_at -= NEEDLESS_S + 1
+        made.client.close_needless()
+        assert link.closed
+
+
+async def want(made: Rig) -> None:
+    await made.client.to(made.hop())
+
+
+async def meet(made: Rig) -> None:
+    await made.client.meet(("127.0.0.1", made.port), b"", lambda raw: made.hop(), keep=lambda: True)
+
+
+async def bootstrap(made: Rig) -> None:
+    await made.client.bootstrap(("127.0.0.1", made.port), PEER, lambda raw: made.hop())
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("make", [want, meet, bootstrap])
+async def test_a_link_that_this_node_wants_itself_stays(make: Callable[[Rig], Awaitable[None]]) -> None:
+    async with rig() as made:
+        await make(made)
+        for _ in range(2):
+            made.client.close_needless()
+            made.serving.close_needless()
+            await turns()
+            (link,) = made.client
+            assert link.is_up
+            assert await made.client.to(made.hop(), for_others=True) is link
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("make", [want, bootstrap])
+async def test_a_link_that_others_wanted_first_stays_as_well(make: Callable[[Rig], Awaitable[None]]) -> None:
+    async with rig() as made:
+        link = await made.client.to(made.hop(), for_others=True)
+        await make(made)
+        made.client.close_needless()
+        assert list(made.client) == [link]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("side", ["near", "far"])
+async def test_a_link_with_a_circuit_stays_whoever_made_that(side: str) -> None:
+    """From when it is asked for until it is over, at either end."""
+    async with rig() as made:
+        near = await made.client.to(made.hop(), for_others=True)
+        (far,) = made.serving
+        maker, server, events = (near, far, made.events[0]) if side == "near" else (far, near, made.events[1])
+        asked = asyncio.ensure_future(maker.create(CREATION, Owner(), 5.0))
+        await until(lambda: events.creations)
+        made.client.close_needless()
+        ((number, _),) = events.creations
+        server.answer(number, CREATION[:ANSWER_BYTES], Owner())
+        await asked
+        made.client.close_needless()
+        assert near.is_up
+        maker.destroy(number, Reason.CLOSED)
+        await turns()
+        made.client.close_needless()
+        assert near.closed
 
 
 # -- networks

@@ -36,11 +36,9 @@ class End:
     def __init__(self, *, pays: bool) -> None:
         self.purse = Purse(pays=pays, paid=PLENTY)
         self.held = 0
-        self.came: list[int] = []
         self.act: Callable[[], None] = lambda: None
         self.income = Purse(pays=False, paid=0)
-        came, income = (self.came.append, self.income) if pays else (None, None)
-        self.tally = Tally(self.purse, RATE, self.holds, came, income)
+        self.tally = Tally(self.purse, RATE, self.holds, self.income if pays else None)
 
     def holds(self, count: int) -> None:
         self.held += count
@@ -88,7 +86,6 @@ async def test_messages_count_at_both_ends_without_the_record() -> None:
     assert ends.back().send(record(message(2, 1000)))
     await turns()
     assert ends.payer.counted == ends.payee.counted == 1100
-    assert ends.payer.came == [1000]
 
 
 async def test_datagrams_count_as_such_beside_the_stream_and_as_messages_on_it() -> None:

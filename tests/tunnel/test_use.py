@@ -1,10 +1,10 @@
-"""What comes for money and is of no use: how much of it a client takes, and that honest exits send less."""
+"""What comes and is of no use: how much of it a client takes, and that honest exits send less."""
 
 from __future__ import annotations
 
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -38,7 +38,7 @@ SEED = 7
 
 
 def test_what_is_of_no_use_uses_up_the_allowance() -> None:
-    spent = Use(Shape.STEPS, 0.0)
+    spent = Use(Shape.STEPS, 0.0, paid=True)
     taken = 0
     while spent.came(1000, 0.0):
         taken += 1000
@@ -46,17 +46,17 @@ def test_what_is_of_no_use_uses_up_the_allowance() -> None:
 
 
 def test_what_is_of_use_does_not() -> None:
-    spent = Use(Shape.STEPS, 0.0)
+    spent = Use(Shape.STEPS, 0.0, paid=True)
     for _ in range(10 * int(spent.allowance) // 1000):
         assert spent.came(1000, 0.0)
         spent.good(900)
 
 
 def test_time_gives_it_back_and_no_more_than_there_was() -> None:
-    spent = Use(Shape.EVEN, 0.0)
+    spent = Use(Shape.EVEN, 0.0, paid=True)
     for count in range(10_000):
         assert spent.came(LANE_BYTES, count / MESSAGES_PER_S)
-    spent = Use(Shape.EVEN, 0.0)
+    spent = Use(Shape.EVEN, 0.0, paid=True)
     assert spent.came(1000, 0.0)
     assert spent.came(int(spent.allowance) + 1, 1000.0)
     assert not spent.came(1, 1000.0)
@@ -65,7 +65,7 @@ def test_time_gives_it_back_and_no_more_than_there_was() -> None:
 @pytest.mark.parametrize(("shape", "padding"), [(Shape.FREE, 0), (Shape.STEPS, 1023), (Shape.EVEN, 8000)])
 def test_padding_is_due_that_the_size_makes_necessary(shape: Shape, padding: int) -> None:
     def lasts(padding: int, carried: int) -> bool:
-        spent = Use(shape, 0.0)
+        spent = Use(shape, 0.0, paid=True)
         for _ in range(10_000):
             if not spent.came(carried + padding, 0.0):
                 return False
@@ -78,8 +78,20 @@ def test_padding_is_due_that_the_size_makes_necessary(shape: Shape, padding: int
     assert not lasts(STEP_BYTES - 1, 1)
 
 
+@pytest.mark.parametrize("shape", [Shape.STEPS, Shape.EVEN])
+def test_where_it_costs_nothing_all_padding_of_what_carries_something_is_due(shape: Shape) -> None:
+    size = {Shape.STEPS: STEP_BYTES, Shape.EVEN: LANE_BYTES}[shape]
+    spent = Use(shape, 0.0, paid=False)
+    for _ in range(10_000):
+        assert spent.came(size, 0.0)
+        spent.good(20)
+        spent.padded(size - 20)
+    while spent.came(size, 0.0):
+        spent.padded(size)
+
+
 def test_what_ends_in_a_later_message_makes_up_for_the_ones_before() -> None:
-    spent = Use(Shape.EVEN, 0.0)
+    spent = Use(Shape.EVEN, 0.0, paid=True)
     for _ in range(100):
         for _ in range(4):
             assert spent.came(LANE_BYTES, 0.0)
@@ -87,7 +99,7 @@ def test_what_ends_in_a_later_message_makes_up_for_the_ones_before() -> None:
 
 
 def test_what_is_under_way_is_excused_once() -> None:
-    spent = Use(Shape.STEPS, 0.0)
+    spent = Use(Shape.STEPS, 0.0, paid=True)
     spent.excuse(10_000_000)
     for _ in range(1000):
         assert spent.came(1000, 0.0)
@@ -98,13 +110,24 @@ def test_what_is_under_way_is_excused_once() -> None:
 
 
 def test_frames_that_are_no_datagrams_are_of_no_use() -> None:
-    spent = Use(Shape.STEPS, 0.0)
+    spent = Use(Shape.STEPS, 0.0, paid=True)
     frames = [(int(Frame.PAD), memoryview(bytes(1000))), (int(Frame.DATAGRAM), memoryview(bytes(1000)))]
     many = range(2 * int(spent.allowance) // 1000)
     assert not all(spent.came(2000, 0.0) and list(spent.taken(iter(frames))) == frames for _ in many)
 
 
-# -- honest exits
+def test_a_datagram_that_was_not_looked_at_may_be_anybodys() -> None:
+    spent = Use(Shape.FREE, 0.0, paid=True)
+    spent.came(100, 0.0)
+    assert list(spent.taken(iter([(int(Frame.PAD), memoryview(b""))])))
+    spent.strayed()
+    assert not spent.foreign, "it opened, so it is the exit's"
+    spent.came(100, 0.0)
+    spent.strayed()
+    assert spent.foreign
+
+
+# -- honest exits, paid and for nothing
 
 
 class Least:
@@ -145,10 +168,14 @@ async def page(paid: Paid, draws: random.Random) -> None:
         await fetch(paid, draws.randint(350, 900), int(draws.lognormvariate(8.7, 1.0)))
 
 
+TARIFFS: Final = [0, 1]
+
+
+@pytest.mark.parametrize("tariff", TARIFFS)
 @pytest.mark.parametrize("shape", list(Shape))
-async def test_honest_traffic_stays_far_from_it(shape: Shape, least: Least) -> None:
+async def test_honest_traffic_stays_far_from_it(shape: Shape, tariff: int, least: Least) -> None:
     draws = random.Random(SEED)
-    async with paid_chain(3, shape=shape) as paid:
+    async with paid_chain(3, shape=shape, tariff=tariff) as paid:
         for _ in range(3):
             await page(paid, draws)
         await fetch(paid, APART_BYTES + 500_000, 10)
@@ -163,12 +190,13 @@ async def test_honest_traffic_stays_far_from_it(shape: Shape, least: Least) -> N
     assert least.value > 3 / 4
 
 
+@pytest.mark.parametrize("tariff", TARIFFS)
 @pytest.mark.parametrize("shape", list(Shape))
-async def test_downloads_that_are_cancelled_are_nobodys_fault(shape: Shape, least: Least) -> None:
-    async with paid_chain(2, shape=shape) as paid:
+async def test_downloads_that_are_cancelled_are_nobodys_fault(shape: Shape, tariff: int, least: Least) -> None:
+    async with paid_chain(2, shape=shape, tariff=tariff) as paid:
         for connection in _connections(paid):
             connection.delay_s = 0.02
-        for _ in range(3):
+        for _ in range(2):
             listener = await paid.open(SINK)
             source = paid.echo.listeners[-1].flow
             assert source is not None
@@ -197,13 +225,16 @@ async def test_padding_of_small_answers_is_due(least: Least) -> None:
 
 
 @pytest.mark.usefixtures("no_time")
-async def test_datagrams_are_of_use(least: Least) -> None:
-    async with paid_chain(1, shape=Shape.FREE) as paid:
+@pytest.mark.parametrize("tariff", TARIFFS)
+@pytest.mark.parametrize("size", [40, 1000])
+async def test_datagrams_are_of_use(size: int, tariff: int, least: Least, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(use, "ALLOWED_S", 0.25)
+    async with paid_chain(3, shape=Shape.FREE, tariff=tariff) as paid:
         association = await paid.client.pool.dial_datagrams()
         came = Came(association)
-        for count in range(0, 600, 20):
+        for count in range(0, 1200, 20):
             for _ in range(20):
-                association.send("192.0.2.1", 53, bytes(1000))
+                association.send("192.0.2.1", 53, bytes(size))
             await until(partial(has_come, came, count + 20))
     assert least.value > 3 / 4
 
@@ -219,7 +250,6 @@ async def test_what_comes_before_its_turn_is_of_use_already() -> None:
         circuit = next(found for found in paid.client.pool.circuits if found.flows)
         (flow,) = circuit.flows
         spent = circuit.use
-        assert spent is not None
         count = 3 * int(spent.allowance) // 32_768
         for _ in range(count):
             assert spent.came(32_768, spent._at)
@@ -308,6 +338,7 @@ JUNK: dict[str, tuple[int, Callable[[Rogue], None]]] = {
 }
 
 
+@pytest.mark.parametrize("tariff", TARIFFS)
 @pytest.mark.parametrize(
     ("kind", "shape"),
     [
@@ -318,19 +349,47 @@ JUNK: dict[str, tuple[int, Callable[[Rogue], None]]] = {
     ],
 )
 @pytest.mark.usefixtures("no_time")
-async def test_junk_costs_the_exit_its_circuit(kind: str, shape: Shape, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_junk_costs_the_exit_its_circuit(
+    kind: str, shape: Shape, tariff: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size, junk = JUNK[kind]
     monkeypatch.setattr(CircuitFrames, "_answered", lambda frames, token: None)
     monkeypatch.setattr(use, "ALLOWED_S", 0.25)
-    async with paid_chain(2, shape=shape) as paid:
+    async with paid_chain(2, shape=shape, tariff=tariff) as paid:
         bad = await rogue(paid, size)
         paid.network.early = True
-        before = paid.books[0][0]
+        before = paid.crossed(0)
         while not bad.circuit.over:
             junk(bad)
             await turns(2)
-            assert paid.books[0][0] - before < 2_000_000
+            assert paid.crossed(0) - before < 2_000_000
         assert paid.client.pool.counters["circuit protocol"] == 1
         assert blamed(paid.network, paid.client) == [1]
-        assert bad.circuit.use is not None
-        assert paid.books[0][0] - before < 2 * bad.circuit.use.allowance + 100_000
+        assert paid.crossed(0) - before < 2 * bad.circuit.use.allowance + 100_000
+
+
+# -- hops that are not
+
+
+@pytest.mark.usefixtures("no_time")
+@pytest.mark.parametrize("tariff", TARIFFS)
+async def test_datagrams_that_a_hop_makes_up_are_not_held_against_the_exit(
+    tariff: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They open nowhere, and end the circuit as too much else that is of no use does."""
+    monkeypatch.setattr(use, "ALLOWED_S", 0.25)
+    async with paid_chain(2, shape=Shape.FREE, tariff=tariff) as paid:
+        came = Came(await paid.client.pool.dial_datagrams())
+        came.flow.send("192.0.2.1", 53, b"asked")
+        await until(partial(has_come, came, 1))
+        circuit = next(found for found in paid.client.pool.circuits if found.flows)
+        guard = paid.network.nodes[0]
+        [near] = [flow._near for held in guard.relay._held() for flow in held.flows if flow._datagrams_sealed]
+        paid.network.early = True
+        while not circuit.over:
+            near.send_datagram(bytes(15) + b"\x80" + bytes(1000))
+            await turns(2)
+            assert paid.crossed(0) < 1_000_000
+        assert circuit.culprit is None
+        assert paid.client.pool.counters["circuit protocol"] == 1
+        assert blamed(paid.network, paid.client) == []

@@ -153,6 +153,10 @@ class AiopquicConnection:
     def queued(self, stream: int) -> int:
         return self._queued.get(stream, 0)
 
+    def unsent(self, stream: int) -> int:
+        in_ring: int = 0 if self._over else self._quic.tx_data_ring_used(stream)
+        return self.queued(stream) + in_ring
+
     @property
     def datagram_room(self) -> int:
         return self._datagrams.room(time.monotonic())

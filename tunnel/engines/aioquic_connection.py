@@ -129,6 +129,9 @@ class AioquicConnection:
     def queued(self, stream: int) -> int:
         return self._queued.get(stream, 0)
 
+    def unsent(self, stream: int) -> int:
+        return self._quic.unacknowledged(stream)
+
     @property
     def datagram_room(self) -> int:
         return self._quic.datagram_room

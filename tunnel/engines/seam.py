@@ -61,9 +61,13 @@ class Connection(Protocol):
     def queued(self, stream: int) -> int:
         """Bytes of a stream that were taken and not yet passed on to QUIC's own buffer."""
 
+    def unsent(self, stream: int) -> int:
+        """Bytes of a stream that were taken and wait for the other side to let them come: those that are queued, and
+        those in QUIC's own buffer."""
+
     @property
     def queued_bytes(self) -> int:
-        """The same of all streams together. Costs no walk over them."""
+        """What is queued of all streams together. Costs no walk over them."""
 
     @property
     def datagram_room(self) -> int:
