@@ -67,8 +67,8 @@ def settings_of(unit: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("unit", [SERVICE, USER_SERVICE], ids=lambda unit: unit.name)
 def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     installed = tmp_path / "macrovpn-share.service"
-    program = Path(sys.executable).with_name("macrovpn")
-    installed.write_text(re.sub(r"(?<=^ExecStart=)\S+", str(program), unit.read_text(), flags=re.MULTILINE))
+    program = f'"{Path(sys.executable).with_name("macrovpn")}"'
+    installed.write_text(re.sub(r"(?<=^ExecStart=)\S+", program, unit.read_text(), flags=re.MULTILINE))
     scope = ["--user"] if unit is USER_SERVICE else []
     done = subprocess.run(
         ["systemd-analyze", *scope, "verify", str(installed)],
