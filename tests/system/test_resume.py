@@ -134,7 +134,8 @@ def test_a_transfer_survives_death_and_hops(origin: Origin, tmp_path: Path, way:
             assert hashlib.sha256(target.read_bytes()).digest() == digest.digest()
         else:
             assert target.read_text() == digest.hexdigest()
-        assert _connections(origin, before) == 1
+        # An exit that is slow to connect is not waited for, and its connection is never written to.
+        assert len(origin.seen[before:]) - _connections(origin, before) == 1
 
 
 @pytest.mark.long
