@@ -29,7 +29,7 @@ PER_S: Final = 40.0
 SETTLE_S: Final = 3.0
 REST_S: Final = 5.0
 _ROLES: Final = ("relay", "exit")
-_TWO_HOPS: Final = ("--relays", "1", "--exits", "1", "--hops", "2")
+_TWO_HOPS: Final = ("--relays", "1", "--exits", "1", "--hops", "2", "--tariff", "0")
 
 
 def at_rest(pids: Sequence[int]) -> dict[str, float]:

@@ -33,7 +33,7 @@ DEAD_SIZE: Final = 100_000_000
 KERNEL_BYTES: Final = 1 << 14
 """What the kernel may keep of it at both ends, so that 4,096 dead readers find room in it (see `bench.origin`)."""
 SETTLE_S: Final = 5.0
-_TWO_HOPS: Final = ("--relays", "1", "--exits", "1", "--hops", "2")
+_TWO_HOPS: Final = ("--relays", "1", "--exits", "1", "--hops", "2", "--tariff", "0")
 _THREE_HOPS: Final = ("--relays", "2", "--exits", "1")
 """The smallest networks, so that every process carries everything."""
 
