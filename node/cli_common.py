@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from core.errors import MacroVpnError
-from node import doctor_firefox as firefox
+from node import firefox_settings as firefox
 from node.cli_completing import NETWORKS, REGIONS, Completer, values_of
 
 if TYPE_CHECKING:

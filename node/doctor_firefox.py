@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from node.findings import Finding, Level, OwnProxy
+from node.firefox_settings import ALLOW_BYPASS, FAILOVER, FIXED_PROXY, HTTPS_RECORD, WEBRTC
 from node.settings import join_endpoint
 
 if TYPE_CHECKING:
@@ -25,13 +26,8 @@ LOCAL: Final = frozenset({"localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]
 UNASKED: Final = {"network.connectivity-service.enabled": False, "network.trr.mode": 5}
 """With these Firefox looks no name up by itself; 5 is DNS over HTTPS switched off by choice. As it comes, it looks up
 `example.org`, `ipv4only.arpa` and `cloudflare-dns.com`: docs/clients.md says where that was measured."""
-HTTPS_RECORD: Final = "network.dns.native_https_query"
 ASKS_SINCE: Final = 153
 """In this version it was seen that Firefox asks for the HTTPS record of what is opened as `http://`, with any proxy."""
-WEBRTC: Final = "media.peerconnection.ice.proxy_only"
-ALLOW_BYPASS: Final = "network.proxy.allow_bypass"
-FAILOVER: Final = "network.proxy.failover_direct"
-FIXED_PROXY: Final = "Settings, Network Settings, Manual proxy configuration"
 
 
 def judge(profile: Profile, own: OwnProxy, *, system_is_ours: bool, has_button: bool = False) -> list[Finding]:

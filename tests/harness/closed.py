@@ -176,7 +176,7 @@ class Client:
         node.wallet_do("cap", units=node.wallet()["paid"])
 
         def used_up() -> bool:
-            curl(f"-x http://{PROXY}", TUNNELLED, "fill")
+            curl(f"-x http://{PROXY}", TUNNELLED, "fill", SILENT_S)
             return bool(node.status()["state"] == "blocked")
 
         until("the cap", used_up, 60)
