@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 import socket
 from contextlib import ExitStack
 from typing import Final
@@ -10,12 +11,14 @@ from typing import Final
 from core.errors import MacroVpnError
 
 _TRIES: Final = 64
+_PORTS: Final = range(10_000, 32_768)
+"""Below those that Linux, macOS and Windows give away, above the usual services'."""
 
 
 def free_udp_ports(count: int) -> list[int]:
     """Find UDP ports that nothing uses on any address, IPv4 or IPv6.
 
-    They are free now; a program that is quicker can still take one.
+    They are free now, and none of those that systems give away to whoever asks for any.
 
     Args:
         count: how many different ports.
@@ -25,28 +28,28 @@ def free_udp_ports(count: int) -> list[int]:
     """
     ports: list[int] = []
     with ExitStack() as held:
-        for _ in range(count + _TRIES):
+        for port in random.sample(_PORTS, count + _TRIES):
             if len(ports) == count:
                 break
-            port = _bind(held, socket.AF_INET, 0)
-            try:
-                _bind(held, socket.AF_INET6, port)
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    continue
-            ports.append(port)
+            if _binds(held, port):
+                ports.append(port)
     if len(ports) < count:
         raise MacroVpnError(f"There are no {count} free UDP ports on this machine.")
     return ports
 
 
-def _bind(held: ExitStack, family: socket.AddressFamily, port: int) -> int:
-    probe = held.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-    if family == socket.AF_INET6:
-        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    probe.bind(("", port))
-    bound: int = probe.getsockname()[1]
-    return bound
+def _binds(held: ExitStack, port: int) -> bool:
+    """Take a port of both families, if nobody has it. There may be no IPv6."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            probe = held.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(("", port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE or family == socket.AF_INET:
+                return False
+    return True
 
 
 def require_loopback_network(address: str) -> None:
