@@ -79,7 +79,8 @@ def _beside(way: Way, direct: Way, pids: Sequence[int], options: argparse.Namesp
         result["parallel"] = parallel(way, max(1, options.runs // 2), options.size // 4)
         result["latency"] = latency(way, 200)
         result["new_connections"] = rate(way, options.runs, 1000)
-        result["memory_MB"] = spread([memory_mb(pid) for pid in pids], 1)
+        if pids:
+            result["memory_MB"] = spread([memory_mb(pid) for pid in pids], 1)
     return result
 
 

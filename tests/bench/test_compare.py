@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from bench import crowds
+from bench import compare, crowds
 from bench.compare_plots import DISTANCE, LOOPBACK, draw, value
 from bench.crowds import at_rest
+from bench.load import Way
 from bench.noise import noise, parse_machine
 from bench.processes import hogs
 
@@ -52,6 +54,15 @@ def test_parts_that_were_measured_are_drawn(tmp_path: Path) -> None:
     assert [path.name for path in draw(RESULT, tmp_path)] == [f"{part}.png" for part in RESULT]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
     assert [path.name for path in draw({"distance": RESULT["distance"]}, tmp_path)] == ["distance.png"]
+
+
+def test_who_has_no_processes_has_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("single", "parallel", "latency", "rate"):
+        monkeypatch.setattr(compare, name, lambda *_: {})
+    options = argparse.Namespace(runs=1, size=1)
+    way = Way("", "http://127.0.0.1:1")
+    assert "memory_MB" not in compare._beside(way, way, [], options)
+    assert compare._beside(way, way, [os.getpid()], options)["memory_MB"]["max"] > 1
 
 
 def test_what_a_process_takes_at_rest_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
