@@ -27,7 +27,9 @@ CLIENTS: Final = 4
 PER_S: Final = 40.0
 """Circuits that are built per second at most."""
 SETTLE_S: Final = 3.0
+"""After what began: pings and gossip of newcomers are over then, and nothing else says so."""
 REST_S: Final = 5.0
+"""For so long it is looked what nodes take while nothing is asked of them."""
 _ROLES: Final = ("relay", "exit")
 _TWO_HOPS: Final = ("--relays", "1", "--exits", "1", "--hops", "2", "--tariff", "0")
 
