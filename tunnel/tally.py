@@ -13,6 +13,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tunnel.layers import RECORD_BYTES
+from tunnel.limits import CIRCUIT_WINDOW, LEFT_EXTRA, MAX_CIRCUIT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,12 +118,14 @@ class Tally:
     __slots__ = (
         "_asked",
         "_came",
+        "_came_bytes",
         "_count",
         "_granted",
         "_holds",
         "_in",
         "_income",
         "_items",
+        "_late_bytes",
         "_out",
         "_over",
         "_pays",
@@ -154,6 +157,7 @@ class Tally:
         self._granted = False
         self._asked = False
         self._over = False
+        self._came_bytes = self._late_bytes = 0
 
     @property
     def waits(self) -> bool:
@@ -184,6 +188,21 @@ class Tally:
             return True
         self._wait(_In(stream, body))
         return False
+
+    def may_come_late(self, size: int) -> bool:
+        """Count a message that came on a stream that was left; False when no more of that counts.
+
+        The paid end has dropped it, and the payer takes off what the paid end does not count. The payer has to count
+        what the other end had sent before it heard. That is no more than the credit at the time, which is
+        `CIRCUIT_WINDOW`, and then grows with what was dealt with, up to `MAX_CIRCUIT_WINDOW`.
+        """
+        if self._pays:
+            self._late_bytes += size
+            credit = min(max(CIRCUIT_WINDOW, self._came_bytes), MAX_CIRCUIT_WINDOW)
+            if self._late_bytes > credit + LEFT_EXTRA:
+                return False
+            self._took(size)
+        return True
 
     def _may_take(self, size: int) -> bool:
         return not self._count and not self._over and self._take(size)
@@ -246,6 +265,7 @@ class Tally:
         return True
 
     def _took(self, size: int) -> None:
+        self._came_bytes += size
         parts = self._rate * size
         meter = self.account.meter
         counted = meter.counted + parts
@@ -334,7 +354,7 @@ class Tally:
             self._turns = deque(other for other in self._turns if other in self._items)
 
     def clear(self) -> None:
-        """The circuit is over: nothing moves any more, and streams for which something waits are cut."""
+        """The circuit is over: nothing moves any more, and streams for which something waits are left."""
         self._over = True
         for stream in list(self._items):
-            stream.reset()
+            stream.leave()
