@@ -165,6 +165,16 @@ class PayingNode:
     def spent_for(self, channel: bytes) -> int:
         return self._spent.pop(channel, 0)
 
+    def spent_on(self, channel: bytes) -> int:
+        holder = self._holders.get(channel)
+        return self._spent.get(channel, 0) if holder is None else holder.spent
+
+    def spent_late(self, channel: bytes, parts: int) -> None:
+        if (holder := self._holders.get(channel)) is not None:
+            holder.owes(parts)
+        else:
+            self._spent[channel] = self.spent_on(channel) + parts
+
     def let_go(self, channel: bytes, end: Incoming, used: int, spent: int) -> None:
         self._spent[channel] = spent
         if self._holders.get(channel) is end:

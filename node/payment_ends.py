@@ -67,6 +67,12 @@ class Paying(Protocol):
     def holds(self, channel: bytes, end: Incoming) -> None:
         """A channel pays at this end now, and at no other one."""
 
+    def spent_on(self, channel: bytes) -> int:
+        """Parts that this node owes others for a channel beyond what it used, on whichever link it is."""
+
+    def spent_late(self, channel: bytes, parts: int) -> None:
+        """It owes so much more, for what a link carried that has the channel no more."""
+
     def let_go(self, channel: bytes, end: Incoming, used: int, spent: int) -> None:
         """A link has a channel no more. `spent`: parts that this node owed others for it beyond what it used."""
 
@@ -317,6 +323,7 @@ class Incoming(End):
     def __init__(self, paying: Paying, link: Link) -> None:
         super().__init__(paying, link)
         self._rate = self._spent = 0
+        self._let_go = False
         self.meter = SHUT
         self.channel = b""
         self.session = self._new_session()
@@ -344,8 +351,12 @@ class Incoming(End):
     def overdrawn(self) -> bool:
         return self.spent > self._window - self._window // WARY_SHARE
 
+    @property
+    def spent_out(self) -> bool:
+        return self.spent > self._window - MAX_MESSAGE * self._rate
+
     def call_in(self) -> None:
-        if self.spent > self._window - MAX_MESSAGE * self._rate:
+        if self.spent_out:
             self.stop(Reason.UNPAID)
 
     @property
@@ -356,10 +367,15 @@ class Incoming(End):
     @property
     def spent(self) -> int:
         """Parts that this node owes others for what it carries here, beyond what was used of the channel."""
+        if self._let_go:
+            return self._paying.spent_on(self.channel)
         return self._spent - (self.session.account.counted if self.channel else 0)
 
     def owes(self, parts: int) -> None:
-        self._spent += parts
+        if self._let_go:
+            self._paying.spent_late(self.channel, parts)
+        else:
+            self._spent += parts
 
     def wait(self, go: Callable[[], None]) -> None:
         super().wait(go)
@@ -369,13 +385,14 @@ class Incoming(End):
     # -- the session
 
     def earns(self, rate: int) -> None:
-        """A circuit is paid at this rate."""
+        """A circuit is paid at this rate. Who had this node pay out too much before gets nothing more."""
         self._rate = max(self._rate, rate)
+        self.call_in()
 
     def received(self, message: messages.Message) -> None:
         now = self._loop.time()
         if isinstance(message, messages.Ask) and self.session.may_follow(now):
-            self.session, self.stopped, self.channel = self._new_session(), None, b""
+            self.session, self.stopped, self.channel, self._let_go = self._new_session(), None, b"", False
         self._act(self.session.receive(message, now))
 
     def _act(self, events: list[payee.Event]) -> None:
@@ -448,7 +465,7 @@ class Incoming(End):
         self.stopped = reason
         if (used := self.used) is not None:
             self._paying.let_go(self.channel, self, used, self.spent)
-            self._spent = 0
+            self._spent, self._let_go = 0, True
             self._spawn(self._wallet.note_use(self.channel, used), "earning use")
         self._paying.ended(self._link, self, reason)
 
