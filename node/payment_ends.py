@@ -351,12 +351,8 @@ class Incoming(End):
     def overdrawn(self) -> bool:
         return self.spent > self._window - self._window // WARY_SHARE
 
-    @property
-    def spent_out(self) -> bool:
-        return self.spent > self._window - MAX_MESSAGE * self._rate
-
     def call_in(self) -> None:
-        if self.spent_out:
+        if self.spent > self._window - MAX_MESSAGE * self._rate:
             self.stop(Reason.UNPAID)
 
     @property

@@ -195,13 +195,11 @@ class Tally:
         The paid end has dropped it, and the payer takes off what the paid end does not count. The payer has to count
         what the other end had sent before it heard. That is no more than the credit at the time, which is
         `CIRCUIT_WINDOW`, and then grows with what was dealt with, up to `MAX_CIRCUIT_WINDOW`.
-        And it loses no more than it is ready to lose for whoever made it ask for that.
         """
         if self._pays:
             self._late_bytes += size
             credit = min(max(CIRCUIT_WINDOW, self._came_bytes), MAX_CIRCUIT_WINDOW)
-            spent_out = self._income is not None and self._income.spent_out
-            if spent_out or self._late_bytes > credit + LEFT_EXTRA:
+            if self._late_bytes > credit + LEFT_EXTRA:
                 return False
             self._took(size)
         return True

@@ -85,12 +85,8 @@ class Income(Account, Protocol):
         """Whether this node owes others so much more for what it carries here than it got that circuits for which
         something waits must end."""
 
-    @property
-    def spent_out(self) -> bool:
-        """Whether this node owes all that it is ready to lose: it does not count for it what comes late."""
-
     def call_in(self) -> None:
-        """One has ended for that. If it is spent out, all others end as well."""
+        """They have ended for that. If this node owes all that it is ready to lose, nothing more is carried for it."""
 
     def owes(self, parts: int) -> None:
         """This node owes another peer so much more for it: bytes times units per MB, negative for what it owes no

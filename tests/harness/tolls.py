@@ -85,10 +85,6 @@ class Purse:
     def overdrawn(self) -> bool:
         return self.owed - self.used > self.advances
 
-    @property
-    def spent_out(self) -> bool:
-        return False
-
     def call_in(self) -> None:
         self.calls += 1
 
