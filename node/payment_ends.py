@@ -381,9 +381,8 @@ class Incoming(End):
     # -- the session
 
     def earns(self, rate: int) -> None:
-        """A circuit is paid at this rate. Who had this node pay out too much before gets nothing more."""
+        """A circuit is paid at this rate."""
         self._rate = max(self._rate, rate)
-        self.call_in()
 
     def received(self, message: messages.Message) -> None:
         now = self._loop.time()

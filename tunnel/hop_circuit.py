@@ -101,14 +101,12 @@ class HopCircuit:
         return self.income is not None and self.income.overdrawn
 
     def over_budget(self) -> None:
-        """Too much waits here: end the circuit. If its payer is overdrawn end all that it pays for, since what is under way
-        for them will be owed too."""
+        """Too much waits here: end the circuit."""
         self._relay.counters["over budget"] += 1
         overdrawn = self.overdrawn
         unpaid = overdrawn or any(tally is not None and tally.waits for tally in (self.near, self.far))
         self.close(Reason.UNPAID if unpaid else Reason.BUSY)
         if overdrawn and self.income is not None:
-            self._relay.end_paid(self._link, Reason.UNPAID, pays=False)
             self.income.call_in()
 
     def is_paid_on(self, link: Link, *, pays: bool) -> bool:

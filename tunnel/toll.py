@@ -86,7 +86,7 @@ class Income(Account, Protocol):
         something waits must end."""
 
     def call_in(self) -> None:
-        """They have ended for that. If this node owes all that it is ready to lose, nothing more is carried for it."""
+        """One has ended for that. If this node owes all that it is ready to lose, all others end as well."""
 
     def owes(self, parts: int) -> None:
         """This node owes another peer so much more for it: bytes times units per MB, negative for what it owes no
