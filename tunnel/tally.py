@@ -190,18 +190,20 @@ class Tally:
         return False
 
     def may_come_late(self, size: int) -> bool:
-        """Count a message that came on a stream that was left; False when no more of that counts.
+        """Count a message that came on a stream that was left, and goes nowhere; False when no more of that counts.
 
-        The paid end has dropped it, and the payer takes off what the paid end does not count. The payer has to count
-        what the other end had sent before it heard. That is no more than the credit at the time, which is
-        `CIRCUIT_WINDOW`, and then grows with what was dealt with, up to `MAX_CIRCUIT_WINDOW`.
+        Both ends count what was under way when either heard of the end. The payer counts no more of it than an honest
+        end can have had under way: a circuit's credit, which is `CIRCUIT_WINDOW` at first, and grows with what is dealt
+        with, up to `MAX_CIRCUIT_WINDOW`.
         """
-        if self._pays:
-            self._late_bytes += size
-            credit = min(max(CIRCUIT_WINDOW, self._came_bytes), MAX_CIRCUIT_WINDOW)
-            if self._late_bytes > credit + LEFT_EXTRA:
-                return False
-            self._took(size)
+        if not self._pays:
+            self._take(size)
+            return True
+        credit = min(max(CIRCUIT_WINDOW, self._came_bytes - self._late_bytes), MAX_CIRCUIT_WINDOW)
+        if self._late_bytes + size > credit + LEFT_EXTRA:
+            return False
+        self._late_bytes += size
+        self._took(size)
         return True
 
     def _may_take(self, size: int) -> bool:
