@@ -184,6 +184,9 @@ class Tally:
         if self._pays:
             self._took(len(body))
             return not stream.cut
+        if self._over:
+            self._take(len(body))  # it was under way
+            return False
         if self._may_take(len(body)):
             return True
         self._wait(_In(stream, body))
