@@ -111,6 +111,17 @@ async def test_what_waits_outside_of_quic_is_dropped_and_not_counted() -> None:
     assert ends.over
 
 
+async def test_what_comes_for_a_circuit_that_is_over_counts_also_on_streams_that_were_not_left() -> None:
+    ends = await Ends.up()
+    assert ends.far.tally is not None
+    ends.far.tally.clear()
+    assert not ends.far.cut
+    ends.near.send(record(message()))
+    await turns()
+    assert ends.counted == (2000, 2000)
+    assert len(ends.linked.far_events.opened[0].messages) == 1
+
+
 async def test_a_stream_that_ended_before_is_over_when_it_is_left() -> None:
     ends = await Ends.up()
     ends.far.finish()
