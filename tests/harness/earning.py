@@ -31,6 +31,9 @@ SINK = FlowRequest("sink.example", 80)
 STEP = 2
 """That all ask."""
 
+MOST_NEIGHBOURS = 1000
+"""That a node pays: as many as the setting allows, for tests in which many identities come and go."""
+
 
 def rate_of(hops: int, place: int) -> int:
     """What the hop at a place of a path is paid, units per MB."""
@@ -116,7 +119,8 @@ class Earning:
     async def _earner(self) -> Earner:
         home = self._folder / f"node-{next(self._homes)}"
         home.mkdir()
-        settings = PaymentsSettings(settlement="local", ledger=str(self._folder / "ledger.db"), tariff=STEP)
+        ledger = str(self._folder / "ledger.db")
+        settings = PaymentsSettings(settlement="local", ledger=ledger, tariff=STEP, channels=MOST_NEIGHBOURS)
         self._new = Earner(await Wallet.open(settings, home, relays=True))
         self._staying.append(self._new)
         return self._new
