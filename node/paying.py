@@ -14,7 +14,7 @@ from ledger.messages import Side, reader_of
 from ledger.payer import OwnChannel
 from ledger.set_off import SetOff
 from ledger.voucher import SigningKey
-from node.payment_ends import Incoming, Outgoing
+from node.payment_ends import Incoming, Outgoing, Spent
 from tunnel.toll import NO_TOLL
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class PayingNode:
         self._own: dict[bytes, OwnChannel] = {}
         self._turns: dict[bytes, asyncio.Lock] = {}
         self._used: dict[bytes, int] = {}
-        self._spent: dict[bytes, int] = {}
+        self._spent: dict[bytes, Spent] = {}
         self._holders: dict[bytes, Incoming] = {}
 
     async def close(self) -> None:
@@ -162,11 +162,10 @@ class PayingNode:
         if former is not None and former is not end:
             former.stop(Reason.CLOSED)
 
-    def spent_for(self, channel: bytes) -> int:
-        return self._spent.pop(channel, 0)
+    def spent_for(self, channel: bytes) -> Spent:
+        return self._spent.setdefault(channel, Spent())
 
-    def let_go(self, channel: bytes, end: Incoming, used: int, spent: int) -> None:
-        self._spent[channel] = spent
+    def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
         if self._holders.get(channel) is end:
             del self._holders[channel]
             self._used[channel] = used

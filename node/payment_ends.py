@@ -7,6 +7,7 @@ books, and whoever waits for money is called when it came.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, MacroVpnError, PaymentError, Reason
@@ -44,6 +45,16 @@ WINDOWS_AHEAD: Final = 2
 """What a payer may be ahead, as the payee sees it: its window, and what it counts as used and is still under way."""
 
 
+@dataclass(slots=True)
+class Spent:
+    """Parts that this node owes others for what it carries on a channel, beyond what was used on links that are over.
+
+    Something may still come for circuits of such links.
+    """
+
+    owed: int = 0
+
+
 class Paying(Protocol):
     """Who has all ends of this node, and remembers channels from link to link."""
 
@@ -67,11 +78,11 @@ class Paying(Protocol):
     def holds(self, channel: bytes, end: Incoming) -> None:
         """A channel pays at this end now, and at no other one."""
 
-    def let_go(self, channel: bytes, end: Incoming, used: int, spent: int) -> None:
-        """A link has a channel no more. `spent`: parts that this node owed others for it beyond what it used."""
+    def let_go(self, channel: bytes, end: Incoming, used: int) -> None:
+        """A link has a channel no more."""
 
-    def spent_for(self, channel: bytes) -> int:
-        """The same of the link that had it last, once; 0 if none had."""
+    def spent_for(self, channel: bytes) -> Spent:
+        """What all links have in common that have a channel, or had it."""
 
     def progress(self, link: Link) -> None:
         """Something was used over a link: look whether it can be set off."""
@@ -316,7 +327,8 @@ class Incoming(End):
 
     def __init__(self, paying: Paying, link: Link) -> None:
         super().__init__(paying, link)
-        self._rate = self._spent = 0
+        self._rate = 0
+        self._spent = Spent()
         self.meter = SHUT
         self.channel = b""
         self.session = self._new_session()
@@ -356,10 +368,10 @@ class Incoming(End):
     @property
     def spent(self) -> int:
         """Parts that this node owes others for what it carries here, beyond what was used of the channel."""
-        return self._spent - (self.session.account.counted if self.channel else 0)
+        return self._spent.owed - (self.session.account.counted if self.channel and self.stopped is None else 0)
 
     def owes(self, parts: int) -> None:
-        self._spent += parts
+        self._spent.owed += parts
 
     def wait(self, go: Callable[[], None]) -> None:
         super().wait(go)
@@ -375,7 +387,7 @@ class Incoming(End):
     def received(self, message: messages.Message) -> None:
         now = self._loop.time()
         if isinstance(message, messages.Ask) and self.session.may_follow(now):
-            self.session, self.stopped, self.channel = self._new_session(), None, b""
+            self.session, self.stopped, self.channel, self._spent = self._new_session(), None, b"", Spent()
         self._act(self.session.receive(message, now))
 
     def _act(self, events: list[payee.Event]) -> None:
@@ -416,7 +428,8 @@ class Incoming(End):
         if session.stage is payee.Stage.UP:  # it has the channel's key: only then others lose it
             self.channel = channel
             self._paying.holds(channel, self)
-            self._spent += self._paying.spent_for(channel)
+            before, self._spent = self._spent, self._paying.spent_for(channel)
+            self._spent.owed += before.owed
             self.wake()
 
     async def _store(self, session: Payee, cumulative: int, signature: bytes, used: int) -> None:
@@ -445,10 +458,10 @@ class Incoming(End):
         return self.session.account.used if self.channel else None
 
     def _ended(self, reason: Reason) -> None:
+        self._spent.owed = self.spent
         self.stopped = reason
         if (used := self.used) is not None:
-            self._paying.let_go(self.channel, self, used, self.spent)
-            self._spent = 0
+            self._paying.let_go(self.channel, self, used)
             self._spawn(self._wallet.note_use(self.channel, used), "earning use")
         self._paying.ended(self._link, self, reason)
 

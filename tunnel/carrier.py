@@ -108,7 +108,7 @@ class StreamCarrier:
         self._stream.finish()
 
     def cut(self) -> None:
-        self._stream.reset()
+        self._stream.leave()
 
     # -- tunnel.link_stream.StreamReceiver
 

@@ -342,7 +342,7 @@ class Circuit:
             self._tally.clear()
         lost = [flow for flow in list(self.flows) if flow.lose_path()]
         self._lanes.close()
-        self._frames.reset()
+        self._frames.leave()
         self._events.circuit_over(self, reason)
         if lost:
             self._events.flows_lost(self, lost)

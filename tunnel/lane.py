@@ -403,4 +403,4 @@ class Lane:
             self._turns.clear()
             self._out.clear()
             self._carriers.clear()
-            self._stream.reset()
+            self._stream.leave()

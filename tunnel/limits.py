@@ -161,6 +161,13 @@ LINK_HANDSHAKE_S: Final = 5.0
 FIRST_DIAL_S: Final = 2.0
 """Patience with QUIC's handshake when a node looks for its very first neighbour, which it has no choice of."""
 
+LEFT_S: Final = 10.0
+"""For so long what is under way on the streams of a circuit that has ended may come, and what QUIC has taken of them
+may be sent: 64 first windows on a line of 7 MB/s."""
+
+LEFT_EXTRA: Final = CIRCUIT_WINDOW // 4
+"""What may be under way on a circuit, at most, beside the DATA that its credit covers: padding, pings, credit."""
+
 LINK_IDLE_S: Final = 8.0
 LINK_KEEPALIVE_S: Final = 2.0
 

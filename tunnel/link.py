@@ -36,6 +36,7 @@ from tunnel.control import (
     encode_token,
 )
 from tunnel.datagram_tags import DatagramTags
+from tunnel.leftover import Leftovers
 from tunnel.limits import MAX_CONTROL, PONGS_PER_S, UNREAD_LINK_BYTES
 from tunnel.link_stream import LinkStream
 from tunnel.rate import Rate
@@ -115,6 +116,7 @@ class Link:
         self._control_in = Assembler(MAX_CONTROL)
         self._streams: dict[int, LinkStream] = {}
         self._cut: dict[int, None] = {}
+        self.leftovers = Leftovers(self)
         self._next_circuit = 0 if dialled else 1
         self._last_asked = -1
         self._asked: set[int] = set()
@@ -395,10 +397,9 @@ class Link:
         if len(data):
             stream.received(data)
         if end:
-            if stream.cut:
-                self._cut.pop(number, None)
-            else:
+            if stream.left or not stream.cut:
                 stream.finished()
+            self._cut.pop(number, None)
 
     def stream_reset(self, stream: int) -> None:
         self._cut.pop(stream, None)
@@ -419,7 +420,7 @@ class Link:
             self.counters[str(error)] += 1
             return
         stream = self._streams.get(number)
-        if stream is None:
+        if stream is None or stream.cut:
             self.counters["datagram of no stream"] += 1
         else:
             self.guarded(partial(stream.datagram_came, message))
@@ -453,6 +454,7 @@ class Link:
         was_up = self.is_up
         self.closed = True
         self._begun.gone(self)
+        self.leftovers.close()
         self.watch.close()
         if not self.up.done():
             self.up.set_exception(LinkError(Reason.NEXT_HOP))

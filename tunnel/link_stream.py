@@ -71,17 +71,22 @@ class LinkStream:
         watcher: told what comes; None where nobody asks.
         tally: of the circuit that it belongs to; None where that costs nothing on this link.
         begun_bytes: what the other side has begun and not finished.
+        cut: whether this side takes no more part in it: nothing is sent, and the receiver hears nothing.
+        left: whether it is cut, and what still comes is counted.
     """
 
     __slots__ = (
         "_assembler",
         "_link",
+        "_over_in",
+        "_over_out",
         "_received",
         "_sent",
         "_sent_bytes",
         "begun_bytes",
         "cut",
         "id",
+        "left",
         "receiver",
         "tally",
         "watcher",
@@ -93,10 +98,11 @@ class LinkStream:
         self._sent = 0
         self._sent_bytes = 0
         self._received = 0
+        self._over_in = self._over_out = False
         self.begun_bytes = 0
         self.tally: Tally | None = None
         self.watcher: Watcher | None = None
-        self.cut = False
+        self.cut = self.left = False
         self.id = number
         self.receiver = receiver
 
@@ -130,6 +136,7 @@ class LinkStream:
         nonce = _TAG_NONCE.pack(self.id, self._sent)
         self._link.tag_sealer.encrypt_into(nonce, b"", view[PREFIX_BYTES:-TAG_BYTES], view[-TAG_BYTES:])
         self._sent += 1
+        self._over_out = last
         return self._link.connection.write(self.id, bytes(record), last)
 
     def send_datagram(self, message: Buffer) -> bool:
@@ -163,6 +170,11 @@ class LinkStream:
     def finish(self) -> None:
         """Send nothing more on this stream."""
         if not self.cut and (self.tally is None or self.tally.may_finish(self)):
+            self._end()
+
+    def _end(self) -> None:
+        if not self._over_out:
+            self._over_out = True
             self._link.connection.write(self.id, b"", end=True)
 
     def reset(self) -> None:
@@ -170,14 +182,38 @@ class LinkStream:
         if not self.cut:
             self.cut = True
             if self.tally is not None:
-                self.tally.forget(self, self._unsent_bytes())
+                self.tally.forget(self, self._in_messages(self.queued))
             self._link.forget_stream(self)
             self._link.connection.reset(self.id)
 
-    def _unsent_bytes(self) -> int:
-        """Bytes of messages that QUIC has not taken yet, as many of each record as there were in the mean."""
+    def leave(self) -> None:
+        """End the stream here, so that both ends count the same. The receiver gets no further call.
+
+        Where it costs nothing it is cut off, as by `reset`. Else what is under way is still counted when it comes, and
+        dropped; see `tunnel.leftover`.
+        """
+        if self.cut or self.tally is None or self._link.closed or not (self._sent or self._received):
+            self.reset()
+            return
+        self.cut = True
+        self.tally.forget(self, self._in_messages(self._link.connection.drop(self.id)))
+        self._end()
+        self.receiver = None
+        self._link.leftovers.add(self)
+        self.left = True
+        if self._over_in:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """What still comes on a stream that was left does not count any more."""
+        self.left = False
+        self.tally = None
+        self._link.forget_stream(self)
+
+    def _in_messages(self, unsent: int) -> int:
+        """How much of so many bytes, of whole records, is messages, if as much of each as of all records so far."""
         overhead = self._sent * RECORD_BYTES
-        return self.queued * (self._sent_bytes - overhead) // self._sent_bytes if self._sent_bytes else 0
+        return unsent * (self._sent_bytes - overhead) // self._sent_bytes if self._sent_bytes else 0
 
     def received(self, data: memoryview) -> None:
         """Take bytes from the link.
@@ -195,8 +231,12 @@ class LinkStream:
             except InvalidTag as error:
                 raise DecodeError("record", "link tag does not verify") from error
             self._received += 1
-            self.deliver(body)
-            if self.cut:
+            if not self.left:
+                self.deliver(body)
+            elif self.tally is not None and not self.tally.may_come_late(len(body)):
+                self.let_go()
+                self._link.connection.reset(self.id)
+            if self.cut and not self.left:
                 return
         begun = self._assembler.held_bytes + (0 if self._received else BLANK_BYTES)
         if begun != self.begun_bytes:
@@ -220,11 +260,11 @@ class LinkStream:
                 self.receiver.message(body)
         except DecodeError as error:
             self._link.counters[str(error)] += 1
-            self.reset()
+            self.leave()
         except Exception as error:
             _log.error("stream cut after an unexpected error: %s", place(error))
             self._link.counters["internal error"] += 1
-            self.reset()
+            self.leave()
 
     def datagram_came(self, body: memoryview) -> None:
         """Take a datagram that came beside the stream."""
@@ -253,11 +293,15 @@ class LinkStream:
 
     def finished(self) -> None:
         """Nothing more comes."""
-        if self.tally is None or self.tally.may_end(self):
+        self._over_in = True
+        if self.left:
+            self.let_go()
+        elif self.tally is None or self.tally.may_end(self):
             self.ended()
 
     def broken(self) -> None:
         """The other side has cut the stream off, or the link is gone."""
+        self.cut, self.left = True, False
         if self.tally is not None:
             self.tally.forget(self, 0)
         self.ended()

@@ -207,6 +207,6 @@ class RelayFlow:
     def cut(self) -> None:
         """End both streams at once."""
         self._near_over = self._far_over = True
-        self._near.reset()
-        self._far.reset()
+        self._near.leave()
+        self._far.leave()
         self._over()

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tunnel.layers import RECORD_BYTES
+from tunnel.limits import CIRCUIT_WINDOW, LEFT_EXTRA, MAX_CIRCUIT_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,12 +116,14 @@ class Tally:
 
     __slots__ = (
         "_asked",
+        "_came_bytes",
         "_count",
         "_granted",
         "_holds",
         "_in",
         "_income",
         "_items",
+        "_late_bytes",
         "_out",
         "_over",
         "_pays",
@@ -150,6 +153,7 @@ class Tally:
         self._granted = False
         self._asked = False
         self._over = False
+        self._came_bytes = self._late_bytes = 0
 
     @property
     def waits(self) -> bool:
@@ -176,10 +180,30 @@ class Tally:
         if self._pays:
             self._took(len(body))
             return not stream.cut
+        if self._over:
+            self._take(len(body))  # it was under way
+            return False
         if self._may_take(len(body)):
             return True
         self._wait(_In(stream, body))
         return False
+
+    def may_come_late(self, size: int) -> bool:
+        """Count a message that came on a stream that was left, and goes nowhere; False when no more of that counts.
+
+        Both ends count what was under way when either heard of the end. The payer counts no more of it than an honest
+        end can have had under way: a circuit's credit, which is `CIRCUIT_WINDOW` at first, and grows with what is dealt
+        with, up to `MAX_CIRCUIT_WINDOW`.
+        """
+        if not self._pays:
+            self._take(size)
+            return True
+        credit = min(max(CIRCUIT_WINDOW, self._came_bytes - self._late_bytes), MAX_CIRCUIT_WINDOW)
+        if self._late_bytes + size > credit + LEFT_EXTRA:
+            return False
+        self._late_bytes += size
+        self._took(size)
+        return True
 
     def _may_take(self, size: int) -> bool:
         return not self._count and not self._over and self._take(size)
@@ -240,6 +264,7 @@ class Tally:
         return True
 
     def _took(self, size: int) -> None:
+        self._came_bytes += size
         parts = self._rate * size
         meter = self.account.meter
         counted = meter.counted + parts
@@ -326,7 +351,7 @@ class Tally:
             self._turns = deque(other for other in self._turns if other in self._items)
 
     def clear(self) -> None:
-        """The circuit is over: nothing moves any more, and streams for which something waits are cut."""
+        """The circuit is over: nothing moves any more, and streams for which something waits are left."""
         self._over = True
         for stream in list(self._items):
-            stream.reset()
+            stream.leave()

@@ -241,7 +241,7 @@ class CircuitFrames:
                 self._frame(kind, content)
         except DecodeError as error:
             self._stream.link.counters[str(error)] += 1
-            self._stream.reset()
+            self._stream.leave()
 
     def _frame(self, kind: int, content: memoryview) -> None:
         match kind:

@@ -13,7 +13,7 @@ from node.settings import PaymentsSettings
 from node.wallet import Wallet
 from tests.harness.network import Collect, Echo, Network
 from tests.harness.waiting import until
-from tests.harness.wire import Board
+from tests.harness.wire import Board, WireEngine
 from tunnel.building import build
 from tunnel.padding import Shape
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SINK = FlowRequest("sink.example", 80)
 STEP = 2
 """That all ask."""
+
+MOST_NEIGHBOURS = 1000
+"""That a node pays: as many as the setting allows, for tests in which many identities come and go."""
 
 
 def rate_of(hops: int, place: int) -> int:
@@ -116,7 +119,8 @@ class Earning:
     async def _earner(self) -> Earner:
         home = self._folder / f"node-{next(self._homes)}"
         home.mkdir()
-        settings = PaymentsSettings(settlement="local", ledger=str(self._folder / "ledger.db"), tariff=STEP)
+        ledger = str(self._folder / "ledger.db")
+        settings = PaymentsSettings(settlement="local", ledger=ledger, tariff=STEP, channels=MOST_NEIGHBOURS)
         self._new = Earner(await Wallet.open(settings, home, relays=True))
         self._staying.append(self._new)
         return self._new
@@ -155,11 +159,15 @@ class Earning:
         return near, self.echo.listeners[known:]
 
     async def leave(self, earner: Earner) -> None:
-        """A node ends; its books stay."""
+        """A node ends; its books stay. What crossed the wires is forgotten: a thousand nodes would take 10 GB."""
         self._staying.remove(earner)
         await earner.tunnel.close()
         await earner.paying.close()
         await earner.wallet.close()
+        for node in self.network.nodes:
+            assert isinstance(node.engine, WireEngine)
+            for connection in node.engine.connections:
+                connection.written.clear()
 
     async def close(self) -> None:
         await self.network.close()

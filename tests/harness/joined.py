@@ -62,7 +62,7 @@ class JoinedStream:
         assert not self.finished
         self.finished = True
 
-    def reset(self) -> None:
+    def leave(self) -> None:
         self.cut = True
 
     def forget_stream(self, stream: JoinedStream) -> None:

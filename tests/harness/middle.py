@@ -262,6 +262,9 @@ class _Nobody:
     def send_datagram(self, data: bytes) -> bool:
         return True
 
+    def drop(self, stream: int) -> int:
+        return 0
+
     def reset(self, stream: int) -> None: ...
 
     def close(self) -> None: ...

@@ -126,6 +126,12 @@ class WireConnection:
     def queued_bytes(self) -> int:
         return sum(self.queued(stream) for stream in self._held)
 
+    def drop(self, stream: int) -> int:
+        held = self._held.pop(stream, deque())
+        if any(end for _, end in held):
+            self._held[stream] = deque([(b"", True)])
+        return sum(len(data) for data, _ in held)
+
     def reset(self, stream: int) -> None:
         self._held.pop(stream, None)
         if not self.over and not self.mute:

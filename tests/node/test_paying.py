@@ -226,6 +226,20 @@ async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path:
         assert guard.stops == [Reason.UNPAID]
 
 
+async def test_what_comes_late_for_a_link_that_is_gone_is_owed_for_its_channel(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        old = guard.incoming(near.other)
+        await use(near, client, guard, 1)
+        spent = old.spent
+        part(near)
+        old.owes(7)
+        new = guard.incoming((await up(client, guard)).other)
+        assert old.spent == new.spent == spent + 7 < 0
+        old.owes(1)
+        assert new.spent == spent + 8
+
+
 async def test_a_thousand_clients_get_what_they_paid_for(tmp_path: Path) -> None:
     """New keys win nothing: nothing at all is carried for a link on which nothing was paid."""
     async with members(tmp_path) as (client, guard):

@@ -167,6 +167,55 @@ async def test_queued_bytes_are_those_of_all_streams_and_go_with_a_reset(names: 
         assert connection.queued_bytes == 0
 
 
+@pytest.mark.parametrize("under_way", [False, True])
+@pytest.mark.parametrize("finished", [False, True])
+async def test_what_is_queued_can_be_dropped_in_whole_writes_and_the_rest_arrives_with_its_end(
+    names: Names, finished: bool, under_way: bool
+) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        stream, other = connection.open_stream(), connection.open_stream()
+        sizes: list[int] = []
+        connection.write(other, b"other")
+        while connection.queued(stream) < 3_000_000:
+            sizes.append(20_000 + len(sizes))
+            connection.write(stream, bytes(sizes[-1]))
+        if finished:
+            connection.write(stream, b"", end=True)
+        if under_way:
+            await until(lambda: both.accepted and len(both.accepted[0].data.get(stream, b"")) > 1_500_000, 10)
+        queued, dropped = connection.queued_bytes, connection.drop(stream)
+        assert under_way or queued - 2 * sizes[-1] < dropped <= queued
+        assert connection.queued_bytes == connection.queued(stream) <= max(0, queued - dropped)
+        assert connection.drop(stream) == 0
+        if not finished:
+            connection.write(stream, b"", end=True)
+        await until(lambda: stream in heard.ended, 10)
+        kept = sum(sizes) - dropped
+        assert len(both.accepted[0].data[stream]) == len(heard.data[stream]) == kept
+        assert any(sum(sizes[:count]) == kept for count in range(len(sizes) + 1))
+        assert not heard.reset
+        connection.write(other, b"goes on", end=True)
+        await until(lambda: other in heard.ended)
+        assert heard.data[other] == b"othergoes on"
+
+
+async def test_nothing_is_dropped_of_a_stream_that_has_nothing_queued(names: Names) -> None:
+    async with pair(names) as both:
+        connection, heard = await both.dial()
+        stream = connection.open_stream()
+        assert connection.drop(stream) == 0
+        connection.write(stream, b"little")
+        assert connection.drop(stream) == 0
+        connection.write(stream, b"", end=True)
+        await until(lambda: stream in heard.ended)
+        assert heard.data[stream] == b"little"
+        connection.reset(stream)
+        assert connection.drop(stream) == 0
+        await until(lambda: both.accepted[0].ended == {stream})
+        assert not both.accepted[0].reset, "it was over"
+
+
 @pytest.mark.parametrize("side", [0, 1])
 async def test_what_never_left_is_known_when_a_connection_is_gone(names: Names, side: int) -> None:
     async with pair(names) as both:

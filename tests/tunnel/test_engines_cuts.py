@@ -44,7 +44,7 @@ class ScriptedQuic:
 
     def __init__(self, *events: QuicEvent) -> None:
         self.events = deque(events)
-        self._stream_ctxs: dict[int, int] = {}
+        self._stream_ctxs = {4: 1}
         self.asked: list[tuple[Any, ...]] = []
 
     def next_event(self) -> QuicEvent | None:
@@ -88,3 +88,11 @@ async def test_nothing_is_heard_or_sent_behind_a_reset_of_our_own() -> None:
     assert heard.data == {8: b"x"}
     assert heard.reset == []
     assert quic.asked == [("reset", 4), ("stop", 4)]
+
+
+async def test_a_stream_that_quic_does_not_know_any_more_is_not_reset() -> None:
+    quic: Any = ScriptedQuic()
+    connection = AiopquicConnection(AiopquicEngine(), quic, dialled=False)
+    connection.reset(8)
+    assert connection.write(8, b"late")
+    assert quic.asked == []

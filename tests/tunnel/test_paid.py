@@ -247,7 +247,8 @@ async def test_a_hop_does_not_pay_on_for_a_payer_that_does_not_pay() -> None:
         assert not near.data
         assert income.owed == paid.payer(1).used
         longest = MAX_MESSAGE * paid.rate(1)
-        assert income.advances < income.owed - income.used <= income.advances + longest
+        # One message goes too far, and one was under way.
+        assert income.advances < income.owed - income.used <= income.advances + 2 * longest
         assert income.calls == guard.counters["over budget"]
 
 

@@ -164,6 +164,21 @@ class AiopquicConnection:
     def send_datagram(self, data: bytes) -> bool:
         return not self._over and self._datagrams.send(data)
 
+    def drop(self, stream: int) -> int:
+        if self._over:
+            return 0
+        self._turn.settle(stream)
+        waiting = self._waiting.get(stream)
+        if not waiting:
+            return 0
+        later = [waiting.pop() for _ in range(len(waiting) - 1)]  # the first one is under way
+        if any(end for _, end in later):
+            waiting.append((b"", True))
+        dropped = sum(len(data) for data, _ in later)
+        self._queued[stream] -= dropped
+        self.queued_bytes -= dropped
+        return dropped
+
     def reset(self, stream: int) -> None:
         if self._over:
             return
@@ -173,6 +188,8 @@ class AiopquicConnection:
         if waiting := self._waiting.pop(stream, None):
             waiting.clear()
             self.queued_bytes -= self._queued.pop(stream, 0)
+        if stream not in self._quic._stream_ctxs:
+            return  # QUIC has not heard of it, or knows that it is over
         try:
             self._quic.reset_stream(stream, 0)
             self._quic.stop_stream(stream, 0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aioquic.quic.events import (
@@ -77,6 +78,8 @@ class AioquicConnection:
         self._handler: ConnectionHandler | None = None
         self._over = False
         self._queued: dict[int, int] = {}
+        self._ends: dict[int, deque[int]] = {}
+        """Offsets at which writes end that were queued, and are not acknowledged as far as known."""
         self.queued_bytes = 0
         self._cuts = Cuts(quic.streams)
         self._sending: asyncio.Handle | None = None
@@ -108,7 +111,14 @@ class AioquicConnection:
             return True
         self._quic.write(stream, data, end)
         self._send_soon()
-        return self._count_queued(stream) == 0
+        if self._count_queued(stream) == 0:
+            return True
+        ends = self._ends.setdefault(stream, deque())
+        acknowledged, written = self._quic.offsets(stream)
+        ends.append(written)
+        while ends[0] <= acknowledged:
+            ends.popleft()
+        return False
 
     def _count_queued(self, stream: int) -> int:
         """Bring the count of a stream's queued bytes up to date."""
@@ -123,6 +133,7 @@ class AioquicConnection:
         for stream in list(self._queued):
             if self._count_queued(stream) == 0:
                 self._queued.pop(stream, None)
+                self._ends.pop(stream, None)
                 if self._handler is not None and not self._over:
                     self._handler.stream_drained(stream)
 
@@ -142,9 +153,15 @@ class AioquicConnection:
         self._send_soon()
         return True
 
+    def drop(self, stream: int) -> int:
+        dropped = self._quic.cut_short(stream, self._ends.pop(stream, ()))
+        self._count_queued(stream)
+        return dropped
+
     def reset(self, stream: int) -> None:
         if self._over or not self._cuts.add(stream):
             return
+        self._ends.pop(stream, None)
         self.queued_bytes -= self._queued.pop(stream, 0)
         self._quic.cut(stream)
         self._send_soon()
@@ -290,4 +307,5 @@ class AioquicConnection:
         if self._handler is not None:
             self._handler.connection_closed()
         self._queued.clear()
+        self._ends.clear()
         self.queued_bytes = 0

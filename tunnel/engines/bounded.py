@@ -162,10 +162,36 @@ class BoundedQuic(QuicConnection):
 
     def unacknowledged(self, number: int) -> int:
         """Bytes of a stream that wait here to be sent or acknowledged."""
+        acknowledged, written = self.offsets(number)
+        return written - acknowledged
+
+    def offsets(self, number: int) -> tuple[int, int]:
+        """How much of what was written on a stream is acknowledged, and how much was written; both 0 once it is cut."""
+        stream = self._streams.get(number)
+        if stream is None or not stream.sender._buffer:
+            return 0, 0
+        return stream.sender._buffer_start, stream.sender._buffer_stop
+
+    def cut_short(self, number: int, ends: Iterable[int]) -> int:
+        """Drop what was written on a stream after the first of these offsets beyond which nothing was sent yet.
+
+        Returns:
+            Bytes that were dropped.
+        """
         stream = self._streams.get(number)
         if stream is None or not stream.sender._buffer:
             return 0
-        return stream.sender._buffer_stop - stream.sender._buffer_start
+        sender = stream.sender
+        stop = next((end for end in ends if end >= sender.highest_offset), sender._buffer_stop)
+        dropped = sender._buffer_stop - stop
+        if dropped:
+            sender._pending.subtract(stop, sender._buffer_stop)
+            del sender._buffer[stop - sender._buffer_start :]
+            sender._buffer_stop = stop
+            if sender._buffer_fin is not None:
+                sender._buffer_fin = stop
+            self._wake(stream)
+        return dropped
 
     def cut(self, number: int) -> None:
         """Cut a stream off in both directions."""

@@ -84,6 +84,13 @@ class Connection(Protocol):
             known, or no room for it now; nothing was sent.
         """
 
+    def drop(self, stream: int) -> int:
+        """Drop what is queued on a stream; its end stays, if that was written. What comes is heard as before.
+
+        Returns:
+            How many bytes were dropped, of whole writes. Of what is queued the first write may stay.
+        """
+
     def reset(self, stream: int) -> None:
         """Cut a stream off in both directions and drop what is queued on it. Nothing more is heard of it."""
 
