@@ -44,7 +44,7 @@ all of them."""
 LATE_SHARE: Final = 2
 """The part of a window by which that may be more, as far as it came for circuits that had ended: a payer that keeps to
 the rules cannot help it when its own payers end theirs. With a quarter of a window a relay stopped serving an honest
-guard in 6 of 24 runs of `test_a_link_that_is_dialled_again_costs_no_other_window`, with a half in none of 12."""
+guard in 6 of 24 runs of `test_a_link_that_is_dialled_again_costs_no_other_window`, with a half in 1 of 24."""
 
 WINDOWS_AHEAD: Final = 2
 """What a payer may be ahead, as the payee sees it: its window, and what it counts as used and is still under way."""
