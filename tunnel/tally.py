@@ -203,6 +203,8 @@ class Tally:
             return False
         self._late_bytes += size
         self._took(size)
+        if self._income is not None:
+            self._income.came_late(self._rate * size)
         return True
 
     def _may_take(self, size: int) -> bool:

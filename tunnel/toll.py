@@ -92,6 +92,9 @@ class Income(Account, Protocol):
         """This node owes another peer so much more for it: bytes times units per MB, negative for what it owes no
         more."""
 
+    def came_late(self, parts: int) -> None:
+        """So much of what it owes came after its circuit had ended."""
+
 
 class Toll(Protocol):
     """The payments of a node."""

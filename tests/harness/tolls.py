@@ -92,6 +92,9 @@ class Purse:
         assert not self.pays
         self.owed += parts
 
+    def came_late(self, parts: int) -> None:
+        assert 0 < parts <= self.owed
+
     def wait(self, go: Callable[[], None]) -> None:
         assert go not in self._waiting, "waits twice"
         self._waiting.append(go)
