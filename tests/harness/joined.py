@@ -182,6 +182,12 @@ class End:
             self.flow.start(self.carrier)
         self.heard = Listener(self.flow, **options)
 
+    def check_closed(self, reason: Reason) -> None:
+        """The flow has ended once, with this reason, and its stream with it."""
+        assert self.heard.closed == [reason]
+        assert self.flow.overs == 1
+        assert self.stream.finished
+
     def _lane(self, shape: Shape) -> Lane:
         lane = Lane(self.stream.as_stream, self.layers, self.credit, shape, self.later, self.carried.append)
         lane._out.clear()  # both ends make the same flow, so neither has to tell

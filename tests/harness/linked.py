@@ -165,6 +165,15 @@ class Linked:
         await turns()
         return self.far_events.gossips[-1:] == [b"there"] and self.near_events.gossips[-1:] == [b"back"]
 
+    async def send(self, *bodies: bytes) -> tuple[Receiver, Receiver]:
+        """Open a stream and send messages; give the receivers of both ends."""
+        mine = Receiver()
+        stream = mine.stream = self.near.open_stream(mine)
+        for body in bodies:
+            stream.send(record(body))
+        await turns()
+        return mine, self.far_events.opened[-1]
+
 
 def record(body: bytes) -> bytearray:
     """A record for `LinkStream.send`, with room for length and tag."""

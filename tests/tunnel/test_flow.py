@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import Reason
-from tests.harness.entropy import flipped
-from tests.harness.joined import End, Ends
+from tests.harness.joined import Ends
 from tunnel.flow import MAX_DATA
-from tunnel.frames import Frame, encode_credit, encode_open, encode_reset, encode_token, frame
+from tunnel.frames import Frame, encode_credit, encode_reset, frame
 from tunnel.limits import FLOW_WINDOW, MAX_FLOW_WINDOW
 from tunnel.wireguard.session import OVERHEAD_BYTES
 
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from core.flow import Buffer
 
 TEXT = bytes(range(256)) * 200
-
-
-def check_closed(end: End, reason: Reason) -> None:
-    assert end.heard.closed == [reason]
-    assert end.flow.overs == 1
-    assert end.stream.finished
 
 
 def test_bytes_go_both_ways() -> None:
@@ -71,8 +64,8 @@ def test_half_close_from_the_near_end() -> None:
     assert ends.near.heard.data == TEXT
     ends.far.flow.finish()
     ends.run()
-    check_closed(ends.near, Reason.DONE)
-    check_closed(ends.far, Reason.DONE)
+    ends.near.check_closed(Reason.DONE)
+    ends.far.check_closed(Reason.DONE)
 
 
 def test_half_close_from_the_far_end() -> None:
@@ -84,8 +77,8 @@ def test_half_close_from_the_far_end() -> None:
     ends.near.flow.finish()
     ends.run()
     assert ends.far.heard.data == TEXT
-    check_closed(ends.near, Reason.DONE)
-    check_closed(ends.far, Reason.DONE)
+    ends.near.check_closed(Reason.DONE)
+    ends.far.check_closed(Reason.DONE)
 
 
 def test_both_finish_at_once() -> None:
@@ -93,16 +86,16 @@ def test_both_finish_at_once() -> None:
     ends.near.flow.finish()
     ends.far.flow.finish()
     ends.run()
-    check_closed(ends.near, Reason.DONE)
-    check_closed(ends.far, Reason.DONE)
+    ends.near.check_closed(Reason.DONE)
+    ends.far.check_closed(Reason.DONE)
 
 
 def test_finish_within_the_eof_call() -> None:
     ends = Ends(finish_on_eof=True)
     ends.near.flow.finish()
     ends.run()
-    check_closed(ends.near, Reason.DONE)
-    check_closed(ends.far, Reason.DONE)
+    ends.near.check_closed(Reason.DONE)
+    ends.far.check_closed(Reason.DONE)
 
 
 def test_what_was_written_before_finish_arrives_with_the_credit() -> None:
@@ -183,7 +176,7 @@ def test_data_beyond_the_credit_breaks_the_flow() -> None:
     assert ends.far.heard.closed == []
     ends.near.say(frame(Frame.DATA, b"x"))
     ends.near.stream.deliver(ends.far.carrier)
-    check_closed(ends.far, Reason.PROTOCOL)
+    ends.far.check_closed(Reason.PROTOCOL)
     assert len(ends.far.heard.data) == FLOW_WINDOW
 
 
@@ -194,7 +187,7 @@ def test_data_beyond_the_credit_before_anyone_listens() -> None:
         ends.near.stream.deliver(ends.far.carrier)
     ends.far.attach()
     assert len(ends.far.heard.data) <= FLOW_WINDOW
-    check_closed(ends.far, Reason.PROTOCOL)
+    ends.far.check_closed(Reason.PROTOCOL)
 
 
 def test_what_waits_for_a_listener_is_bounded_by_bytes_and_not_by_frames() -> None:
@@ -218,7 +211,7 @@ def test_lies_about_credit_break_the_flow(consumed: int, window: int) -> None:
     ends.near.flow.write(bytes(100))
     ends.far.say(encode_credit(consumed, window))
     ends.far.stream.deliver(ends.near.carrier)
-    check_closed(ends.near, Reason.PROTOCOL)
+    ends.near.check_closed(Reason.PROTOCOL)
 
 
 def test_a_huge_window_gives_no_more_than_a_window() -> None:
@@ -352,7 +345,7 @@ def test_reset() -> None:
     ends = Ends()
     ends.near.flow.reset(Reason.REFUSED)
     ends.run()
-    check_closed(ends.far, Reason.REFUSED)
+    ends.far.check_closed(Reason.REFUSED)
     assert ends.near.heard.closed == []
     assert (ends.near.flow.overs, ends.near.stream.finished) == (1, True)
 
@@ -363,14 +356,14 @@ def test_reset_drops_what_waits() -> None:
     ends.near.flow.reset(Reason.LOCAL)
     ends.run()
     assert len(ends.far.heard.data) == FLOW_WINDOW
-    check_closed(ends.far, Reason.LOCAL)
+    ends.far.check_closed(Reason.LOCAL)
 
 
 def test_a_reset_never_looks_like_a_good_end() -> None:
     ends = Ends()
     ends.near.say(encode_reset(Reason.DONE))
     ends.near.stream.deliver(ends.far.carrier)
-    check_closed(ends.far, Reason.CLOSED)
+    ends.far.check_closed(Reason.CLOSED)
 
 
 def test_both_reset_at_once() -> None:
@@ -393,116 +386,3 @@ def test_a_flow_that_is_over_ignores_all_calls() -> None:
     ends.near.carrier.writable()
     assert len(ends.near.stream.sent) == sent
     assert ends.near.flow.overs == 1
-
-
-# -- what the other end may not do
-
-
-@pytest.mark.parametrize(
-    "frames",
-    [
-        [frame(Frame.FIN), frame(Frame.DATA, b"x")],
-        [frame(Frame.FIN), frame(Frame.FIN)],
-        [frame(Frame.OPENED)],
-        [encode_open(bytes(16), "a", 1)],
-        [encode_token(Frame.PING, 1)],
-        [encode_token(Frame.PONG, 1)],
-        [bytes.fromhex("00000000")],
-        [bytes.fromhex("ff00000161")],
-        [frame(Frame.CREDIT, b"short")],
-        [frame(Frame.RESET, b"")],
-        [frame(Frame.RESET, b"12")],
-        [frame(Frame.DATA, b"cut off")[:-1]],
-        [b"\3"],
-    ],
-    ids=lambda frames: b"|".join(frames).hex(),
-)
-def test_what_breaks_the_flow(frames: list[bytes]) -> None:
-    ends = Ends()
-    ends.near.say(*frames)
-    ends.near.stream.deliver(ends.far.carrier)
-    check_closed(ends.far, Reason.PROTOCOL)
-    assert ends.far.stream.deliver(ends.near.carrier)
-    check_closed(ends.near, Reason.PROTOCOL)
-
-
-def test_padding_is_ignored() -> None:
-    ends = Ends()
-    ends.near.say(frame(Frame.PAD, bytes(100)), frame(Frame.DATA, b"text"), frame(Frame.PAD))
-    ends.run()
-    assert ends.far.heard.data == b"text"
-
-
-def test_an_empty_message_is_harmless() -> None:
-    ends = Ends()
-    ends.near.say()
-    ends.near.flow.write(b"text")
-    ends.run()
-    assert ends.far.heard.data == b"text"
-
-
-def test_frames_after_a_reset_are_not_read() -> None:
-    ends = Ends()
-    ends.near.say(encode_reset(Reason.REFUSED), frame(Frame.DATA, b"x"), b"\3")
-    ends.near.stream.deliver(ends.far.carrier)
-    check_closed(ends.far, Reason.REFUSED)
-    assert not ends.far.heard.data
-
-
-def test_a_changed_message_breaks_the_flow() -> None:
-    ends = Ends()
-    ends.near.flow.write(b"text")
-    ends.near.stream.sent[0] = flipped(ends.near.stream.sent[0], 150)
-    ends.near.stream.deliver(ends.far.carrier)
-    check_closed(ends.far, Reason.PROTOCOL)
-    assert not ends.far.heard.data
-
-
-@pytest.mark.parametrize("trick", ["lost", "repeated", "moved"])
-def test_messages_come_once_and_in_order(trick: str) -> None:
-    ends = Ends()
-    for text in (b"one", b"two", b"three"):
-        ends.near.flow.write(text)
-    sent = ends.near.stream.sent
-    first, second, third = sent
-    sent.clear()
-    sent.extend({"lost": (first, third), "repeated": (first, first), "moved": (first, third, second)}[trick])
-    ends.near.stream.deliver(ends.far.carrier)
-    ends.near.stream.deliver(ends.far.carrier)
-    assert ends.far.heard.data == b"one"
-    check_closed(ends.far, Reason.PROTOCOL)
-
-
-def test_a_stream_that_ends_without_fin_is_no_good_end() -> None:
-    ends = Ends()
-    ends.near.flow.write(b"text")
-    ends.run()
-    ends.far.carrier.ended()
-    assert ends.far.heard.data == b"text"
-    assert ends.far.heard.eof == 0
-    check_closed(ends.far, Reason.CLOSED)
-    assert ends.far.stream.forgotten
-
-
-def test_a_stream_that_ends_after_fin_but_before_the_other_fin() -> None:
-    ends = Ends()
-    ends.near.flow.finish()
-    ends.run()
-    ends.far.carrier.ended()
-    assert ends.far.heard.eof == 1
-    check_closed(ends.far, Reason.CLOSED)
-
-
-def test_the_end_of_the_stream_may_come_twice() -> None:
-    ends = Ends()
-    ends.far.carrier.ended()
-    ends.far.carrier.ended()
-    check_closed(ends.far, Reason.CLOSED)
-
-
-def test_a_done_flow_is_forgotten_when_the_stream_ends() -> None:
-    ends = Ends(finish_on_eof=True)
-    ends.near.flow.finish()
-    ends.run()
-    assert ends.near.stream.forgotten
-    assert ends.far.stream.forgotten

@@ -11,7 +11,6 @@ from core.errors import CircuitError, DecodeError, LinkError, Reason
 from tests.harness.entropy import flipped
 from tests.harness.linked import NOW, Linked, Owner, Receiver, record
 from tests.harness.waiting import turns, until
-from tunnel import link as link_module
 from tunnel.control import Kind, encode_circuit
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
 from tunnel.limits import MAX_CONTROL, MAX_MESSAGE
@@ -244,19 +243,9 @@ async def test_answers_and_ends_of_unknown_circuits_are_ignored() -> None:
 # -- streams
 
 
-async def send(linked: Linked, *bodies: bytes) -> tuple[Receiver, Receiver]:
-    """Open a stream and send messages; give the receivers of both ends."""
-    mine = Receiver()
-    stream = mine.stream = linked.near.open_stream(mine)
-    for body in bodies:
-        stream.send(record(body))
-    await turns()
-    return mine, linked.far_events.opened[-1]
-
-
 async def test_messages_pass_both_ways() -> None:
     linked = await Linked.up()
-    mine, theirs = await send(linked, b"one", b"", bytes(MAX_MESSAGE))
+    mine, theirs = await linked.send(b"one", b"", bytes(MAX_MESSAGE))
     assert theirs.messages == [b"one", b"", bytes(MAX_MESSAGE)]
     assert theirs.stream is not None
     theirs.stream.send(record(b"back"))
@@ -273,7 +262,7 @@ async def test_the_serving_side_may_open_streams_too() -> None:
 
 async def test_a_stream_that_ends_in_both_directions_is_forgotten() -> None:
     linked = await Linked.up()
-    mine, theirs = await send(linked, b"one")
+    mine, theirs = await linked.send(b"one")
     assert mine.stream is not None
     assert theirs.stream is not None
     mine.stream.finish()
@@ -289,7 +278,7 @@ async def test_a_stream_that_ends_in_both_directions_is_forgotten() -> None:
 
 async def test_a_reset_stream_ends_at_the_other_side() -> None:
     linked = await Linked.up()
-    mine, theirs = await send(linked, b"one")
+    mine, theirs = await linked.send(b"one")
     assert mine.stream is not None
     mine.stream.reset()
     mine.stream.send(record(b"late"))
@@ -302,7 +291,7 @@ async def test_a_reset_stream_ends_at_the_other_side() -> None:
 
 async def test_the_end_of_the_link_ends_every_stream() -> None:
     linked = await Linked.up()
-    mine, theirs = await send(linked, b"one")
+    mine, theirs = await linked.send(b"one")
     linked.near.close()
     await turns()
     assert (mine.ends, theirs.ends) == (1, 1)
@@ -323,7 +312,7 @@ def tamper_once(wire: WireConnection, bit: int) -> None:
 @pytest.mark.parametrize("bit", [16, 100, 8 * 2 + 8 * 40 + 5])
 async def test_a_bit_flipped_between_neighbours_is_the_end_of_the_link(bit: int) -> None:
     linked = await Linked.up()
-    mine, _ = await send(linked, bytes(40))
+    mine, _ = await linked.send(bytes(40))
     tamper_once(linked.near_wire, bit=bit)
     assert mine.stream is not None
     mine.stream.send(record(bytes(40)))
@@ -337,7 +326,7 @@ async def test_a_bit_flipped_between_neighbours_is_the_end_of_the_link(bit: int)
 
 async def test_every_flipped_bit_of_a_record_is_found() -> None:
     linked = await Linked.up()
-    mine, theirs = await send(linked, b"first")
+    mine, theirs = await linked.send(b"first")
     assert mine.stream is not None
     linked.near_wire.written.clear()
     linked.far_wire.deaf = True
@@ -355,7 +344,7 @@ async def test_every_flipped_bit_of_a_record_is_found() -> None:
 @pytest.mark.parametrize("trick", ["lost", "repeated", "moved", "other stream", "way back"])
 async def test_records_come_once_in_order_on_their_stream(trick: str) -> None:
     linked = await Linked.up()
-    mine, _ = await send(linked, b"zero")
+    mine, _ = await linked.send(b"zero")
     linked.near_wire.written.clear()
     linked.far_wire.deaf = True
     assert mine.stream is not None
@@ -411,101 +400,9 @@ async def test_a_stream_without_bytes_is_no_stream() -> None:
     assert linked.far.stream_count == 0
 
 
-async def test_what_is_wrong_inside_costs_the_stream_and_not_the_link() -> None:
-    linked = await Linked.up()
-    linked.far_events.refusing = True
-    mine, theirs = await send(linked, b"junk", b"more")
-    assert theirs.messages == [b"junk"]
-    assert (mine.ends, theirs.ends) == (1, 0)
-    assert await linked.alive()
-    assert linked.far.stream_count == 0
-
-
-async def test_what_still_comes_on_a_cut_stream_is_ignored() -> None:
-    linked = await Linked.up()
-    linked.far_events.refusing = True
-    mine = Receiver()
-    stream = linked.near.open_stream(mine)
-    linked.far_wire.resets.clear()
-    for number in range(5):
-        stream.send(record(bytes([number])))
-        linked.far_wire._soon(lambda: None)
-    stream.finish()
-    await turns()
-    assert len(linked.far_events.opened) == 1
-    assert linked.far_events.opened[0].ends == 0
-    assert await linked.alive()
-
-
-async def test_the_end_of_a_cut_stream_in_the_same_bytes_is_not_told() -> None:
-    linked = await Linked.up()
-    linked.far_events.refusing = True
-    stream = linked.near.open_stream(Receiver())
-    linked.near_wire.stalled = True
-    stream.send(record(b"junk"))
-    (held,) = linked.near_wire._held[stream.id]
-    linked.far.stream_received(stream.id, memoryview(held[0]), True)
-    assert linked.far_events.opened[0].ends == 0
-    assert not linked.far._cut
-
-
-async def test_many_cut_streams_do_not_cost_the_link() -> None:
-    """Somebody behind an honest neighbour opens flow after flow with junk in them, and sends on in all of them."""
-    linked = await Linked.up()
-    linked.far_events.refusing = True
-    linked.near_wire.deaf = True
-    streams = [linked.near.open_stream(Receiver()) for _ in range(3000)]
-    for _ in range(2):
-        for stream in streams:
-            stream.send(record(b"junk"))
-        await turns(4)
-    linked.near_wire.deaf = False
-    assert len(linked.far_events.opened) == 3000
-    assert await linked.alive()
-
-
-async def test_cut_streams_are_remembered_until_they_end() -> None:
-    linked = await Linked.up()
-    linked.far_events.refusing = True
-    for number in range(20):
-        mine, _ = await send(linked, b"junk")
-        assert mine.stream is not None
-        if number % 2:
-            linked.near_wire.write(mine.stream.id, b"", end=True)
-        else:
-            linked.near_wire.reset(mine.stream.id)
-    await turns()
-    assert not linked.far._cut
-
-
-async def test_the_memory_of_cut_streams_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "MAX_CUT", 5)
-    linked = await Linked.up()
-    linked.far_events.refusing = True
-    linked.near_wire.deaf = True
-    for _ in range(20):
-        await send(linked, b"junk")
-    assert len(linked.far._cut) == 5
-
-
-async def test_an_unexpected_error_costs_the_stream_and_not_the_link(caplog: pytest.LogCaptureFixture) -> None:
-    linked = await Linked.up()
-
-    def broken(stream: object, body: object) -> Receiver:
-        raise ZeroDivisionError
-
-    linked.far_events.stream_opened = broken  # type: ignore[method-assign]
-    linked.near.open_stream(Receiver()).send(record(b"text"))
-    await turns()
-    assert not linked.far.closed
-    assert linked.far.stream_count == 0
-    assert linked.far.counters == {"internal error": 1}
-    assert "ZeroDivisionError" in caplog.text
-
-
 async def test_a_full_stream_says_stop_and_then_go_on() -> None:
     linked = await Linked.up()
-    mine, theirs = await send(linked, b"one")
+    mine, theirs = await linked.send(b"one")
     assert mine.stream is not None
     linked.near_wire.stalled = True
     assert not mine.stream.send(record(b"two"))
