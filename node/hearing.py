@@ -49,8 +49,8 @@ class Neighbour(Protocol):
         """The key that the neighbour has proved, 32 bytes."""
 
     @property
-    def dialled(self) -> bool:
-        """Whether this side opened the connection."""
+    def chosen(self) -> bool:
+        """Whether this node dialled it, and not for others alone."""
 
 
 class Dialler(Protocol):
@@ -87,11 +87,17 @@ class Hearing:
     def link_up(self, link: Neighbour) -> None:
         """Note where a neighbour is.
 
-        Who dialled this node has no voice. As a source it is one with all in its network, since keys cost nothing.
+        Who dialled this node has no voice, nor has who was dialled for others: a client says to whom its circuits go,
+        and could have its friends dialled. As a source it is one with all in its network, since keys cost nothing.
         """
-        network = seen_network(link)
-        voice = self._directory.voices.link_up(link.static, network) if link.dialled else None
-        self._sources[link] = voice or network
+        self._sources[link] = seen_network(link)
+        self._give_voice(link)
+
+    def _give_voice(self, link: Neighbour) -> None:
+        """Hear a neighbour that this node has chosen, if only since lately, and if there is room."""
+        source = self._sources[link]
+        if link.chosen and not isinstance(source, Voice):
+            self._sources[link] = self._directory.voices.link_up(link.static, source) or source
 
     def link_down(self, link: Neighbour) -> None:
         """Hear a link no more."""
@@ -101,6 +107,7 @@ class Hearing:
 
     def source(self, link: Neighbour) -> Voice | bytes:
         """As what the directory shall know a link that is up."""
+        self._give_voice(link)
         return self._sources[link]
 
     def in_random_order(self) -> list[Descriptor]:
@@ -125,6 +132,8 @@ class Hearing:
         Returns:
             Whether a link was made.
         """
+        for link in self._sources:
+            self._give_voice(link)
         if self._rests:
             self._rests -= 1
             return False

@@ -124,7 +124,7 @@ class Link:
         self._owners: dict[int, CircuitOwner] = {}
         self._makers: dict[int, CircuitMaker] = {}
         self._time = asyncio.get_running_loop().time
-        self.needed_at = self._time() if dialled else math.inf
+        self.needed_at = math.inf
         self.watch = Watch(self._ping, partial(self.fail, "neighbour silent"))
         self._silence = self.watch.silence
         self._pongs = Rate(PONGS_PER_S, PONGS_PER_S, self._time())
@@ -152,6 +152,11 @@ class Link:
         if not self.up.done():
             self.up.set_result(None)
         self.events.link_up(self)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether this node dialled it, and not for others alone."""
+        return self.dialled and self.needed_at == math.inf
 
     @property
     def is_up(self) -> bool:

@@ -221,7 +221,6 @@ class Links:
             link.close()
             return
         link.peer = peer
-        link.needed_at = math.inf
         self._by_peer[peer] = link
 
     async def _shared(self, peer: PeerKey, dial: Callable[[], Coroutine[Any, Any, Link]]) -> Link:
@@ -255,6 +254,12 @@ class Links:
                 return standing
             if (meeting := await self.arrange(hop)) is not None:
                 addresses = [meeting]
+
+        def begin(link: Link) -> None:
+            if for_others:
+                link.needed_at = self._time()
+            link.initiate(hop.link_key, tai64n(time.time()))
+
         for address in addresses:
             if for_others and not self._unanswered.take(network_around(address[0])):
                 self.counters["not dialled for others"] += 1
@@ -262,7 +267,7 @@ class Links:
             try:
                 link = await self._connect(
                     address,
-                    lambda link: link.initiate(hop.link_key, tai64n(time.time())),
+                    begin,
                     None,
                     (DIAL_S, NEIGHBOUR_S),
                 )

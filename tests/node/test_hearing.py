@@ -29,13 +29,13 @@ class Remote:
     peer_address: Address
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Link:
     """A neighbour."""
 
     connection: Remote
     static: bytes
-    dialled: bool
+    chosen: bool
 
 
 class Neighbours:
@@ -72,8 +72,8 @@ class Neighbours:
             self.directory.insert(found, self._hearing.source(link))
 
 
-def link_to(number: int, *, dialled: bool = True) -> Link:
-    return Link(Remote((host(number), 4433)), number.to_bytes(32), dialled)
+def link_to(number: int, *, chosen: bool = True) -> Link:
+    return Link(Remote((host(number), 4433)), number.to_bytes(32), chosen)
 
 
 def rig(
@@ -173,23 +173,52 @@ async def test_where_members_were_chosen_nobody_else_is_heard() -> None:
     assert hearing.knows_few(len(RELAYS) + 1)
 
 
-@pytest.mark.parametrize("dialled", [True, False])
-def test_only_who_was_dialled_has_a_voice(dialled: bool) -> None:
+@pytest.mark.parametrize("chosen", [True, False])
+def test_only_who_was_chosen_has_a_voice(chosen: bool) -> None:
     hearing, _ = rig([])
-    links = [link_to(number, dialled=dialled) for number in (1, 1, 2)]
+    links = [link_to(number, chosen=chosen) for number in (1, 1, 2)]
     for link in links:
         hearing.link_up(link)
     sources = [hearing.source(link) for link in links]
     assert sources[0] == sources[1] != sources[2], "a network is one source, whatever keys there are"
-    assert isinstance(sources[0], Voice) == dialled
-    if dialled:
+    assert isinstance(sources[0], Voice) == chosen
+    if chosen:
         assert sources[0] == Voice(Way.LINK, bytes([20, 1]))
+
+
+def test_who_was_dialled_for_others_has_a_voice_from_when_this_node_wants_it() -> None:
+    hearing, neighbours = rig([])
+    voices, links = neighbours.directory.voices, [link_to(number, chosen=False) for number in range(1, 31)]
+    for link in links:
+        hearing.link_up(link)
+        assert not isinstance(hearing.source(link), Voice)
+    assert voices.linked == 0, "clients fill nobody's ears with their friends"
+    links[7].chosen = True
+    assert hearing.source(links[7]) == Voice(Way.LINK, bytes([20, 8]))
+    hearing.link_down(links[7])
+    assert voices.linked == 0
+
+
+async def test_a_relay_that_was_dialled_for_others_is_chosen_once() -> None:
+    """The link that stands is taken; then its neighbour is heard, and no more are wanted."""
+    hearing, neighbours = rig(RELAYS[:1])
+    link = link_to(1, chosen=False)
+    hearing.link_up(link)
+
+    class Standing:
+        async def to(self, hop: Hop) -> None:
+            link.chosen = True
+            neighbours.dialled.append(int.from_bytes(hop.peer))
+
+    for _ in range(3):
+        await hearing.hear_others(Standing())
+    assert neighbours.dialled == [1]
 
 
 def test_a_link_that_ends_leaves_nothing_behind() -> None:
     hearing, neighbours = rig([])
     voices = neighbours.directory.voices
-    links = [link_to(1), link_to(1), link_to(2, dialled=False)]
+    links = [link_to(1), link_to(1), link_to(2, chosen=False)]
     for link in links:
         hearing.link_up(link)
     assert voices.linked == 1

@@ -247,6 +247,21 @@ async def test_a_link_that_only_others_wanted_goes_and_is_made_anew() -> None:
         assert (await made.client.to(made.hop(), for_others=True)).is_up
 
 
+async def test_a_link_is_chosen_when_this_node_wants_it_and_not_when_others_do() -> None:
+    async with rig() as made:
+        seen: list[bool] = []
+        made.client._events.link_up = lambda link: seen.append(link.chosen)  # type: ignore[method-assign]
+        link = await made.client.to(made.hop(), for_others=True)
+        assert not link.chosen
+        assert await made.client.to(made.hop()) is link
+        assert link.chosen
+        assert not next(iter(made.serving._all)).chosen, "it was dialled by the other side"
+        link.close()
+        await until(lambda: not made.client._all)
+        await made.client.to(made.hop())
+        assert seen == [False, True], "known before anything is heard over it"
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_it_is_looked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links_module, "NEEDLESS_LOOK_S", 0.01)
