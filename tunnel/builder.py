@@ -54,6 +54,13 @@ def _random_age_s(mean_s: float) -> float:
     return mean_s * _random.uniform(0.5, 1.5)
 
 
+class OverBudgetError(CircuitError):
+    """This client has begun so many circuits lately that it begins none now."""
+
+    def __init__(self) -> None:
+        super().__init__(Reason.BUSY)
+
+
 class Builder:
     """Chooses paths and builds circuits over them.
 
@@ -183,6 +190,9 @@ class Builder:
     async def build(self, path: Path, options: SiteOptions = NO_OPTIONS) -> Circuit:
         """Build a circuit, within the budget; a failure is booked.
 
+        What nothing was sent for is no build. Else a client whose guards are silent for some seconds would have used
+        up all its builds on them when they are back.
+
         Args:
             path: its hops.
             options: what it is for.
@@ -190,17 +200,13 @@ class Builder:
         Raises:
             CircuitError: it failed.
         """
-        loop = asyncio.get_running_loop()
-        if self._budget is None:
-            self._budget = Rate(BUILD_BURST, BUILDS_PER_MINUTE / 60, loop.time())
-        if not self._budget.take(loop.time()):
-            self.counters["build over budget"] += 1
-            raise CircuitError(Reason.BUSY)
         shape = SHAPES[options.mode] if options.mode is not None else self.shape
         try:
             circuit = await build(
-                path, self._links, _random_age_s(self.age_s), self._events, self._memory, shape, self._toll
+                path, self._links, _random_age_s(self.age_s), self._events, self._memory, shape, self._toll, self._begin
             )
+        except OverBudgetError:
+            raise
         except CircuitError as error:
             self._failed(path, error)
             raise
@@ -208,6 +214,14 @@ class Builder:
         self.cannot_pay = None
         self._witness.built(path)
         return circuit
+
+    def _begin(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._budget is None:
+            self._budget = Rate(BUILD_BURST, BUILDS_PER_MINUTE / 60, now)
+        if not self._budget.take(now):
+            self.counters["build over budget"] += 1
+            raise OverBudgetError
 
     def _failed(self, path: Path, error: CircuitError) -> None:
         self.counters[f"build {error.reason.word}"] += 1

@@ -17,6 +17,8 @@ from tunnel.path import rates_of
 from tunnel.toll import NO_TOLL, account_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tunnel.circuit import CircuitEvents
     from tunnel.links import Links
     from tunnel.memory import Memory
@@ -51,8 +53,12 @@ async def build(
     memory: Memory,
     shape: Shape = Shape.STEPS,
     toll: Toll = NO_TOLL,
+    begin: Callable[[], None] = lambda: None,
 ) -> Circuit:
     """Build a circuit in one pass, once the guard is paid ahead.
+
+    Args:
+        begin: called when the guard is there and the creation is about to be sent; may raise CircuitError.
 
     Raises:
         CircuitError: `hop` says which place reports the failure, 0 for the guard, -1 for this node itself.
@@ -69,6 +75,7 @@ async def build(
         if error.reason in PAYEES_FAULT:
             links.tried(path, 0, True)
         raise CircuitError(error.reason, -1) from error
+    begin()
     indices = [secrets.randbits(32) for _ in path]
     creation = Creation(path, indices, time.time(), secrets.token_bytes, links.preshared)
     owner = _Owner()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.errors import Reason
+from core.errors import CircuitError, Reason
 from core.flow import FlowRequest
 from tests.harness.bare import circuit_of
 from tests.harness.network import Collect, Echo, Network, blamed
@@ -19,7 +19,8 @@ from tunnel import builder as builder_module
 from tunnel import building
 from tunnel import pool as pool_module
 from tunnel import race as race_module
-from tunnel.limits import MAX_RACERS, MAX_REBUILDS
+from tunnel.limits import BUILD_BURST, MAX_RACERS, MAX_REBUILDS
+from tunnel.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -294,6 +295,21 @@ async def test_builds_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
             await turns(200)
         assert sum(len(node) for node in [client.pool.circuits]) <= 5
         assert client.pool.counters["build over budget"] > 0
+        assert client.pool.counters["build busy"] == 0, "and no peer is blamed for it"
+
+
+async def test_guards_that_are_silent_use_up_no_builds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while a line is cut: what is begun over them fails at once, and again and again."""
+    async with four_relays(*ALL) as (_, client, _):
+        talk = await Talk.on(client)
+        with monkeypatch.context() as cut:
+            cut.setattr(Watch, "silent", property(lambda _: True))
+            for _ in range(2 * BUILD_BURST):
+                with pytest.raises(CircuitError) as failure:
+                    await client.pool.builder.build(talk.circuit.path)
+                assert (failure.value.reason, failure.value.hop) == (Reason.NEXT_HOP, -1)
+        assert client.pool.counters["build over budget"] == 0
+        (await client.pool.builder.build(talk.circuit.path)).close(Reason.DONE)
 
 
 # -- exits that end circuits, and dead ones
