@@ -1,13 +1,18 @@
 """`bench engines`: what each QUIC engine moves over one connection, alone and against the other.
 
 Both ends run in this process, on uvloop, over UDP on loopback, with nothing of the tunnel above them: one stream,
-written in pieces of 32 KiB. CPU is that of both ends together.
+written in pieces of 32 KiB. CPU is that of both ends together. Where there is gcc, the floor as well: what UDP costs
+without any engine, with datagrams of the size of QUIC's packets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
@@ -24,6 +29,8 @@ _NAMES: Final = ("aiopquic", "aioquic")
 _PIECE: Final = bytes(32 * 1024)
 _DIAL_S: Final = 5.0
 _LIMIT_S: Final = 120.0
+_PLAIN: Final = Path(__file__).with_name("plain_udp.c")
+_PACKET: Final = 1440
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +108,25 @@ async def _send(connection: Connection, end: _End, size: int) -> None:
             await end.drained.wait()
 
 
+def _plain_udp(size: int) -> dict[str, Any] | None:
+    """What the same bytes cost over UDP alone; None without gcc."""
+    if shutil.which("gcc") is None:
+        return None
+    with TemporaryDirectory() as folder:
+        program = Path(folder, "plain_udp")
+        subprocess.run(["gcc", "-O2", "-o", program, _PLAIN], check=True)
+        words = [str(program), str(size), str(_PACKET)]
+        told = subprocess.run(words, check=True, capture_output=True, text=True, timeout=_LIMIT_S).stdout
+    took_s, cpu_s = map(float, told.split())
+    return {"mb_per_s": round(size / took_s / 1e6, 1), "cpu_s_per_gb": round(cpu_s / size * 1e9, 1)}
+
+
 def run(options: argparse.Namespace, rest: list[str]) -> dict[str, Any]:
     pairs = [(first, second) for first in _NAMES for second in _NAMES]
     transfers = [uvloop.run(_transfer(pair, options.size, options.idle)) for pair in pairs]
-    return {"size": options.size, "idle_streams": options.idle, "transfers": transfers}
+    return {
+        "size": options.size,
+        "idle_streams": options.idle,
+        "transfers": transfers,
+        "plain_udp": _plain_udp(max(options.size, _PACKET)),
+    }
