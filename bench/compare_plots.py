@@ -61,10 +61,10 @@ def draw(result: Mapping[str, Any], folder: Path) -> Iterator[Path]:
 def _bars(axes: Axes, title: str, systems: Mapping[str, Any], path: tuple[str, ...]) -> None:
     found = {name: number for name, figures in systems.items() if (number := value(figures, path)) is not None}
     drawn = axes.barh(list(found), list(found.values()), color=[f"C{place}" for place in range(len(found))])
-    axes.bar_label(drawn, fmt="{:,.3g}", padding=2)
+    axes.bar_label(drawn, fmt=lambda number: f"{number:,.0f}" if number >= 100 else f"{number:.3g}", padding=2)
     axes.set_title(title, fontsize=10)
     axes.invert_yaxis()
-    axes.margins(x=0.25)
+    axes.margins(x=0.3)
 
 
 def _loopback(systems: Mapping[str, Any]) -> Figure:

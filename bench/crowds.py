@@ -49,7 +49,8 @@ def _hops(members: Sequence[Member]) -> list[Member]:
 
 async def _rest(hops: Sequence[Member]) -> dict[str, dict[str, float]]:
     await asyncio.sleep(SETTLE_S)
-    return {hop.role: await asyncio.to_thread(at_rest, [hop.pid]) for hop in hops}
+    seen = await asyncio.gather(*(asyncio.to_thread(at_rest, [hop.pid]) for hop in hops))
+    return {hop.role: rest for hop, rest in zip(hops, seen, strict=True)}
 
 
 async def _circuits(hops: Sequence[Member]) -> dict[int, Any]:
