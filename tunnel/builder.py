@@ -55,10 +55,7 @@ def _random_age_s(mean_s: float) -> float:
 
 
 class OverBudgetError(CircuitError):
-    """This client has begun so many circuits lately that it begins none now."""
-
-    def __init__(self) -> None:
-        super().__init__(Reason.BUSY)
+    """This client has begun so many circuits lately that it begins none now. The reason is why the last one failed."""
 
 
 class Builder:
@@ -102,6 +99,7 @@ class Builder:
         self._witness = witness
         self._toll = toll
         self.cannot_pay: Reason | None = None
+        self._last_failure = Reason.BUSY
         self._samples = Samples(witness)
         self._budget: Rate | None = None
         self.blame = Blame()
@@ -221,10 +219,11 @@ class Builder:
             self._budget = Rate(BUILD_BURST, BUILDS_PER_MINUTE / 60, now)
         if not self._budget.take(now):
             self.counters["build over budget"] += 1
-            raise OverBudgetError
+            raise OverBudgetError(self._last_failure)
 
     def _failed(self, path: Path, error: CircuitError) -> None:
         self.counters[f"build {error.reason.word}"] += 1
+        self._last_failure = error.reason
         if error.hop is None:
             return
         if error.hop < 0 and error.reason in CANNOT_PAY:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from core.errors import CircuitError, FlowError, Reason
 from core.flow import NO_OPTIONS
 from core.tasks import Tasks
-from tunnel.builder import Builder, OverBudgetError
+from tunnel.builder import Builder
 from tunnel.limits import MAX_CIRCUITS, READY_CIRCUITS
 from tunnel.opening import Opening
 from tunnel.path import ANY_EXIT
@@ -338,8 +338,7 @@ class CircuitPool:
             circuit = await self.builder.build(path, options)
         except CircuitError as error:
             if options == NO_OPTIONS:
-                if self._failure is None or not isinstance(error, OverBudgetError):  # what failed before says more
-                    self._failure = error.reason
+                self._failure = error.reason
             else:
                 asyncio.get_running_loop().call_later(_SITE_PAUSE_S, self._wanted.set)
         else:
