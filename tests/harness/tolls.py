@@ -53,7 +53,7 @@ class Purse:
         self.pays = pays
         self.paid = paid
         self.meter: Meter = _Meter(self)
-        self.used = self.datagrams = self.given_back = self.asked = self.owed = self.calls = 0
+        self.used = self.datagrams = self.given_back = self.asked = self.owed = self.late = self.calls = 0
         self.advances = PLENTY
         self._waiting: list[Callable[[], None]] = []
 
@@ -93,7 +93,8 @@ class Purse:
         self.owed += parts
 
     def came_late(self, parts: int) -> None:
-        assert 0 < parts <= self.owed
+        self.late += parts
+        assert 0 < self.late <= self.owed
 
     def wait(self, go: Callable[[], None]) -> None:
         assert go not in self._waiting, "waits twice"

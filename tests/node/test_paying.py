@@ -19,6 +19,7 @@ from ledger.store import Store
 from node.wallet_orders import WalletOrder
 from tests.harness.payers import PIECE, RATE, Member, carry, connect, members, part, quiet, up
 from tests.harness.waiting import until
+from tunnel.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -222,6 +223,23 @@ async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path:
         end.call_in()
         assert not guard.stops
         end.owes(window - end.spent)
+        end.call_in()
+        assert guard.stops == [Reason.UNPAID]
+
+
+async def test_half_a_window_more_may_be_owed_if_it_came_for_circuits_that_had_ended(tmp_path: Path) -> None:
+    """Who keeps to the rules cannot help it when its own payers end theirs."""
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        end = guard.incoming(near.other)
+        await use(near, client, guard, 1)
+        window = window_units(0, RATE) * PARTS_PER_UNIT - MAX_MESSAGE * RATE
+        end.owes(window + window // 2 - end.spent)
+        end.came_late(window // 2 - 1)
+        end.owes(-1)
+        end.call_in()
+        assert not guard.stops
+        end.owes(1)
         end.call_in()
         assert guard.stops == [Reason.UNPAID]
 

@@ -42,7 +42,11 @@ class Ends:
     def __init__(self, linked: Linked) -> None:
         self.linked = linked
         self.payer, self.payee = (Purse(pays=pays, paid=PLENTY) for pays in (True, False))
-        tallies = [Tally(purse, RATE, lambda _: None) for purse in (self.payer, self.payee)]
+        self.income = Purse(pays=False, paid=0)
+        tallies = [
+            Tally(self.payer, RATE, lambda _: None, self.income),
+            Tally(self.payee, RATE, lambda _: None),
+        ]
         self.receiver = Receiver()
         self.near: LinkStream = linked.near.open_stream(self.receiver, tallies[0])
         linked.far_events.tally = tallies[1]
@@ -235,6 +239,17 @@ async def test_no_more_counts_than_an_honest_end_can_have_under_way() -> None:
     assert most - 30_000 < ends.payer.used // RATE - 1000 <= most
     assert ends.linked.near_wire.resets == [far.id]
     assert ends.linked.near.stream_count == 0
+
+
+async def test_the_link_before_hears_how_much_of_what_is_owed_for_it_came_late() -> None:
+    ends = await Ends.up(FAR_S)
+    send_much(ends.far, count=3)
+    await until(lambda: ends.income.owed == 4 * 1000 * RATE)
+    assert ends.income.late == 0
+    send_much(ends.far, count=5)
+    ends.near.leave()
+    await until(lambda: ends.income.owed == 9 * 1000 * RATE)
+    assert ends.income.late == 5 * 1000 * RATE
 
 
 async def test_that_grows_with_what_came_before() -> None:
