@@ -192,11 +192,11 @@ LINK_SILENT_S: Final = 3.0
 DIAL_S: Final = 0.8
 """Patience with QUIC's handshake at one address of a peer; the sealed handshake after it has NEIGHBOUR_S."""
 
-PAYING_S: Final = 0.7
-"""Patience with a next hop that is to be paid ahead and has not taken the money: three round trips, and a few writes to
-disk."""
+PAYING_S: Final = 1.2
+"""Patience with a next hop that is to be paid ahead and has not taken the money: three round trips, of 0.3 s from one
+end of the world to the other, and a few writes to disk."""
 
-CREATION_S: Final = 3.0
+CREATION_S: Final = 3.5
 """A hop's patience with a next hop that shows signs of life but does not answer a creation: room for that hop's own
 dial, its sealed handshake, its first payment and its own wait for a silent neighbour."""
 

@@ -74,3 +74,10 @@ async def test_circuits_that_are_ended_in_full_download_set_no_neighbours_agains
         for place, difference in enumerate(found):
             assert abs(difference) <= MAX_MESSAGE * rate_of(HOPS, place)
         assert not [stop for node in (client, *path.hops) for stop in node.stops]
+
+
+async def test_a_path_around_the_world_is_paid_in_time_at_the_first_attempt(tmp_path: Path) -> None:
+    """Nobody has paid anybody before, and a round trip between neighbours takes 0.26 s."""
+    async with earning(tmp_path, HOPS, 0.13) as path:
+        circuit, _ = await path.circuit(await path.client())
+        assert not circuit.over
