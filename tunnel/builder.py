@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from core.errors import CircuitError, Reason
@@ -15,7 +16,7 @@ from tunnel.blame import CANNOT_PAY, Blame, Shares, shares_of_build, shares_of_e
 from tunnel.building import build
 from tunnel.circuit_witness import Samples
 from tunnel.leaving import Leavers
-from tunnel.limits import BUILD_BURST, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
+from tunnel.limits import BUILD_BURST, BUILDS_KEPT, BUILDS_PER_MINUTE, CIRCUIT_AGE_S
 from tunnel.padding import SHAPES
 from tunnel.path import ANY_EXIT
 from tunnel.rate import Rate
@@ -185,7 +186,7 @@ class Builder:
 
     # -- building
 
-    async def build(self, path: Path, options: SiteOptions = NO_OPTIONS) -> Circuit:
+    async def build(self, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False) -> Circuit:
         """Build a circuit, within the budget; a failure is booked.
 
         What nothing was sent for is no build. Else a client whose guards are silent for some seconds would have used
@@ -194,6 +195,7 @@ class Builder:
         Args:
             path: its hops.
             options: what it is for.
+            ahead: nobody waits for it, so what is left of the budget may be kept for those who do.
 
         Raises:
             CircuitError: it failed.
@@ -201,7 +203,14 @@ class Builder:
         shape = SHAPES[options.mode] if options.mode is not None else self.shape
         try:
             circuit = await build(
-                path, self._links, _random_age_s(self.age_s), self._events, self._memory, shape, self._toll, self._begin
+                path,
+                self._links,
+                _random_age_s(self.age_s),
+                self._events,
+                self._memory,
+                shape,
+                self._toll,
+                partial(self._begin, BUILDS_KEPT if ahead else 0),
             )
         except OverBudgetError:
             raise
@@ -213,11 +222,11 @@ class Builder:
         self._witness.built(path)
         return circuit
 
-    def _begin(self) -> None:
+    def _begin(self, leave: int) -> None:
         now = asyncio.get_running_loop().time()
         if self._budget is None:
             self._budget = Rate(BUILD_BURST, BUILDS_PER_MINUTE / 60, now)
-        if not self._budget.take(now):
+        if not self._budget.take(now, leave):
             self.counters["build over budget"] += 1
             raise OverBudgetError(self._last_failure)
 

@@ -315,6 +315,9 @@ BUILD_BURST: Final = 30
 BUILDS_PER_MINUTE: Final = 60
 """Circuits that a client begins to build, for whatever purpose: so many at once, and so many a minute."""
 
+BUILDS_KEPT: Final = 10
+"""So many of those at once are for flows that wait, and not for circuits that are to be ready for later."""
+
 MAX_RACERS: Final = 4
 """Circuits under way at once to find a path for the same flows."""
 

@@ -279,7 +279,7 @@ class CircuitPool:
         unmet = self._wishes.unmet(lambda options: [path[-1].peer for path in self._ahead(options)])
         return unmet[: max(0, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))]
 
-    def _begin(self, wish: Wish) -> bool:
+    def _begin(self, wish: Wish, *, ahead: bool = False) -> bool:
         """Begin to build one over other guards, and to other exits, than the next flows would take.
 
         Rather to an exit that no key uses, too; that is the first thing to be given up.
@@ -297,7 +297,7 @@ class CircuitPool:
             return False
         if wish.options != NO_OPTIONS and not self._take_place():
             return False
-        self._start(path, wish.options)
+        self._start(path, wish.options, ahead=ahead)
         return True
 
     def _take_place(self) -> bool:
@@ -307,8 +307,8 @@ class CircuitPool:
     def _begin_ahead(self) -> None:
         """Begin to build one that nobody waits for, if possible to an exit for a port that was lately used."""
         wish = self._late({path[-1].peer for path in self._ahead()})
-        if not self._begin(wish) and wish != ANY_EXIT:
-            self._begin(ANY_EXIT)
+        if not self._begin(wish, ahead=True) and wish != ANY_EXIT:
+            self._begin(ANY_EXIT, ahead=True)
 
     def _late(self, ends: Collection[PeerKey]) -> Wish:
         return self._wishes.late(ends, asyncio.get_running_loop().time(), self.builder.turned_away)
@@ -321,21 +321,21 @@ class CircuitPool:
             return
         wish = self._late(ends)
         if wish != ANY_EXIT:
-            self._begin(wish)
+            self._begin(wish, ahead=True)
         elif len(ends) == 1:
             with suppress(CircuitError):
                 path = self.builder.path(shun=ends)
                 if path[-1].peer not in ends:
-                    self._start(path, NO_OPTIONS)
+                    self._start(path, NO_OPTIONS, ahead=True)
 
-    def _start(self, path: Path, options: SiteOptions) -> None:
+    def _start(self, path: Path, options: SiteOptions, *, ahead: bool) -> None:
         self._under_way.append((path, options))
-        self._tasks.spawn(self._build(path, options, self.builder.epoch), "circuit")
+        self._tasks.spawn(self._build(path, options, self.builder.epoch, ahead), "circuit")
 
-    async def _build(self, path: Path, options: SiteOptions, epoch: int) -> None:
+    async def _build(self, path: Path, options: SiteOptions, epoch: int, ahead: bool) -> None:
         begun_at, leavers = asyncio.get_running_loop().time(), self.builder.leavers
         try:
-            circuit = await self.builder.build(path, options)
+            circuit = await self.builder.build(path, options, ahead=ahead)
         except CircuitError as error:
             if options == NO_OPTIONS:
                 self._failure = error.reason

@@ -20,11 +20,11 @@ class Rate:
         self._left = float(burst)
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """Take a permit, if there is one."""
+    def take(self, now: float, leave: int = 0) -> bool:
+        """Take a permit, if there is one beside those that are to be left."""
         self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._per_s)
         self._at = max(self._at, now)
-        if self._left < 1:
+        if self._left < 1 + leave:
             return False
         self._left -= 1
         return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from core.errors import CircuitError, Reason
-from core.flow import FlowRequest
+from core.flow import NO_OPTIONS, FlowRequest
 from tests.harness.bare import circuit_of
 from tests.harness.network import Collect, Echo, Network, blamed
 from tests.harness.waiting import turns, until
@@ -19,12 +19,14 @@ from tunnel import builder as builder_module
 from tunnel import building
 from tunnel import pool as pool_module
 from tunnel import race as race_module
+from tunnel.builder import Builder, OverBudgetError
 from tunnel.limits import BUILD_BURST, MAX_RACERS, MAX_REBUILDS
 from tunnel.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from core.flow import SiteOptions
     from tunnel.circuit import Circuit
     from tunnel.client_flow import ClientFlow
     from tunnel.path import Path
@@ -296,6 +298,49 @@ async def test_builds_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sum(len(node) for node in [client.pool.circuits]) <= 5
         assert client.pool.counters["build over budget"] > 0
         assert client.pool.counters["build busy"] == 0, "and no peer is blamed for it"
+
+
+async def test_some_builds_are_kept_for_those_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not spent on circuits that are to be ready for later."""
+    monkeypatch.setattr(builder_module, "BUILD_BURST", 15)
+    monkeypatch.setattr(builder_module, "BUILDS_KEPT", 5)
+    monkeypatch.setattr(builder_module, "BUILDS_PER_MINUTE", 0)
+    async with four_relays(*ALL) as (_, client, _):
+        talk = await Talk.on(client)
+        await until(lambda: client.pool.ready == 3)
+        build, path = client.pool.builder.build, talk.circuit.path
+
+        async def spend() -> None:
+            while True:
+                (await build(path, ahead=True)).close(Reason.DONE)
+
+        with pytest.raises(OverBudgetError):
+            await spend()
+        for _ in range(5):
+            (await build(path)).close(Reason.DONE)
+        with pytest.raises(OverBudgetError):
+            await build(path)
+
+
+async def test_circuits_that_nobody_waits_for_are_built_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[bool] = []
+    build = Builder.build
+
+    async def seen(self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False) -> Circuit:
+        wanted.append(ahead)
+        return await build(self, path, options, ahead=ahead)
+
+    monkeypatch.setattr(Builder, "build", seen)
+    async with four_relays(*ALL) as (_, client, _):
+        await Talk.on(client)
+        await until(lambda: client.pool.ready == 3)
+        assert any(wanted)
+        for circuit in list(client.pool.circuits):
+            circuit.close(Reason.DONE)
+        monkeypatch.setattr(pool_module.CircuitPool, "_missing", lambda _: 0)
+        wanted.clear()
+        await Talk.on(client)
+        assert wanted[0] is False
 
 
 async def test_guards_that_are_silent_use_up_no_builds(monkeypatch: pytest.MonkeyPatch) -> None:
