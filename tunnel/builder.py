@@ -227,7 +227,7 @@ class Builder:
         if self._budget is None:
             self._budget = Rate(BUILD_BURST, BUILDS_PER_MINUTE / 60, now)
         if not self._budget.take(now, leave):
-            self.counters["build over budget"] += 1
+            self.counters["build put off" if leave else "build over budget"] += 1
             raise OverBudgetError(self._last_failure)
 
     def _failed(self, path: Path, error: CircuitError) -> None:

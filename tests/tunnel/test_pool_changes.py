@@ -44,8 +44,8 @@ class Slow:
         self.built: list[Circuit] = []
         build = Builder.build
 
-        async def held_up(builder: Builder, path: Path, options: SiteOptions) -> Circuit:
-            circuit = await build(builder, path, options)
+        async def held_up(builder: Builder, path: Path, options: SiteOptions, *, ahead: bool = False) -> Circuit:
+            circuit = await build(builder, path, options, ahead=ahead)
             if self.goes_on.is_set():
                 return circuit
             self.built.append(circuit)

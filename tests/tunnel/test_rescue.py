@@ -290,6 +290,7 @@ async def test_no_more_than_so_many_race(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_builds_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builder_module, "BUILD_BURST", 5)
+    monkeypatch.setattr(builder_module, "BUILDS_KEPT", 0)
     monkeypatch.setattr(builder_module, "BUILDS_PER_MINUTE", 1)
     async with four_relays(*ALL) as (_, client, _):
         for _ in range(10):

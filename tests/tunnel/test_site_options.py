@@ -81,11 +81,11 @@ class Held:
         self.go_on = asyncio.Event()
         build = client.pool.builder.build
 
-        async def slow(path: Path, wanted: SiteOptions) -> Circuit:
+        async def slow(path: Path, wanted: SiteOptions, *, ahead: bool = False) -> Circuit:
             if wanted == options:
                 self.paths.append(path)
                 await self.go_on.wait()
-            return await build(path, wanted)
+            return await build(path, wanted, ahead=ahead)
 
         monkeypatch.setattr(client.pool.builder, "build", slow)
 
@@ -213,10 +213,10 @@ async def test_that_no_circuit_can_be_built_for_a_site_is_not_the_nodes_trouble(
     async with two_regions() as (_, client):
         build = client.pool.builder.build
 
-        async def failing(path: Path, options: SiteOptions) -> Circuit:
+        async def failing(path: Path, options: SiteOptions, *, ahead: bool = False) -> Circuit:
             if options != NO_OPTIONS:
                 raise CircuitError(Reason.BUSY)
-            return await build(path, options)
+            return await build(path, options, ahead=ahead)
 
         monkeypatch.setattr(client.pool.builder, "build", failing)
         assert await refusal(client, options=GERMAN) is Reason.SITE_OPTIONS
@@ -259,12 +259,12 @@ async def test_a_flow_waits_for_the_next_build_if_the_first_one_fails(monkeypatc
     async with two_regions() as (_, client):
         build, begun = client.pool.builder.build, 0
 
-        async def failing(path: Path, options: SiteOptions) -> Circuit:
+        async def failing(path: Path, options: SiteOptions, *, ahead: bool = False) -> Circuit:
             nonlocal begun
             begun += options == GERMAN
             if options == GERMAN and begun == 1:
                 raise CircuitError(Reason.NEXT_HOP)
-            return await build(path, options)
+            return await build(path, options, ahead=ahead)
 
         monkeypatch.setattr(client.pool.builder, "build", failing)
         assert circuit_of(client, await dial(client, options=GERMAN)).options == GERMAN
