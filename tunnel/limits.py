@@ -316,7 +316,7 @@ BUILDS_PER_MINUTE: Final = 60
 """Circuits that a client begins to build, for whatever purpose: so many at once, and so many a minute."""
 
 BUILDS_KEPT: Final = 10
-"""So many of those at once are for flows that wait, and not for circuits that are to be ready for later."""
+"""So many of those at once are for flows that wait, and for one circuit that is ready, and not for more of these."""
 
 MAX_RACERS: Final = 4
 """Circuits under way at once to find a path for the same flows."""

@@ -306,9 +306,9 @@ class CircuitPool:
 
     def _begin_ahead(self) -> None:
         """Begin to build one that nobody waits for, if possible to an exit for a port that was lately used."""
-        wish = self._late({path[-1].peer for path in self._ahead()})
-        if not self._begin(wish, ahead=True) and wish != ANY_EXIT:
-            self._begin(ANY_EXIT, ahead=True)
+        ends = {path[-1].peer for path in self._ahead()}
+        if not self._begin(wish := self._late(ends), ahead=bool(ends)) and wish != ANY_EXIT:
+            self._begin(ANY_EXIT, ahead=bool(ends))
 
     def _late(self, ends: Collection[PeerKey]) -> Wish:
         return self._wishes.late(ends, asyncio.get_running_loop().time(), self.builder.turned_away)
