@@ -198,7 +198,7 @@ async def test_what_this_side_cannot_send_in_time_is_cut_off(monkeypatch: pytest
 
 
 async def test_one_timer_serves_all_and_streams_end_in_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftover, "LEFT_S", 0.1)
+    monkeypatch.setattr(leftover, "LEFT_S", 0.05)
     ends = await Ends.up()
     link, resets = ends.linked.near, ends.linked.near_wire.resets
     other = link.open_stream(Receiver(), ends.near.tally)
@@ -206,7 +206,7 @@ async def test_one_timer_serves_all_and_streams_end_in_their_turn(monkeypatch: p
     await turns()
     ends.near.leave()
     timer = link.leftovers._timer
-    await asyncio.sleep(0.05)
+    monkeypatch.setattr(leftover, "LEFT_S", 0.1)
     other.leave()
     assert link.leftovers._timer is timer
     await until(lambda: resets)

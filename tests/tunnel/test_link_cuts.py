@@ -89,13 +89,15 @@ async def test_the_memory_of_cut_streams_is_bounded(monkeypatch: pytest.MonkeyPa
     assert len(linked.far._cut) == 5
 
 
-async def test_an_unexpected_error_costs_the_stream_and_not_the_link(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unexpected_error_costs_the_stream_and_not_the_link(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     linked = await Linked.up()
 
     def broken(stream: object, body: object) -> Receiver:
         raise ZeroDivisionError
 
-    linked.far_events.stream_opened = broken  # type: ignore[method-assign]
+    monkeypatch.setattr(linked.far_events, "stream_opened", broken)
     linked.near.open_stream(Receiver()).send(record(b"text"))
     await turns()
     assert not linked.far.closed

@@ -247,10 +247,10 @@ async def test_a_link_that_only_others_wanted_goes_and_is_made_anew() -> None:
         assert (await made.client.to(made.hop(), for_others=True)).is_up
 
 
-async def test_a_link_is_chosen_when_this_node_wants_it_and_not_when_others_do() -> None:
+async def test_a_link_is_chosen_when_this_node_wants_it_and_not_when_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     async with rig() as made:
         seen: list[bool] = []
-        made.client._events.link_up = lambda link: seen.append(link.chosen)  # type: ignore[method-assign]
+        monkeypatch.setattr(made.client._events, "link_up", lambda link: seen.append(link.chosen))
         link = await made.client.to(made.hop(), for_others=True)
         assert not link.chosen
         assert await made.client.to(made.hop()) is link
