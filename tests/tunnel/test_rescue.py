@@ -20,7 +20,7 @@ from tunnel import building
 from tunnel import pool as pool_module
 from tunnel import race as race_module
 from tunnel.builder import Builder, OverBudgetError
-from tunnel.limits import BUILD_BURST, MAX_RACERS, MAX_REBUILDS
+from tunnel.limits import BUILD_BURST, MAX_RACERS, MAX_REBUILDS, READY_CIRCUITS
 from tunnel.watch import Watch
 
 if TYPE_CHECKING:
@@ -319,8 +319,13 @@ async def test_some_builds_are_kept_for_those_who_wait(monkeypatch: pytest.Monke
             await spend()
         for _ in range(5):
             (await build(path)).close(Reason.DONE)
-        with pytest.raises(OverBudgetError):
+        with monkeypatch.context() as cut:
+            cut.setattr(Watch, "silent", property(lambda _: True))
+            with pytest.raises(CircuitError):
+                await build(path)
+        with pytest.raises(OverBudgetError) as failure:
             await build(path)
+        assert failure.value.reason is Reason.NEXT_HOP, "why the last one failed"
 
 
 async def test_circuits_that_nobody_waits_for_are_built_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,9 +338,16 @@ async def test_circuits_that_nobody_waits_for_are_built_ahead(monkeypatch: pytes
 
     monkeypatch.setattr(Builder, "build", seen)
     async with four_relays(*ALL) as (_, client, _):
-        await Talk.on(client)
+        talk = await Talk.on(client)
         await until(lambda: client.pool.ready == 3)
         assert any(wanted)
+        circuit = talk.circuit
+        talk.flow.reset(Reason.LOCAL)
+        await until(lambda: not circuit.flows)
+        wanted.clear()
+        client.pool.hop()
+        await until(lambda: client.pool.ready == READY_CIRCUITS)
+        assert wanted == [False, True], "one that is ready is worth as much as one that is waited for"
         for circuit in list(client.pool.circuits):
             circuit.close(Reason.DONE)
         monkeypatch.setattr(pool_module.CircuitPool, "_missing", lambda _: 0)
