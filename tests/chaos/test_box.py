@@ -7,6 +7,7 @@ import json
 import random
 import socket
 import sys
+import time
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.harness.demo import ROOT
 
 DATA = bytes(range(200))
 MANY = 2_000
+PATIENCE_S = 10.0
 
 
 def treated(treatment: Treatment, seed: int = 1) -> list[list[tuple[float, bytes]]]:
@@ -103,9 +105,10 @@ def _there_and_back(here: socket.socket, there: socket.socket, near: int) -> Non
 
 
 def _until_lost(here: socket.socket, there: socket.socket, near: int) -> None:
-    """Send until it does not arrive any more."""
+    """Send until it does not arrive any more: the box may carry much before it reads what it was told."""
     there.settimeout(0.2)
-    for _ in range(50):
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
         here.sendto(DATA, (LOOPBACK, near))
         try:
             there.recv(1000)
