@@ -14,7 +14,8 @@ from ledger.messages import Side, reader_of
 from ledger.payer import OwnChannel
 from ledger.set_off import SetOff
 from ledger.voucher import SigningKey
-from node.payment_ends import Incoming, Outgoing, Spent
+from node.owing import Spent
+from node.payment_ends import Incoming, Outgoing
 from tunnel.toll import NO_TOLL
 
 if TYPE_CHECKING:

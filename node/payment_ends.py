@@ -7,7 +7,6 @@ books, and whoever waits for money is called when it came.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, MacroVpnError, PaymentError, Reason
@@ -17,6 +16,7 @@ from ledger.amounts import PARTS_PER_UNIT
 from ledger.messages import Stopped
 from ledger.payee import Payee, TheirChannel
 from ledger.payer import Payer
+from node.owing import Spent, most_owed, wary_from
 from tunnel.limits import MAX_MESSAGE
 from tunnel.toll import SHUT
 
@@ -32,35 +32,11 @@ if TYPE_CHECKING:
     from tunnel.link import Link
     from tunnel.toll import Account, Meter
 
-
 WORDS_PER_WINDOW: Final = 16
 """How often it is looked whether something can be set off."""
 
-
-WARY_SHARE: Final = 4
-"""A payee that owes others a window less this part of it, beyond what it got, ends circuits that wait, and at a window
-all of them."""
-
-LATE_SHARE: Final = 2
-"""The part of a window by which that may be more, as far as it came for circuits that had ended: a payer that keeps to
-the rules cannot help it when its own payers end theirs. With a quarter of a window a relay stopped serving an honest
-guard in 6 of 24 runs of `test_a_link_that_is_dialled_again_costs_no_other_window`, with a half in 1 of 24."""
-
 WINDOWS_AHEAD: Final = 2
 """What a payer may be ahead, as the payee sees it: its window, and what it counts as used and is still under way."""
-
-
-@dataclass(slots=True)
-class Spent:
-    """What this node owes others for what it carries on a channel, in parts. Links that are over may still add to it.
-
-    Attributes:
-        owed: beyond what was used of the channel on links that are over.
-        late: how much of it came for circuits that had ended.
-    """
-
-    owed: int = 0
-    late: int = 0
 
 
 class Paying(Protocol):
@@ -166,6 +142,10 @@ class Outgoing(End):
         taken = self.session.account.take(rate * count)
         self._pay()
         return taken
+
+    @property
+    def window(self) -> int:
+        return self.session.account.window if self.session.stage is payer.Stage.UP else 0
 
     def take_datagram(self, rate: int, count: int) -> bool:
         return self.take(rate, count)
@@ -362,17 +342,35 @@ class Incoming(End):
 
     @property
     def overdrawn(self) -> bool:
-        return self.spent > self._window - self._window // WARY_SHARE
-
-    def call_in(self) -> None:
-        window = self._window - MAX_MESSAGE * self._rate
-        if self.spent > window + min(self._spent.late, window // LATE_SHARE):
-            self.stop(Reason.UNPAID)
+        return self.spent > wary_from(self._paid, self._rate)
 
     @property
-    def _window(self) -> int:
-        """Parts: what this node is ready to lose here."""
-        return window_units(self.session.account.paid if self.channel else 0, self._rate) * PARTS_PER_UNIT
+    def exhausted(self) -> bool:
+        return self.spent > self.window - MAX_MESSAGE * self._rate
+
+    def call_in(self) -> None:
+        if self.spent > self._most_owed - MAX_MESSAGE * self._rate:
+            self.stop(Reason.UNPAID)
+
+    def _collect(self) -> None:
+        """What this node owes for the payer beyond what it is ready to counts as used, as far as it is paid by now."""
+        account = self.session.account
+        if (excess := self.spent - self._most_owed) > 0:
+            account.take(min(excess, account.room))
+
+    @property
+    def window(self) -> int:
+        return window_units(self._paid, self._rate) * PARTS_PER_UNIT
+
+    @property
+    def _paid(self) -> int:
+        """Units on the channel."""
+        return self.session.account.paid if self.channel else 0
+
+    @property
+    def _most_owed(self) -> int:
+        """Parts."""
+        return most_owed(self._paid, self._rate, self._spent.late)
 
     @property
     def spent(self) -> int:
@@ -443,6 +441,7 @@ class Incoming(End):
             before, self._spent = self._spent, self._paying.spent_for(channel)
             self._spent.owed += before.owed
             self._spent.late += before.late
+            self._collect()
             self.wake()
 
     async def _store(self, session: Payee, cumulative: int, signature: bytes, used: int) -> None:
@@ -458,6 +457,7 @@ class Incoming(End):
         if self._rate:
             most = WINDOWS_AHEAD * window_units(session.account.paid, self._rate)
             session.account.bound(most * PARTS_PER_UNIT)
+        self._collect()
         self.wake()
         if self._waiting:
             session.short(self._loop.time())

@@ -119,7 +119,7 @@ class Circuit:
         self._numbers = _random.sample(range(1, _FIRST_NUMBERS + 1), len(path))
         self._loop = asyncio.get_running_loop()
         self.credit: CircuitCredit[ClientFlow] = CircuitCredit(
-            memory, self._loop.time, self._loop.call_soon, costs=price is not None
+            memory, self._loop.time, self._loop.call_soon, covered=None if price is None else _covered(*price)
         )
         self.made_at = self.used_at = self._loop.time()
         self._tally = None if price is None else Tally(*price, self._holds)
@@ -352,6 +352,11 @@ class Circuit:
         if not self.over:
             self.link.destroy(self.number, reason)
             self.destroyed(reason)
+
+
+def _covered(account: Account, rate: int) -> int:
+    """Bytes at a rate that this node pays ahead on an account at most."""
+    return account.window // rate
 
 
 class _Late:

@@ -27,6 +27,7 @@ from tunnel.limits import (
     LEAST_TURN,
     MAX_CIRCUIT_WINDOW,
     MAX_FLOW_WINDOW,
+    PAID_WINDOW,
     PROVEN_BYTES,
     PROVEN_WINDOW,
 )
@@ -85,6 +86,7 @@ class ReceiveWindow:
         most: bytes that the window never exceeds.
         growth: where the bytes beyond `first` come from; None for no bound but `most`.
         proven_bytes: of which the window stays a quarter at most, if it has grown, until so many are dealt with.
+        soon: to so many bytes it may grow as soon as as many are dealt with.
 
     Attributes:
         received: bytes that came.
@@ -101,14 +103,18 @@ class ReceiveWindow:
         "_proven_bytes",
         "_since",
         "_since_consumed",
+        "_soon",
         "_told",
         "consumed",
         "received",
         "window",
     )
 
-    def __init__(self, first: int, most: int, growth: Growth | None = None, proven_bytes: int = PROVEN_BYTES) -> None:
+    def __init__(
+        self, first: int, most: int, growth: Growth | None = None, proven_bytes: int = PROVEN_BYTES, soon: int = 0
+    ) -> None:
         self._proven_bytes = proven_bytes
+        self._soon = soon
         self._first = self._floor = first
         self._most = most
         self._growth = growth
@@ -206,7 +212,7 @@ class ReceiveWindow:
         proven = self.consumed >= self._proven_bytes
         if not proven:
             # Step by step, so that none of several flows that begin together gets far ahead.
-            wanted = min(wanted, max(self.window, self.consumed // TELL_SHARE))
+            wanted = min(wanted, max(self.window, self.consumed // TELL_SHARE, min(self.consumed, self._soon)))
         if wanted > self.window:
             self._resize(wanted, proven=proven)
         elif wanted < self.window // 4:
@@ -252,9 +258,13 @@ class CircuitCredit[End: Sender]:
         memory: the node's.
         clock: gives seconds that only rise.
         later: calls a function when the event loop has dealt with what is at hand.
-        costs: whether what comes is paid. Then hops can carry ahead of what they are paid for no more than a quarter of
-            what a neighbour ever paid them (`ledger.account`). So the window is no larger part of what came: it is what
-            waits, unpaid, where payments are slower than the line, and hops end circuits for which too much does.
+        covered: where what comes is paid, the bytes that are paid ahead at the guard at most; None where it costs
+            nothing. Hops can carry ahead of what they are paid for no more than a quarter of what a neighbour ever paid
+            them (`ledger.account`). So the window is no larger part of what came, or, if that is more, than all that
+            came and a quarter of what is covered: it is what waits, unpaid, where payments are slower than the line,
+            and hops end circuits for which too much does.
+        paid: whether what is sent is paid by the other end. Then no more is sent ahead than `PAID_WINDOW`, or than has
+            arrived: hops may not be paid for it.
     """
 
     def __init__(
@@ -263,7 +273,8 @@ class CircuitCredit[End: Sender]:
         clock: Callable[[], float],
         later: Callable[[Callable[[], None]], object],
         *,
-        costs: bool = False,
+        covered: int | None = None,
+        paid: bool = False,
     ) -> None:
         self.memory = memory
         self.clock = clock
@@ -273,13 +284,18 @@ class CircuitCredit[End: Sender]:
         self._excess = 0
         self._rtt_s = LEAST_RTT_S
         self._measured = False
-        self._costs = costs
-        proven = TELL_SHARE * MAX_CIRCUIT_WINDOW if costs else PROVEN_BYTES
-        self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW, proven_bytes=proven)
+        self._costs = covered is not None
+        if covered is None:
+            self._window = ReceiveWindow(CIRCUIT_WINDOW, MAX_CIRCUIT_WINDOW)
+        else:
+            proven, soon = TELL_SHARE * MAX_CIRCUIT_WINDOW, min(covered // TELL_SHARE, CIRCUIT_WINDOW)
+            self._window = ReceiveWindow(PAID_WINDOW, MAX_CIRCUIT_WINDOW, proven_bytes=proven, soon=soon)
+        self._slow_below = PAID_WINDOW if self._costs else CIRCUIT_WINDOW // 2
         self._arrivals = Arrivals()
         self._largest = MAX_CIRCUIT_WINDOW
         self._sent = 0
-        self._may_send = CIRCUIT_WINDOW
+        self._paid = paid
+        self._may_send = PAID_WINDOW if paid else CIRCUIT_WINDOW
         self._allotment: Allotment[Sender] = Allotment(self._left, clock, later)
         self._tell: Callable[[bytes], None] | None = None
 
@@ -308,7 +324,7 @@ class CircuitCredit[End: Sender]:
     @property
     def slow(self) -> bool:
         """Whether the path carries so little that the circuit's window has shrunk."""
-        return self._window.window < CIRCUIT_WINDOW // 2
+        return self._window.window < self._slow_below
 
     def flow_window(self) -> ReceiveWindow:
         """The receive window of a new flow."""
@@ -362,9 +378,10 @@ class CircuitCredit[End: Sender]:
         """
         if consumed > self._sent or consumed + window < self._may_send:
             raise DecodeError("CREDIT", "out of range")
-        self._may_send = max(self._may_send, consumed + min(window, MAX_CIRCUIT_WINDOW))
+        most = min(MAX_CIRCUIT_WINDOW, max(PAID_WINDOW, consumed)) if self._paid else MAX_CIRCUIT_WINDOW
+        self._may_send = max(self._may_send, consumed + min(window, most))
         # Whoever gives less than the first window knows a slow path: there, large pieces keep others waiting.
-        slow = window < CIRCUIT_WINDOW // 2
+        slow = window < (PAID_WINDOW if self._paid else CIRCUIT_WINDOW // 2)
         self._largest = max(LEAST_TURN, window // PIECES_PER_WINDOW) if slow else MAX_CIRCUIT_WINDOW
         self._allotment.serve()
 

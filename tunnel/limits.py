@@ -31,6 +31,10 @@ DATA_COST: Final = 256
 CIRCUIT_WINDOW: Final = 1024 * 1024
 """What one end sends on a circuit, in DATA of all flows, before the other end has said what arrived."""
 
+PAID_WINDOW: Final = 256 * 1024
+"""The same of what comes from the exit of a circuit that costs something. Hops owe each other all that is under way,
+and the first window of a payer covers that of four circuits; whoever has paid more says more at once."""
+
 MAX_CIRCUIT_WINDOW: Final = 16 * 1024 * 1024
 """What one end ever sends on a circuit, in DATA, ahead of what has arrived. So much may wait at a hop."""
 

@@ -292,7 +292,7 @@ class Relay:
             circuit.income = self._toll.paid_by(link, slot.paid)
             circuit.near = Tally(circuit.income, slot.paid, circuit.queue.holds)
         if onward is None:
-            circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory)
+            circuit.terminal = Terminal(keys, self._acceptor, self.table, self._memory, paid=circuit.near is not None)
         else:
             circuit.next_link, circuit.next_number = onward.link, onward.number
             if onward.account is not None:

@@ -193,11 +193,13 @@ class Tally:
 
         Both ends count what was under way when either heard of the end. The payer counts no more of it than an honest
         end can have had under way: a circuit's credit, which is `CIRCUIT_WINDOW` at first, and grows with what is dealt
-        with, up to `MAX_CIRCUIT_WINDOW`.
+        with, up to `MAX_CIRCUIT_WINDOW`. Nor does a hop count more than it is ready to lose to the payer before it.
         """
         if not self._pays:
             self._take(size)
             return True
+        if self._income is not None and self._income.exhausted:
+            return False
         credit = min(max(CIRCUIT_WINDOW, self._came_bytes - self._late_bytes), MAX_CIRCUIT_WINDOW)
         if self._late_bytes + size > credit + LEFT_EXTRA:
             return False

@@ -318,15 +318,18 @@ class Terminal:
         acceptor: who makes the connections; None at a relay that is no exit.
         table: the exit's flows.
         memory: the node's.
+        paid: whether the circuit costs something.
     """
 
-    def __init__(self, keys: Keys, acceptor: FlowAcceptor | None, table: FlowTable, memory: Memory) -> None:
+    def __init__(
+        self, keys: Keys, acceptor: FlowAcceptor | None, table: FlowTable, memory: Memory, *, paid: bool = False
+    ) -> None:
         self._session = Session(keys)
         self._acceptor = acceptor
         self.resume_key = ResumeKey(keys)
         self.table = table
         loop = asyncio.get_running_loop()
-        self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, loop.time, loop.call_soon)
+        self.credit: CircuitCredit[ExitFlow] = CircuitCredit(memory, loop.time, loop.call_soon, paid=paid)
         self._lanes = Lanes(self.credit)
         self._frames: CircuitFrames | None = None
         self._leaving = False

@@ -50,6 +50,10 @@ class Account(Protocol):
     """Whether this end pays; else it is paid."""
 
     @property
+    def window(self) -> int:
+        """How far ahead is paid at most: bytes times units per MB."""
+
+    @property
     def meter(self) -> Meter:
         """Stands for `take`, and for `took` of what is no datagram, as far as it goes. It may change at any time."""
 
@@ -85,8 +89,12 @@ class Income(Account, Protocol):
         """Whether this node owes others so much more for what it carries here than it got that circuits for which
         something waits must end."""
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether that is all that this node is ready to lose: what comes late is not paid for any more."""
+
     def call_in(self) -> None:
-        """One has ended for that. If this node owes all that it is ready to lose, all others end as well."""
+        """One has ended for that. If this node owes much, all others end as well."""
 
     def owes(self, parts: int) -> None:
         """This node owes another peer so much more for it: bytes times units per MB, negative for what it owes no

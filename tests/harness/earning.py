@@ -15,6 +15,8 @@ from tests.harness.network import Collect, Echo, Network
 from tests.harness.waiting import until
 from tests.harness.wire import Board, WireEngine
 from tunnel.building import build
+from tunnel.frames import HEAD_BYTES, decode_credit, encode_credit
+from tunnel.limits import MAX_CIRCUIT_WINDOW
 from tunnel.padding import Shape
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class Earning:
         hops: the guard first.
         way: places of hops, over which `circuit` goes.
         echo: at the end of the path.
+        greedy: clients give the exit all credit that there is, at once.
     """
 
     def __init__(self, folder: Path, delay_s: float) -> None:
@@ -113,6 +116,7 @@ class Earning:
         self.network = Network(Board(delay_s).engine, toll=lambda: self._new.paying, tariff=STEP)
         self.hops: list[Earner] = []
         self.way: list[int] = []
+        self.greedy = False
         self._staying: list[Earner] = []
         self._homes = count()
 
@@ -143,6 +147,8 @@ class Earning:
         path, ended = tuple(self.network.hops[self.network.keys[place]] for place in self.way), Ended()
         tunnel = client.tunnel
         circuit = await build(path, tunnel.links, 600, ended, tunnel.memory, Shape.STEPS, client.paying)
+        if self.greedy:
+            _give_all(circuit)
         return circuit, ended
 
     async def ask(self, client: Earner, circuits: int, flows: int) -> tuple[list[Collect], list[Collect]]:
@@ -154,8 +160,7 @@ class Earning:
                 flow = circuit.open_flow(SINK)
                 near.append(Collect(flow))
                 flow.attach(near[-1])
-        over = [ended for _, ended in made]
-        await until(lambda: len(self.echo.listeners) - known == len(near) or any(ended.reason for ended in over))
+        await until(lambda: len(self.echo.listeners) - known >= sum(not found.reason for found in near))
         return near, self.echo.listeners[known:]
 
     async def leave(self, earner: Earner) -> None:
@@ -174,6 +179,18 @@ class Earning:
         for earner in self._staying:
             await earner.paying.close()
             await earner.wallet.close()
+
+
+def _give_all(circuit: Circuit) -> None:
+    """Let a client tell its exit, whenever it tells it something, that it may send as much as can be told."""
+
+    def tell(frames: bytes) -> None:
+        consumed, _ = decode_credit(memoryview(frames)[HEAD_BYTES:])
+        circuit._send_frames(encode_credit(consumed, MAX_CIRCUIT_WINDOW))
+
+    circuit.credit._window._limit = 1 << 31
+    circuit.credit.tell_with(tell)
+    tell(encode_credit(0, 0))
 
 
 @asynccontextmanager

@@ -46,6 +46,7 @@ class Purse:
         asked: how often something could not be taken.
         owed: parts that are owed to others for it.
         advances: how many more of them than are used there may be.
+        most: how many more than that is the end of it.
         calls: how often a circuit ended for that.
     """
 
@@ -54,8 +55,16 @@ class Purse:
         self.paid = paid
         self.meter: Meter = _Meter(self)
         self.used = self.datagrams = self.given_back = self.asked = self.owed = self.late = self.calls = 0
-        self.advances = PLENTY
+        self.advances = self.most = PLENTY
         self._waiting: list[Callable[[], None]] = []
+
+    @property
+    def exhausted(self) -> bool:
+        return self.owed > self.used + self.most
+
+    @property
+    def window(self) -> int:
+        return self.paid
 
     def take(self, rate: int, count: int) -> bool:
         assert rate > 0

@@ -16,6 +16,7 @@ from ledger.amounts import PARTS_PER_UNIT
 from ledger.local import LocalSettlement
 from ledger.settlement import ChannelState
 from ledger.store import Store
+from node.owing import most_owed, wary_from
 from node.wallet_orders import WalletOrder
 from tests.harness.payers import PIECE, RATE, Member, carry, connect, members, part, quiet, up
 from tests.harness.waiting import until
@@ -24,6 +25,7 @@ from tunnel.limits import MAX_MESSAGE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from node.payment_ends import Incoming
     from tests.harness.payers import Wire
 
 
@@ -198,13 +200,19 @@ async def test_nothing_is_set_off_before_both_are_paid(tmp_path: Path) -> None:
         await asyncio.wait([waiting])
 
 
+def trusted(end: Incoming) -> tuple[int, int]:
+    """Parts that may be owed for a payer before circuits that wait end, and all."""
+    paid = end.session.account.paid
+    return wary_from(paid, RATE), most_owed(paid, RATE, 0)
+
+
 async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path: Path) -> None:
-    """At three quarters of a window circuits that wait end, on whichever link, and at a window all that is paid."""
+    """First circuits end that wait, on whichever link, then all that is paid."""
     async with members(tmp_path) as (client, guard):
         near = await up(client, guard)
         end, pieces = guard.incoming(near.other), await use(near, client, guard, 1)
-        window = window_units(0, RATE) * PARTS_PER_UNIT
-        end.owes(pieces * PIECE * RATE + window * 3 // 4)
+        wary, _ = trusted(end)
+        end.owes(pieces * PIECE * RATE + wary)
         assert not end.overdrawn
         end.owes(1)
         assert end.overdrawn
@@ -213,7 +221,7 @@ async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path:
             near = await up(client, guard)
             end = guard.incoming(near.other)
             assert end.overdrawn == (turn == 0)
-            assert end.spent == window * 3 // 4 + 1 - turn * PIECE * RATE
+            assert end.spent == wary + 1 - turn * PIECE * RATE
             assert end.take(RATE, PIECE), "what is paid is carried"
             end.owes(PIECE * RATE)
             client.paying._out[near.link].took(RATE, PIECE, datagram=False)
@@ -222,21 +230,39 @@ async def test_what_is_owed_for_a_payer_is_remembered_with_its_channel(tmp_path:
         assert not end.overdrawn, "there is a share in it"
         end.call_in()
         assert not guard.stops
-        end.owes(window - end.spent)
+        _, most = trusted(end)
+        end.owes(most - end.spent)
         end.call_in()
         assert guard.stops == [Reason.UNPAID]
 
 
-async def test_half_a_window_more_may_be_owed_if_it_came_for_circuits_that_had_ended(tmp_path: Path) -> None:
+async def test_what_is_owed_beyond_that_counts_as_used_on_the_next_link(tmp_path: Path) -> None:
+    """Else who dials again and again would have as much under way each time."""
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        end, pieces = guard.incoming(near.other), await use(near, client, guard, 1)
+        _, most = trusted(end)
+        end.owes(pieces * PIECE * RATE + most + PIECE * RATE)
+        spent = end.spent
+        part(near)
+        near = await up(client, guard)
+        end = guard.incoming(near.other)
+        _, most = trusted(end)
+        assert end.session.account.counted == spent - end.spent > 0
+        assert end.spent <= most
+        assert end.take(RATE, PIECE), "and the rest of what is paid is carried"
+        assert not guard.stops + client.stops
+
+
+async def test_half_as_much_more_may_be_owed_if_it_came_for_circuits_that_had_ended(tmp_path: Path) -> None:
     """Who keeps to the rules cannot help it when its own payers end theirs."""
     async with members(tmp_path) as (client, guard):
         near = await up(client, guard)
         end = guard.incoming(near.other)
         await use(near, client, guard, 1)
-        window = window_units(0, RATE) * PARTS_PER_UNIT - MAX_MESSAGE * RATE
-        end.owes(window + window // 2 - end.spent)
-        end.came_late(window // 2 - 1)
-        end.owes(-1)
+        _, most = trusted(end)
+        end.came_late(most)
+        end.owes(most + most // 2 - MAX_MESSAGE * RATE - end.spent)
         end.call_in()
         assert not guard.stops
         end.owes(1)

@@ -18,7 +18,7 @@ from tests.harness.barrier import Barrier
 from tests.harness.earning import SINK, earning, rate_of
 from tests.harness.network import Collect, held_against
 from tests.harness.waiting import turns, until
-from tunnel.limits import CIRCUIT_WINDOW, MAX_MESSAGE
+from tunnel.limits import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,11 +63,6 @@ def send(sources: list[Collect]) -> None:
         source.flow.write(bytes(200_000))
 
 
-def under_way(circuits: int) -> int:
-    """Parts that the guard owes for all that comes on so many new circuits before anybody says what arrived."""
-    return circuits * CIRCUIT_WINDOW * rate_of(HOPS, 1)
-
-
 def count_the_same(path: Earning) -> bool:
     """Whether no hop has fallen out with another over what was used."""
     return not any(reason is Reason.COUNTS_DIFFER for hop in path.hops for reason, _ in hop.stops)
@@ -81,17 +76,20 @@ def loss(hop: Earner) -> int:
 # -- payers
 
 
-@pytest.mark.parametrize(("circuits", "flows"), [(2, 30), (50, 2)])
-async def test_who_asks_for_much_and_pays_no_more_costs_a_hop_a_window_and_what_was_under_way(
+@pytest.mark.parametrize(("circuits", "flows"), [(1, 60), (2, 30), (8, 8), (50, 2)])
+async def test_who_asks_for_much_and_pays_no_more_costs_a_hop_no_more_than_a_window(
     tmp_path: Path, circuits: int, flows: int
 ) -> None:
-    """On a few circuits or on many, and the next hop nothing: the guard pays. Together it stays below two windows."""
+    """On a few circuits or on many, whatever credit the exit has, and the next hop nothing: the guard pays."""
     async with earning(tmp_path, HOPS) as path:
+        path.greedy = True
         client = await path.client()
-        await grab(path, client, circuits, flows)
+        got = await grab(path, client, circuits, flows)
         guard, relay, _ = path.hops
         await until(lambda: not guard.tunnel.relay.circuit_count, 20)
-        assert first_window(HOPS, 0) // 2 < loss(guard) <= 2 * first_window(HOPS, 0)
+        print(f"{circuits} circuits with {flows} flows cost {loss(guard) / 10**6:.1f}, {loss(relay) / 10**6:.1f} units")
+        assert guard.got * PARTS_PER_UNIT // 2 < got * rate_of(HOPS, 0) <= guard.got * PARTS_PER_UNIT
+        assert loss(guard) <= first_window(HOPS, 0)
         assert loss(relay) <= first_window(HOPS, 1)
 
 
@@ -110,7 +108,7 @@ async def test_datagrams_that_nobody_pays_for_cost_a_hop_no_more_than_a_window(t
             await turns(1)
             assert loss(guard) <= first_window(HOPS, 0)
         assert ended.reason is Reason.UNPAID
-        assert loss(guard) > first_window(HOPS, 0) // 2
+        assert guard.owes > 0
 
 
 @pytest.mark.long
@@ -128,21 +126,23 @@ async def test_a_link_that_is_dialled_again_costs_no_other_window(tmp_path: Path
             for link in client.tunnel.links:
                 link.close()
             await until(lambda: not guard.paying._in)
-            assert loss(guard) <= 4 * first_window(HOPS, 0)
+            print(f"dialled again: {loss(guard) / 10**6:.1f} units")
+            assert loss(guard) <= window_units(guard.got, rate_of(HOPS, 0)) * PARTS_PER_UNIT
         assert refused <= {Reason.UNPAID}
         assert count_the_same(path)
 
 
-async def test_new_clients_get_what_they_have_paid_ahead_and_cost_what_was_under_way(tmp_path: Path) -> None:
-    """The guard pays the relay for that, so the two count the same."""
+async def test_new_clients_get_what_they_have_paid_ahead_and_cost_no_more_than_a_window_each(tmp_path: Path) -> None:
+    """The guard pays the relay for what comes and goes nowhere, so the two count the same."""
     async with earning(tmp_path, HOPS) as path:
+        path.greedy = True
         guard, got = path.hops[0], 0
         for count in range(1, NEWCOMERS + 1):
             client = await path.client()
             got += await grab(path, client, CIRCUITS, 16)
             await path.leave(client)
             assert got * rate_of(HOPS, 0) <= guard.got * PARTS_PER_UNIT <= count * first_window(HOPS, 0)
-            assert loss(guard) <= count * under_way(CIRCUITS)
+            assert loss(guard) <= count * first_window(HOPS, 0)
         assert count_the_same(path)
         [to_relay] = [end.session.account for end in guard.paying._out.values() if end.channel]
         assert to_relay.stated - to_relay.counted <= MAX_MESSAGE * rate_of(HOPS, 1)

@@ -24,6 +24,7 @@ from tunnel.limits import (
     LEAST_RTT_S,
     MAX_CIRCUIT_WINDOW,
     MAX_FLOW_WINDOW,
+    PAID_WINDOW,
     PROVEN_BYTES,
     PROVEN_WINDOW,
 )
@@ -60,20 +61,47 @@ def test_flows_that_are_read_no_further_leave_half_of_the_growth_to_those_that_a
     assert window.window > CIRCUIT_GROWTH // 8
 
 
-def test_what_is_paid_for_is_asked_for_up_to_a_quarter_of_what_came() -> None:
+@pytest.mark.parametrize(
+    ("covered", "first"),
+    [
+        (0, PAID_WINDOW),
+        (4 * PAID_WINDOW, PAID_WINDOW),
+        (6 * PAID_WINDOW, PAID_WINDOW * 3 // 2),
+        (4 * CIRCUIT_WINDOW, CIRCUIT_WINDOW),
+        (64 * CIRCUIT_WINDOW, CIRCUIT_WINDOW),
+    ],
+)
+def test_what_is_paid_for_is_asked_for_up_to_a_quarter_of_what_is_covered_and_then_of_what_came(
+    covered: int, first: int
+) -> None:
     told: list[int] = []
     clock = Clock()
-    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock, Later(), costs=True)
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), clock, Later(), covered=covered)
     credit.tell_with(lambda frames: told.append(decode_credit(memoryview(frames)[-12:])[1]))
     credit.measured(RTT_S)
-    assert not told, "it begins with the first window, however long the path is"
-    came = 0
+    assert not told, "however long the path is"
+    came, seen = 0, False
     while came < 5 * MAX_CIRCUIT_WINDOW:
-        clock.now += 0.001
+        clock.now += 0.01 if came < 4 * CIRCUIT_WINDOW else 0.001
         credit.came(64_000)
         came += 64_000 + DATA_COST
-        assert told[-1:] <= [max(CIRCUIT_WINDOW, came // 4)]
+        assert told[-1:] <= [max(PAID_WINDOW, min(came, first), came // 4)]
+        seen |= told[-1:] == [first]
+    assert seen, "what is covered is made use of"
     assert told[-1] > MAX_CIRCUIT_WINDOW // 2
+
+
+def test_what_is_paid_for_is_sent_no_further_ahead_than_has_arrived_whatever_was_told() -> None:
+    credit: CircuitCredit[FlowEnd] = CircuitCredit(Memory(), Clock(), Later(), paid=True)
+    credit.credit_came(0, MAX_CIRCUIT_WINDOW)
+    sent, ahead = 0, PAID_WINDOW
+    for _ in range(8):
+        assert credit.room(0) == ahead - DATA_COST
+        credit.sent(ahead - DATA_COST)
+        sent += ahead
+        assert credit.room(0) <= 0
+        credit.credit_came(sent, MAX_CIRCUIT_WINDOW)
+        ahead = min(sent, MAX_CIRCUIT_WINDOW)
 
 
 def test_it_never_exceeds_the_most() -> None:

@@ -17,7 +17,7 @@ from tests.harness.waiting import turns, until
 from tests.harness.wire import Board, WireEngine
 from tunnel import leftover
 from tunnel.engines import load_engine
-from tunnel.limits import CIRCUIT_WINDOW, LEFT_EXTRA
+from tunnel.limits import CIRCUIT_WINDOW, LEFT_EXTRA, PAID_WINDOW
 from tunnel.tally import Tally
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RATE = 3
 SINK = FlowRequest("sink.example", 80)
+MUCH = PAID_WINDOW // 8
 FAR_S = 0.01
 """From one neighbour to the next."""
 
@@ -252,6 +253,19 @@ async def test_the_link_before_hears_how_much_of_what_is_owed_for_it_came_late()
     assert ends.income.late == 5 * 1000 * RATE
 
 
+async def test_what_comes_late_counts_until_the_hop_has_lost_all_that_it_is_ready_to() -> None:
+    ends = await Ends.up()
+    ends.income.most = 100_000 * RATE
+    ends.near.leave()
+    far = ends.far
+    for _ in range(20):
+        far.send(record(message(30_000)))
+    await turns()
+    assert 100_000 * RATE < ends.income.owed <= 130_000 * RATE
+    assert ends.income.owed == ends.payer.used
+    assert ends.linked.near_wire.resets == [far.id]
+
+
 async def test_that_grows_with_what_came_before() -> None:
     ends = await Ends.up()
     far, size = ends.far, 3 * CIRCUIT_WINDOW
@@ -347,7 +361,7 @@ async def test_counts_agree_after_a_circuit_was_ended_while_much_was_under_way(
         send()
         await until(lambda: paid.books[place][1] > before + 500_000)
         ours, theirs = paid.books[place]
-        assert theirs - ours > 500_000, "that is under way"
+        assert theirs - ours > MUCH, "that is under way"
         end(paid)
         await until(lambda: not any(link.stream_count for node in paid.network.nodes for link in node.links))
         assert agrees(paid)
@@ -377,6 +391,6 @@ async def test_leaving_frees_what_a_hop_holds_for_a_circuit() -> None:
         end.stalled = True
         send()
         relay = paid.network.nodes[0].relay
-        await until(lambda: end.queued_bytes > 500_000)
+        await until(lambda: end.queued_bytes > MUCH)
         relay.end_circuits(Reason.BUSY)
         assert end.queued_bytes < 2_000
