@@ -31,7 +31,15 @@ DAY_S: Final = 86_400
 FAILURES: Final = 2
 """In a row, after which a hop is left out for a while."""
 
+APART_S: Final = 2.0
+"""What fails so soon after a failure is the same one: many circuits are begun at once, and a hop, or this node, may be
+without a line for a moment."""
+
+FIRST_REST_S: Final = 5.0
 REST_S: Final = 60.0
+"""How long a hop is left out at first and at most: with each further failure twice as long. While all rest, others are
+drawn, which nothing is paid to yet, and which hear of this client."""
+
 PATIENCE_S: Final = 15.0
 """From the first choice on: so long a client waits for the peers it has kept to become known again."""
 
@@ -80,7 +88,23 @@ class Pin:
     until_day: int
     proved: bool = False
     failures: int = 0
+    failed_at: float = -inf
     rests_until: float = -inf
+    rest_s: float = FIRST_REST_S
+
+    def failed(self, now: float) -> None:
+        """It has not done its part."""
+        if 0 <= now - self.failed_at < APART_S:
+            return
+        self.failed_at = now
+        self.failures += 1
+        if self.failures >= FAILURES:
+            self.rests_until = now + self.rest_s
+            self.rest_s = min(REST_S, 2 * self.rest_s)
+
+    def forgive(self) -> None:
+        """Forget all failures."""
+        self.failures, self.failed_at, self.rests_until, self.rest_s = 0, -inf, -inf, FIRST_REST_S
 
 
 def day_of(now: float) -> int:
@@ -177,7 +201,8 @@ class PinList:
             return False
         pin = self._pins[place]
         news = not pin.proved
-        pin.proved, pin.failures, pin.rests_until = True, 0, -inf
+        pin.proved = True
+        pin.forgive()
         first = max(place + 1, self._terms.usual)
         self._pins[first:] = [later for later in self._pins[first:] if later.proved]
         return news
@@ -186,14 +211,12 @@ class PinList:
         """A peer has not done its part; after some times in a row it is left out for a while."""
         for pin in self._pins:
             if pin.peer == peer:
-                pin.failures += 1
-                if pin.failures >= FAILURES:
-                    pin.rests_until = now + REST_S
+                pin.failed(now)
 
     def forgive(self) -> None:
         """Forget all failures."""
         for pin in self._pins:
-            pin.failures, pin.rests_until = 0, -inf
+            pin.forgive()
 
 
 class PinnedHops:

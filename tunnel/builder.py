@@ -146,14 +146,16 @@ class Builder:
         return min(drawn, key=lambda path: self._doubt(path, now))
 
     def avoided(self) -> list[PeerKey]:
-        """Peers that something is held against now: no path goes over them while there is another."""
+        """Peers that something is held against now: no path goes over them while there is another.
+
+        Who comes first is the first to be forgiven. Each has its place for the worst that is held against it: of exits
+        that all ended too many circuits one that answers comes before one that is dead.
+        """
         now = asyncio.get_running_loop().time()
-        return (
-            self.blame.avoided(now)
-            + self.refusals.full(now)
-            + self.tolerance.exhausted(now)
-            + self.leavers.avoided(now)
-        )
+        blamed = self.blame.avoided(now)
+        tired = sorted(self.tolerance.exhausted(now), key=lambda peer: self.blame.weight(peer, now))
+        worst_last = [*blamed, *self.refusals.full(now), *tired, *self.leavers.avoided(now)]
+        return list(dict.fromkeys(reversed(worst_last)))[::-1]
 
     def turned_away(self, wish: Wish) -> frozenset[PeerKey]:
         """Exits that lately refused what a flow wants."""

@@ -148,6 +148,7 @@ class _Run:
 
     async def _recovery(self, client: str, done: Done) -> Recovery:
         loop, limit = asyncio.get_running_loop(), done.undone + self._options.recover_s
+        guards = _guards(self._network.nodes[client].home)  # before others are drawn in their place
         found = Recovery(done.plan.text, client, None)
         while found.after_s is None and loop.time() < limit + PROBE_S:
             await asyncio.sleep(_STEP_S)
@@ -155,7 +156,7 @@ class _Run:
             if loop.time() > limit and not found.state:
                 found.state = _in_short(await self._network.nodes[client].status())
         if found.after_s is None or found.after_s > self._options.recover_s:
-            found.excuse = self._excuse(client, done, limit)
+            found.excuse = self._excuse(client, guards, done, limit)
         return found
 
     def _answered(self, client: str, since: float) -> float | None:
@@ -167,12 +168,12 @@ class _Run:
         )
         return min(ends, default=None)
 
-    def _excuse(self, client: str, done: Done, limit: float) -> str:
+    def _excuse(self, client: str, kept: list[str], done: Done, limit: float) -> str:
         """Why a client could not work until then, this disturbance of its own aside."""
         network, now = self._network, asyncio.get_running_loop().time()
         others = [each for each in self._done if each is not done]
         watch = Watch([(each.plan.node, each.begun, each.undone or now) for each in others])
-        guards = {network.peers.get(peer, "") for peer in _guards(network.nodes[client].home)}
+        guards = {network.peers.get(peer, "") for peer in kept}
         exits = [name for name in network.nodes if role_of(name) == "exit"]
         return watch.excuse(client, guards, exits, done.undone, limit)
 

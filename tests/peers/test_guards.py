@@ -14,8 +14,10 @@ from core.errors import CircuitError
 from core.ids import PeerKey
 from peers.descriptor import Role
 from peers.guards import (
+    APART_S,
     DAY_S,
     FAILURES,
+    FIRST_REST_S,
     GUARDS,
     PATIENCE_S,
     REST_S,
@@ -91,10 +93,13 @@ class Client:
 
     def dead(self, place: int, peer: PeerKey) -> None:
         """Dial or create in vain until this hop is left out."""
-        for _ in range(FAILURES):
-            path = [key(0)] * self.rules.hops
-            path[place] = peer
-            self.tried(path, place, at_fault=True)
+        path = [key(0)] * self.rules.hops
+        path[place] = peer
+        self.tried_again_and_again(path, place)
+
+    def tried_again_and_again(self, path: Sequence[PeerKey], served: int) -> None:
+        for before in reversed(range(FAILURES)):
+            self.pins.tried(path, served, True, self.now - before * APART_S, True)
 
 
 # -- lives
@@ -212,6 +217,43 @@ def test_a_dead_guard_is_passed_over_and_comes_back() -> None:
     assert client.built()[0] == first
 
 
+def test_many_circuits_that_fail_at_once_are_one_failure() -> None:
+    client = Client([*relays(30), *exits(5)])
+    client.built()
+    first, second = client.pins.guards.peers
+    for guard in (first, second):
+        for _ in range(20):
+            client.tried([guard, key(0), key(0)], 0, at_fault=True)
+            client.now += APART_S / 20 - 0.001
+    assert client.built()[0] == first
+    assert client.pins.guards.peers == (first, second)
+
+
+def test_who_fails_on_and_on_rests_for_longer_each_time_and_who_serves_begins_anew() -> None:
+    client = Client([*relays(30), *exits(5)])
+    client.built()
+    first, second = client.pins.guards.peers
+
+    def rest_s() -> float:
+        began = client.now
+        while client.path()[0] == second:
+            client.now += 0.5
+        return client.now - began
+
+    client.dead(0, first)
+    rests = [rest_s()]
+    for _ in range(5):
+        client.tried([first, key(0), key(0)], 0, at_fault=True)
+        rests.append(rest_s())
+    assert rests == [FIRST_REST_S, 2 * FIRST_REST_S, 4 * FIRST_REST_S, 8 * FIRST_REST_S, REST_S, REST_S]
+    assert client.built()[0] == first
+    client.tried([first, key(0), key(0)], 0, at_fault=True)
+    assert client.path()[0] == first, "once is not enough"
+    client.now += APART_S
+    client.tried([first, key(0), key(0)], 0, at_fault=True)
+    assert rest_s() == FIRST_REST_S
+
+
 def test_another_guard_is_drawn_when_all_are_dead_and_the_first_is_taken_again() -> None:
     client = Client([*relays(30), *exits(5)])
     client.built()
@@ -259,8 +301,7 @@ def test_dead_second_hops_are_replaced_when_none_is_left() -> None:
     four = client.pins.seconds.peers
     for second in four:
         assert len(client.pins.seconds) == 4
-        for _ in range(FAILURES):
-            client.tried([guard, second, key(0)], 1, at_fault=True)
+        client.tried_again_and_again([guard, second, key(0)], 1)
     assert client.built()[1] not in four
     assert client.pins.counters["second hop drawn beyond"] == 1
 

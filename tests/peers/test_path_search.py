@@ -16,7 +16,7 @@ from core.errors import CircuitError
 from core.ids import PeerKey
 from peers.addresses import network_of
 from peers.descriptor import Role
-from peers.guards import FAILURES, PinnedHops
+from peers.guards import APART_S, FAILURES, PinnedHops
 from peers.path_draw import Place
 from peers.path_search import PathRules
 from peers.paths import choose_path, choose_pinned_path
@@ -229,8 +229,8 @@ def test_guards_beyond_the_usual_number_are_drawn_by_the_weights_to_keep(hops: i
         rng, pins = random.Random(seed), PinnedHops()
         for kept in (0, 1):
             pins.pin_guard(relays[kept].peer, NOW, rng)
-            for _ in range(FAILURES):
-                pins.guards.failed(relays[kept].peer, NOW)
+            for before in reversed(range(FAILURES)):
+                pins.guards.failed(relays[kept].peer, NOW - before * APART_S)
         path = choose_pinned_path(view, PathRules(hops, anywhere), rng, pins, NOW, weigh=weigh)
         assert pins.guards.peers[2] == path[0].peer
         thirds[path[0].peer] += 1

@@ -19,6 +19,7 @@ from tunnel import builder as builder_module
 from tunnel import building
 from tunnel import pool as pool_module
 from tunnel import race as race_module
+from tunnel.blame import Shares
 from tunnel.builder import Builder, OverBudgetError
 from tunnel.limits import BUILD_BURST, MAX_RACERS, MAX_REBUILDS, READY_CIRCUITS
 from tunnel.watch import Watch
@@ -385,6 +386,19 @@ async def test_an_exit_that_ends_circuits_is_given_up() -> None:
         assert client.pool.counters["exit given up"] == 1
         now = asyncio.get_running_loop().time()
         assert client.pool.builder.tolerance.exhausted(now) == [network.keys[EXIT]]
+
+
+async def test_of_peers_to_forgive_one_that_ended_too_much_comes_before_one_that_is_dead_as_well() -> None:
+    """Else a client would go on to try the dead one, when all exits have ended too many circuits."""
+    async with four_relays(*ALL) as (network, client, _):
+        builder, now = client.pool.builder, asyncio.get_running_loop().time()
+        silent, dead, tired, leaving = network.keys[:4]
+        for exit in (dead, tired):
+            for _ in range(MAX_REBUILDS + 1):
+                builder.tolerance.ended(exit, now)
+        builder.blame.accuse(Shares({silent: 2.0, dead: 1.0, leaving: 1.0}, {}), now)
+        assert builder.leavers.says(leaving, now)
+        assert builder.avoided() == [silent, tired, dead, leaving]
 
 
 async def test_a_dead_relay_is_not_counted_against_the_exit() -> None:
