@@ -270,6 +270,18 @@ async def test_half_as_much_more_may_be_owed_if_it_came_for_circuits_that_had_en
         assert guard.stops == [Reason.UNPAID]
 
 
+async def test_at_a_window_all_is_lost_that_a_node_is_ready_to_lose(tmp_path: Path) -> None:
+    async with members(tmp_path) as (client, guard):
+        near = await up(client, guard)
+        end = guard.incoming(near.other)
+        await use(near, client, guard, 1)
+        window = window_units(end.session.account.paid, RATE) * PARTS_PER_UNIT
+        end.owes(window - MAX_MESSAGE * RATE - end.spent)
+        assert not end.exhausted
+        end.owes(1)
+        assert end.exhausted
+
+
 async def test_what_comes_late_for_a_link_that_is_gone_is_owed_for_its_channel(tmp_path: Path) -> None:
     async with members(tmp_path) as (client, guard):
         near = await up(client, guard)
