@@ -14,13 +14,13 @@ from core.flow import FlowRequest
 from tests.harness.barrier import Barrier
 from tests.harness.network import blamed, held_against
 from tests.harness.paid import Paid, heard, paid_chain
-from tests.harness.tolls import PLENTY
+from tests.harness.tolls import PLENTY, Purse
 from tests.harness.waiting import turns, until
-from tests.harness.wire import WireEngine
+from tests.harness.wire import Board, WireEngine
 from tunnel import circuit, pulse, queues
 from tunnel.datagram_tags import DATAGRAM_BYTES
 from tunnel.engines import load_engine
-from tunnel.limits import APART_BYTES, MAX_MESSAGE
+from tunnel.limits import APART_BYTES, CIRCUIT_WINDOW, MAX_MESSAGE, PAID_WINDOW
 from tunnel.padding import Shape
 
 if TYPE_CHECKING:
@@ -399,3 +399,17 @@ async def test_a_client_that_has_not_paid_takes_nobody_for_silent(monkeypatch: p
         paid.payee(0).stop()
         await until(lambda: carrying.over)
         assert blamed(paid.network, paid.client), "the guard is paid and does nothing"
+
+
+@pytest.mark.parametrize(
+    ("advance", "least", "most"), [(0, PAID_WINDOW, PAID_WINDOW), (PLENTY, 2 * PAID_WINDOW, CIRCUIT_WINDOW)]
+)
+async def test_more_may_soon_be_under_way_on_a_circuit_whose_guard_is_paid_far_ahead(
+    advance: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The delay is that of a line of some length: only then does a window make a difference."""
+    monkeypatch.setattr(Purse, "window", property(lambda _: advance))
+    async with paid_chain(3, Board(0.01).engine) as paid:
+        await download(paid, os.urandom(1_000_000))
+        [credit] = {found.credit for found in paid.client.pool.circuits if found.credit.moved_bytes > 1_000_000}
+        assert least <= credit._window.window <= most
