@@ -31,7 +31,7 @@ DAY_S: Final = 86_400
 FAILURES: Final = 2
 """In a row, after which a hop is left out for a while."""
 
-APART_S: Final = 2.0
+APART_S: Final = 1.0
 """What fails so soon after a failure is the same one: many circuits are begun at once, and a hop, or this node, may be
 without a line for a moment."""
 

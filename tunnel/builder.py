@@ -42,6 +42,9 @@ DRAWS: Final = 4
 _UNKNOWN: Final = 0.1
 """What counts against a peer of whom nothing is known, when one that is known to live is preferred."""
 
+_EXHAUSTED: Final = 1.0
+"""What counts against an exit that ended too many circuits: as much as to be found silent once."""
+
 _random = secrets.SystemRandom()
 
 
@@ -148,13 +151,17 @@ class Builder:
     def avoided(self) -> list[PeerKey]:
         """Peers that something is held against now: no path goes over them while there is another.
 
-        Who comes first is the first to be forgiven. Each has its place for the worst that is held against it: of exits
-        that all ended too many circuits one that answers comes before one that is dead.
+        Who comes first is the first to be forgiven. Each has its place for the worst that is held against it. An exit
+        that ended too many circuits may still be of use, so it comes before those that were just found silent.
         """
         now = asyncio.get_running_loop().time()
-        blamed = self.blame.avoided(now)
-        tired = sorted(self.tolerance.exhausted(now), key=lambda peer: self.blame.weight(peer, now))
-        worst_last = [*blamed, *self.refusals.full(now), *tired, *self.leavers.avoided(now)]
+        exhausted = self.tolerance.exhausted(now)
+
+        def weight(peer: PeerKey) -> float:
+            return self.blame.weight(peer, now) + _EXHAUSTED * (peer in exhausted)
+
+        found = sorted({*self.blame.avoided(now), *exhausted}, key=weight)
+        worst_last = [*found, *self.refusals.full(now), *self.leavers.avoided(now)]
         return list(dict.fromkeys(reversed(worst_last)))[::-1]
 
     def turned_away(self, wish: Wish) -> frozenset[PeerKey]:

@@ -146,7 +146,7 @@ MAX_CREATIONS_PER_LINK: Final = 64
 CREATION_BURST: Final = 1024
 CREATIONS_PER_S: Final = 200
 """Creations that come from one host and that a hop works for: so many at once, and so many a second. One takes it
-0.7 ms, so one machine takes a seventh of a core. A client makes one a second at most (`BUILDS_PER_MINUTE`), and a relay
+0.7 ms, so one machine takes a seventh of a core. A client makes two a second at most (`BUILDS_PER_MINUTE`), and a relay
 passes on what clients make over it."""
 
 MAX_CREATING_HOSTS: Final = 4096
@@ -316,7 +316,7 @@ MAX_BLAMED: Final = 1024
 # -- building
 
 BUILD_BURST: Final = 30
-BUILDS_PER_MINUTE: Final = 60
+BUILDS_PER_MINUTE: Final = 120
 """Circuits that a client begins to build, for whatever purpose: so many at once, and so many a minute."""
 
 BUILDS_KEPT: Final = 10

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 WEB, RULED, OPEN = (f"127.22.0.{number}" for number in (1, 2, 3))
 REFUSED_BY_ALL: Final = 9
 TIMES: Final = 3
-"""Keys of one test. Each holds a circuit or two, and a client holds 32 and begins one a second."""
+"""Keys of one test. Each holds a circuit or two, and a client holds 32 and begins two a second."""
 
 
 @pytest.fixture(scope="module")

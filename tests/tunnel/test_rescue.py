@@ -388,17 +388,17 @@ async def test_an_exit_that_ends_circuits_is_given_up() -> None:
         assert client.pool.builder.tolerance.exhausted(now) == [network.keys[EXIT]]
 
 
-async def test_of_peers_to_forgive_one_that_ended_too_much_comes_before_one_that_is_dead_as_well() -> None:
-    """Else a client would go on to try the dead one, when all exits have ended too many circuits."""
+async def test_of_peers_to_forgive_an_exit_that_ended_too_much_comes_before_those_that_are_dead() -> None:
+    """Else a client would go on to try dead ones, while one that ended too many circuits some minutes ago lives."""
     async with four_relays(*ALL) as (network, client, _):
         builder, now = client.pool.builder, asyncio.get_running_loop().time()
-        silent, dead, tired, leaving = network.keys[:4]
-        for exit in (dead, tired):
+        little, tired, silent, both, leaving = network.keys[:5]
+        for exit in (tired, both):
             for _ in range(MAX_REBUILDS + 1):
                 builder.tolerance.ended(exit, now)
-        builder.blame.accuse(Shares({silent: 2.0, dead: 1.0, leaving: 1.0}, {}), now)
+        builder.blame.accuse(Shares({silent: 2.0, both: 1.5, leaving: 1.0}, {little: 0.5}), now)
         assert builder.leavers.says(leaving, now)
-        assert builder.avoided() == [silent, tired, dead, leaving]
+        assert builder.avoided() == [little, tired, silent, both, leaving]
 
 
 async def test_a_dead_relay_is_not_counted_against_the_exit() -> None:
