@@ -35,7 +35,7 @@ APART_S: Final = 1.0
 """What fails so soon after a failure is the same one: many circuits are begun at once, and a hop, or this node, may be
 without a line for a moment."""
 
-FIRST_REST_S: Final = 5.0
+FIRST_REST_S: Final = 2.0
 REST_S: Final = 60.0
 """How long a hop is left out at first and at most: with each further failure twice as long. While all rest, others are
 drawn, which nothing is paid to yet, and which hear of this client."""

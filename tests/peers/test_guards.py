@@ -245,7 +245,7 @@ def test_who_fails_on_and_on_rests_for_longer_each_time_and_who_serves_begins_an
     for _ in range(5):
         client.tried([first, key(0), key(0)], 0, at_fault=True)
         rests.append(rest_s())
-    assert rests == [FIRST_REST_S, 2 * FIRST_REST_S, 4 * FIRST_REST_S, 8 * FIRST_REST_S, REST_S, REST_S]
+    assert rests == [FIRST_REST_S * 2**count for count in range(5)] + [REST_S]
     assert client.built()[0] == first
     client.tried([first, key(0), key(0)], 0, at_fault=True)
     assert client.path()[0] == first, "once is not enough"
