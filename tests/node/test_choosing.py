@@ -18,6 +18,7 @@ from node.choice_view import circuit_row, explanation, peer_rows, shown_options
 from node.choosing import _SITES_REMEMBERED, Choosing, peers_of
 from node.guards import GUARDS_NAME
 from node.settings import NetworkSettings, NodeSettings, PaymentsSettings, PeersSettings, Settings, TunnelSettings
+from peers import guards
 from peers.descriptor import Role
 from peers.directory import Directory
 from peers.identity import peer_id
@@ -378,7 +379,8 @@ async def test_guards_are_written_down_when_they_have_served(tmp_path: Folder) -
     assert {again.choose([], None)[0].peer for _ in range(100)} == {path[0].peer}
 
 
-async def test_without_a_link_no_guard_is_at_fault(tmp_path: Folder) -> None:
+async def test_without_a_link_no_guard_is_at_fault(tmp_path: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guards, "APART_S", 0.0)
     rig = Rig(tmp_path)
     path = rig.choosing.choose([], None)
     rig.links.clear()
