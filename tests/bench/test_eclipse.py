@@ -47,12 +47,12 @@ def test_without_vouching_a_lying_guard_fills_the_paths() -> None:
 
 
 def test_one_honest_guard_is_found() -> None:
-    """Who accuses comes last, so the circuits that are built stand on the honest guard."""
+    """The circuits that are built stand on it; and as who accuses comes last, so do most that are tried."""
     built = [path for path in tried(ALL, 1) if path.built]
     assert share(path.guard for path in built) > 0.8
     assert share(path.exit for path in built) == pytest.approx(0.8, abs=0.2)
-    without = [path for path in tried(replace(ALL, accusers=False), 1) if path.built]
-    assert share(path.guard for path in without) < share(path.guard for path in built)
+    without = tried(replace(ALL, accusers=False), 1)
+    assert share(path.guard for path in without) < 0.5 < share(path.guard for path in tried(ALL, 1))
 
 
 def test_a_seed_decides_everything() -> None:
