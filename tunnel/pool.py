@@ -22,6 +22,7 @@ from tunnel.path import ANY_EXIT
 from tunnel.picking import least_shared, used_ends
 from tunnel.rescue import Rescue
 from tunnel.site_places import SitePlaces
+from tunnel.under_way import UnderWay
 from tunnel.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -77,9 +78,9 @@ class CircuitPool:
         self._witness = witness
         self._lost_exits: dict[str, PeerKey] = {}
         self._circuits: list[Circuit] = []
-        self._under_way: list[tuple[Path, SiteOptions]] = []
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
+        self._under_way = UnderWay(self._wanted.set)
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None
@@ -269,14 +270,14 @@ class CircuitPool:
             if self._failure is not None or hopeless:
                 await asyncio.sleep(_FIRST_PAUSE_S)  # whoever asks, and however often
 
-    def _ahead(self, options: SiteOptions = NO_OPTIONS) -> list[Path]:
-        """The paths of circuits for some options that are nobody's yet, or are being built."""
-        under_way = (path for path, wanted in self._under_way if wanted == options)
-        return [*(circuit.path for circuit in self._free(options)), *under_way]
+    def _ahead(self, options: SiteOptions = NO_OPTIONS, *, hopeful: bool = False) -> list[Path]:
+        """The paths of circuits for some options that are nobody's yet, or are being built, and not slow to come."""
+        building = self._under_way.hopeful if hopeful else self._under_way.paths
+        return [*(circuit.path for circuit in self._free(options)), *building(options)]
 
     def _unmet(self) -> list[Wish]:
         """What flows wait for that no circuit ahead will do for, as many as may be built."""
-        unmet = self._wishes.unmet(lambda options: [path[-1].peer for path in self._ahead(options)])
+        unmet = self._wishes.unmet(lambda options: [path[-1].peer for path in self._ahead(options, hopeful=True)])
         return unmet[: max(0, MAX_CIRCUITS - len(self._circuits) - len(self._under_way))]
 
     def _begin(self, wish: Wish, *, ahead: bool = False) -> bool:
@@ -290,7 +291,7 @@ class CircuitPool:
         ends = [path[place].peer for path in self._ahead(wish.options) for place in (-1, 0)]
         used = [end for end in used_ends(self._usable(), wish.options) if end not in ends]
         try:
-            path = self.builder.path(shun=[*used, *ends], wish=wish)
+            path = self.builder.path(shun=[*used, *ends, *self._under_way.doubted(wish.options)], wish=wish)
         except CircuitError as error:
             if wish == ANY_EXIT:
                 self._failure = error.reason
@@ -301,8 +302,7 @@ class CircuitPool:
         return True
 
     def _take_place(self) -> bool:
-        under_way = sum(options != NO_OPTIONS for _, options in self._under_way)
-        return self._places.take(self._circuits, under_way, asyncio.get_running_loop().time())
+        return self._places.take(self._circuits, self._under_way.for_sites, asyncio.get_running_loop().time())
 
     def _begin_ahead(self) -> None:
         """Begin to build one that nobody waits for, if possible to an exit for a port that was lately used."""
@@ -329,7 +329,7 @@ class CircuitPool:
                     self._start(path, NO_OPTIONS, ahead=True)
 
     def _start(self, path: Path, options: SiteOptions, *, ahead: bool) -> None:
-        self._under_way.append((path, options))
+        self._under_way.begin(path, options)
         self._tasks.spawn(self._build(path, options, self.builder.epoch, ahead), "circuit")
 
     async def _build(self, path: Path, options: SiteOptions, epoch: int, ahead: bool) -> None:
@@ -347,7 +347,7 @@ class CircuitPool:
             elif not circuit.over:
                 self._add(circuit)
         finally:
-            self._under_way.remove((path, options))
+            self._under_way.end(path, options)
 
     def _add(self, circuit: Circuit) -> None:
         if circuit.options == NO_OPTIONS:
