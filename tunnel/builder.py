@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 DRAWS: Final = 4
 """Paths that are drawn when one is wanted whose peers are known to live."""
 
+MAX_SPARED: Final = 16
+"""Peers, those that most is held against, of which it is looked whether a path needs them after all."""
+
 _UNKNOWN: Final = 0.1
 """What counts against a peer of whom nothing is known, when one that is known to live is preferred."""
 
@@ -141,7 +144,7 @@ class Builder:
         left_out = [peer for peer in [*rather, *dict.fromkeys(worst)] if peer != last]
         forgiven = self._forgiven(left_out, last, wish)
         needless, left_out = left_out[: max(0, forgiven - 1)], left_out[forgiven:]
-        for peer in filter(rather.__contains__, needless):  # it was in the way of the one after it
+        for peer in needless[: -MAX_SPARED - 1 : -1]:  # it was in the way of the one after it
             with suppress(CircuitError):
                 self._choose([*left_out, peer], last, wish)
                 left_out.append(peer)

@@ -72,7 +72,7 @@ async def build(
     try:
         account = await account_for(toll, link, path[0].peer, rate)
     except CircuitError as error:
-        if error.reason in PAYEES_FAULT:
+        if error.reason in PAYEES_FAULT or error.reason is Reason.NEXT_HOP:
             links.tried(path, 0, True)
         raise CircuitError(error.reason, -1) from error
     begin()

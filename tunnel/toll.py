@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-from core.errors import CircuitError, Reason
+from core.errors import CircuitError, LinkError, Reason
 from tunnel.limits import PAYING_S
 
 if TYPE_CHECKING:
@@ -168,12 +168,17 @@ async def account_for(toll: Toll, link: Link, peer: PeerKey, rate: int) -> Accou
         rate: what it is paid, units per MB.
 
     Raises:
-        CircuitError: as `Toll.paying`; `NO_CHANNEL`, the next hop has not taken the money yet.
+        CircuitError: as `Toll.paying`; `NO_CHANNEL`, the next hop has not taken the money yet; `NEXT_HOP`, it does not
+            answer.
     """
     if not rate:
         return None
+    paying = asyncio.ensure_future(toll.paying(link, peer, rate))
     try:
-        async with asyncio.timeout(PAYING_S):
-            return await toll.paying(link, peer, rate)
+        return await link.watch.until(paying, PAYING_S)
+    except LinkError as error:
+        raise CircuitError(error.reason) from error
     except TimeoutError as error:
         raise CircuitError(Reason.NO_CHANNEL) from error
+    finally:
+        paying.cancel()

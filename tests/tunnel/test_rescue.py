@@ -422,6 +422,14 @@ async def test_an_exit_that_ends_circuits_is_given_up() -> None:
         assert client.pool.builder.tolerance.exhausted(now) == [network.keys[EXIT]]
 
 
+async def test_who_need_not_be_forgiven_is_left_out_although_one_that_is_worse_is_not() -> None:
+    """Else the only exit that is left would bring back guards that are dead, while one lives."""
+    async with four_relays(*ALL) as (network, client, _):
+        builder, now = client.pool.builder, asyncio.get_running_loop().time()
+        builder.blame.accuse(Shares({network.keys[0]: 0.5, network.keys[1]: 0.6, network.keys[EXIT]: 3.0}, {}), now)
+        assert [network.keys.index(hop.peer) for hop in builder.path()] == [2, 3, EXIT]
+
+
 async def test_of_peers_to_forgive_an_exit_that_ended_too_much_comes_before_those_that_are_dead() -> None:
     """Else a client would go on to try dead ones, while one that ended too many circuits some minutes ago lives."""
     async with four_relays(*ALL) as (network, client, _):

@@ -10,6 +10,7 @@ import pytest
 import uvloop
 
 from core.errors import CircuitError, DecodeError, LinkError, Reason
+from core.ids import PeerKey
 from tests.harness.entropy import seeded
 from tests.harness.linked import Linked, Owner
 from tests.harness.waiting import turns, until
@@ -18,11 +19,13 @@ from tunnel import link as link_module
 from tunnel.control import Kind, decode_token, encode_token
 from tunnel.creation import ANSWER_BYTES, CREATION_BYTES
 from tunnel.limits import PONGS_PER_S
+from tunnel.toll import NoToll, account_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tunnel.link import Link
+    from tunnel.toll import Account
 
 CREATION, ANSWER = seeded("creation")(CREATION_BYTES), bytes(ANSWER_BYTES)
 
@@ -201,3 +204,21 @@ async def test_waiting_ends_with_the_link() -> None:
     linked.near.close()
     with pytest.raises(LinkError):
         await asyncio.wait_for(waiting, 1)
+
+
+class NobodyTakesIt(NoToll):
+    """The next hop never says that it has the money."""
+
+    async def paying(self, link: Link, peer: PeerKey, rate: int) -> Account:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(("deaf", "reason"), [(False, Reason.NO_CHANNEL), (True, Reason.NEXT_HOP)])
+async def test_who_is_to_be_paid_and_shows_no_sign_of_life_is_silent(deaf: bool, reason: Reason) -> None:
+    """Not somebody who merely has no channel yet, whom nothing is held against."""
+    linked = await Linked.up()
+    linked.far_wire.deaf = deaf
+    with pytest.raises(CircuitError) as failure:
+        await account_for(NobodyTakesIt(), linked.near, PeerKey(bytes(32)), 1)
+    assert failure.value.reason is reason
