@@ -25,6 +25,9 @@ LATE_SHARE: Final = 2
 """The part of that by which it may be more, as far as it came for circuits that had ended: a payer that keeps to the
 rules cannot help it when its own payers end theirs."""
 
+EDGE_SHARE: Final = 8
+"""But never more than a window less this part of it."""
+
 
 @dataclass(slots=True)
 class Spent:
@@ -62,5 +65,5 @@ def most_owed(paid: int, rate: int, late: int) -> int:
         paid, rate: as above.
         late: parts of what is owed that came for circuits that had ended.
     """
-    ready = _ready_to_owe(paid, rate)
-    return ready + min(late, ready // LATE_SHARE)
+    ready, window = _ready_to_owe(paid, rate), window_units(paid, rate) * PARTS_PER_UNIT
+    return min(ready + min(late, ready // LATE_SHARE), window - window // EDGE_SHARE)

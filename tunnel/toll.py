@@ -7,10 +7,10 @@ messages cost nothing.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from core.errors import CircuitError, LinkError, Reason
+from core.tasks import Tasks
 from tunnel.limits import PAYING_S
 
 if TYPE_CHECKING:
@@ -173,12 +173,22 @@ async def account_for(toll: Toll, link: Link, peer: PeerKey, rate: int) -> Accou
     """
     if not rate:
         return None
-    paying = asyncio.ensure_future(toll.paying(link, peer, rate))
+
+    async def attempt() -> Account | CircuitError:
+        try:
+            return await toll.paying(link, peer, rate)
+        except CircuitError as error:
+            return error
+
+    tasks = Tasks()
     try:
-        return await link.watch.until(paying, PAYING_S)
+        paid: Account | CircuitError = await link.watch.until(tasks.spawn(attempt(), "payment ahead"), PAYING_S)
     except LinkError as error:
         raise CircuitError(error.reason) from error
     except TimeoutError as error:
         raise CircuitError(Reason.NO_CHANNEL) from error
     finally:
-        paying.cancel()
+        await tasks.cancel()
+    if isinstance(paid, CircuitError):
+        raise paid
+    return paid

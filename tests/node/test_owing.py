@@ -35,3 +35,9 @@ def test_what_came_late_is_excused_up_to_half_as_much_again() -> None:
     ready = most_owed(4, RATE, 0)
     assert most_owed(4, RATE, 1_000) == ready + 1_000
     assert most_owed(4, RATE, 10 * ready) == ready * 3 // 2
+
+
+@pytest.mark.parametrize("paid", PAID)
+def test_nothing_makes_it_a_whole_window(paid: int) -> None:
+    window = window_units(paid, RATE) * PARTS_PER_UNIT
+    assert most_owed(paid, RATE, window) <= window * 7 // 8
