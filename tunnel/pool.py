@@ -80,7 +80,7 @@ class CircuitPool:
         self._circuits: list[Circuit] = []
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
-        self._under_way = UnderWay(self._wanted.set)
+        self._under_way = UnderWay(self._wanted.set, lambda: self._wishes.awaited)
         self._tasks = Tasks()
         self._closed = False
         self._failure: Reason | None = None

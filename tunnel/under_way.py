@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from core.flow import NO_OPTIONS
@@ -20,16 +21,25 @@ SLOW_S: Final = 0.5
 silent is found out after `tunnel.limits.NEIGHBOUR_S`, or later."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Build:
+    path: Path
+    options: SiteOptions
+    becomes_slow: asyncio.TimerHandle
+
+
 class UnderWay:
     """What is being built, and since when.
 
     Args:
-        slow: called when one has become slow.
+        slow: called when one has become slow for which a flow may wait.
+        awaited: whether any flow waits.
     """
 
-    def __init__(self, slow: Callable[[], None]) -> None:
+    def __init__(self, slow: Callable[[], None], awaited: Callable[[], bool]) -> None:
         self._slow = slow
-        self._builds: list[tuple[Path, SiteOptions, float]] = []
+        self._awaited = awaited
+        self._builds: list[_Build] = []
 
     def __len__(self) -> int:
         return len(self._builds)
@@ -37,28 +47,33 @@ class UnderWay:
     @property
     def for_sites(self) -> int:
         """How many are for sites for which the user wants something of its own."""
-        return sum(options != NO_OPTIONS for _, options, _ in self._builds)
+        return sum(build.options != NO_OPTIONS for build in self._builds)
 
     def begin(self, path: Path, options: SiteOptions) -> None:
         """One is begun."""
-        loop = asyncio.get_running_loop()
-        self._builds.append((path, options, loop.time() + SLOW_S))
-        loop.call_later(SLOW_S, self._slow)
+        self._builds.append(_Build(path, options, asyncio.get_running_loop().call_later(SLOW_S, self._became_slow)))
+
+    def _became_slow(self) -> None:
+        if self._awaited():
+            self._slow()
 
     def end(self, path: Path, options: SiteOptions) -> None:
         """The oldest of these is built, or has failed."""
-        self._builds.remove(next(found for found in self._builds if found[:2] == (path, options)))
+        ended = next(build for build in self._builds if (build.path, build.options) == (path, options))
+        ended.becomes_slow.cancel()
+        self._builds.remove(ended)
 
     def paths(self, options: SiteOptions) -> list[Path]:
         """All that are for some options."""
-        return [path for path, wanted, _ in self._builds if wanted == options]
+        return [build.path for build in self._builds if build.options == options]
 
     def hopeful(self, options: SiteOptions) -> list[Path]:
         """Those that a flow may wait for: all while there are many, else those that are not slow."""
         if len(self._builds) >= MAX_RACERS:
             return self.paths(options)
         now = asyncio.get_running_loop().time()
-        return [path for path, wanted, slow_at in self._builds if wanted == options and now < slow_at]
+        hopeful = (build for build in self._builds if now < build.becomes_slow.when())
+        return [build.path for build in hopeful if build.options == options]
 
     def doubted(self, options: SiteOptions) -> list[PeerKey]:
         """Who stands between guard and exit of those that are slow."""

@@ -42,6 +42,11 @@ class Wishes:
         """Whether there may be an exit for a wish; what exits refused is not looked at."""
         return self._offers.anyone_serves(wish)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a flow waits for anything."""
+        return bool(self._waiting)
+
     @contextmanager
     def waiting(self, wish: Wish, isolation: str) -> Iterator[None]:
         """Hold on to a wish while a flow of an isolation key waits for it."""
