@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from core.errors import CircuitError, FlowError, Reason
+from core.errors import CircuitError, Reason
 from core.flow import NO_OPTIONS, FlowRequest
 from tests.harness.bare import circuit_of
 from tests.harness.network import Collect, Echo, Network, blamed
@@ -22,7 +22,6 @@ from tunnel import race as race_module
 from tunnel.blame import Shares
 from tunnel.builder import Builder, OverBudgetError
 from tunnel.limits import BUILD_BURST, MAX_RACERS, MAX_REBUILDS, READY_CIRCUITS
-from tunnel.under_way import SLOW_S
 from tunnel.watch import Watch
 
 if TYPE_CHECKING:
@@ -372,37 +371,21 @@ async def test_guards_that_are_silent_use_up_no_builds(monkeypatch: pytest.Monke
         (await client.pool.builder.build(talk.circuit.path)).close(Reason.DONE)
 
 
-@pytest.mark.parametrize(("hang", "begun"), [(READY_CIRCUITS, READY_CIRCUITS + 1), (100, MAX_RACERS)])
-async def test_who_waits_does_not_wait_for_slow_builds_alone(
-    hang: int, begun: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("reason", "heard"), [(Reason.NEXT_HOP, [(0, True)]), (Reason.NO_CHANNEL, [])])
+async def test_a_guard_that_is_silent_before_it_is_paid_has_not_done_its_part(
+    reason: Reason, heard: list[tuple[int, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others are begun beside them, and no more than a few."""
-    paths: list[Path] = []
-    build = Builder.build
-
-    async def first_ones_hang(
-        self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False
-    ) -> Circuit:
-        paths.append(path)
-        if len(paths) <= hang:
-            await asyncio.Event().wait()
-        return await build(self, path, options, ahead=ahead)
-
     async with four_relays(*ALL) as (_, client, _):
-        monkeypatch.setattr(Builder, "build", first_ones_hang)
-        for circuit in client.pool.circuits:
-            circuit.close(Reason.DONE)
-        await until(lambda: len(paths) == READY_CIRCUITS)
-        now = asyncio.get_running_loop().time
-        began = now()
-        outcome = await asyncio.gather(client.pool.dial(FlowRequest("sink.example", 80)), return_exceptions=True)
-        assert len(paths) - client.pool.ready <= begun
-        if hang > MAX_RACERS:
-            assert isinstance(outcome[0], FlowError)
-            assert len(paths) == begun
-        else:
-            assert not isinstance(outcome[0], BaseException)
-            assert now() - began < SLOW_S + 1
+        path, tried = client.pool.circuits[0].path, []
+
+        async def not_paid(*_: object) -> None:
+            raise CircuitError(reason)
+
+        monkeypatch.setattr(client.links, "tried", lambda _, served, at_fault: tried.append((served, at_fault)))
+        monkeypatch.setattr(building, "account_for", not_paid)
+        with pytest.raises(CircuitError):
+            await client.pool.builder.build(path)
+        assert tried == heard
 
 
 # -- exits that end circuits, and dead ones

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
-from core.flow import NO_OPTIONS, SiteOptions
+from core.errors import FlowError, Reason
+from core.flow import NO_OPTIONS, FlowRequest, SiteOptions
 from core.ids import PeerKey
 from tests.harness.waiting import turns, until
+from tests.tunnel.test_rescue import ALL, EXIT, four_relays
 from tunnel import under_way
-from tunnel.limits import MAX_RACERS
+from tunnel.builder import Builder
+from tunnel.limits import MAX_RACERS, READY_CIRCUITS
 from tunnel.path import Hop, Path
 from tunnel.under_way import UnderWay
+
+if TYPE_CHECKING:
+    from tunnel.circuit import Circuit
 
 OTHERS = SiteOptions(regions=("NL",))
 
@@ -86,3 +93,60 @@ async def test_those_for_some_options_are_apart() -> None:
     assert rig.builds.paths(OTHERS) == rig.builds.hopeful(OTHERS) == [path(2)]
     rig.builds.end(path(2), OTHERS)
     assert rig.builds.for_sites == 0
+
+
+# -- in a pool
+
+
+@pytest.mark.parametrize(("hang", "begun"), [(READY_CIRCUITS, READY_CIRCUITS + 1), (100, MAX_RACERS)])
+async def test_who_waits_does_not_wait_for_slow_builds_alone(
+    hang: int, begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are begun beside them, and no more than a few."""
+    paths: list[Path] = []
+    build = Builder.build
+
+    async def first_ones_hang(
+        self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False
+    ) -> Circuit:
+        paths.append(path)
+        if len(paths) <= hang:
+            await asyncio.Event().wait()
+        return await build(self, path, options, ahead=ahead)
+
+    async with four_relays(*ALL) as (_, client, _):
+        monkeypatch.setattr(Builder, "build", first_ones_hang)
+        for circuit in client.pool.circuits:
+            circuit.close(Reason.DONE)
+        await until(lambda: len(paths) == READY_CIRCUITS)
+        now = asyncio.get_running_loop().time
+        began = now()
+        outcome = await asyncio.gather(client.pool.dial(FlowRequest("sink.example", 80)), return_exceptions=True)
+        assert len(paths) - client.pool.ready <= begun
+        if hang > MAX_RACERS:
+            assert isinstance(outcome[0], FlowError)
+            assert len(paths) == begun
+        else:
+            assert not isinstance(outcome[0], BaseException)
+            assert now() - began < under_way.SLOW_S + 1
+
+
+async def test_those_begun_beside_slow_builds_go_over_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths: list[Path] = []
+    build = Builder.build
+
+    async def over_the_first_hang(
+        self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False
+    ) -> Circuit:
+        paths.append(path)
+        if path[1].peer == paths[0][1].peer:
+            await asyncio.Event().wait()
+        return await build(self, path, options, ahead=ahead)
+
+    async with four_relays(*ALL) as (network, client, _):
+        network.paths = [[0, 1, EXIT], [0, 2, EXIT], [0, 3, EXIT]]
+        monkeypatch.setattr(Builder, "build", over_the_first_hang)
+        for circuit in client.pool.circuits:
+            circuit.close(Reason.DONE)
+        await client.pool.dial(FlowRequest("sink.example", 80))
+        assert [network.keys.index(found[1].peer) for found in paths[: READY_CIRCUITS + 1]] == [1, 1, 2]
