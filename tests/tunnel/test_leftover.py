@@ -18,7 +18,7 @@ from tests.harness.wire import Board, WireEngine
 from tunnel import leftover
 from tunnel.creation import ANSWER_BYTES
 from tunnel.engines import load_engine
-from tunnel.limits import CIRCUIT_WINDOW, LEFT_EXTRA, PAID_WINDOW
+from tunnel.limits import CIRCUIT_WINDOW, LEFT_EXTRA, PAID_WINDOW, READY_CIRCUITS
 from tunnel.tally import Tally
 
 if TYPE_CHECKING:
@@ -314,6 +314,7 @@ async def begin(paid: Paid, flows: int = 16) -> Callable[[], None]:
         assert listener.flow is not None
         listener.flow.write(b"please")
     await until(lambda: len(paid.echo.listeners) == known + flows and all(far.data for far in paid.echo.listeners))
+    await until(lambda: paid.client.pool.ready == 1 + READY_CIRCUITS)  # none is being built any more
     sources = [far.flow for far in paid.echo.listeners[known:] if far.flow is not None]
 
     def send() -> None:
