@@ -115,6 +115,7 @@ async def test_datagrams_that_nobody_pays_for_cost_a_hop_no_more_than_a_window(t
 async def test_a_link_that_is_dialled_again_costs_no_other_window(tmp_path: Path) -> None:
     """What is owed beyond what the guard is ready to owe is taken from what is paid next."""
     async with earning(tmp_path, HOPS) as path:
+        path.greedy = True
         client, guard = await path.client(), path.hops[0]
         refused: set[Reason] = set()
         for _ in range(8):
