@@ -19,6 +19,8 @@ from tunnel.path import Hop, Path
 from tunnel.under_way import UnderWay
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tunnel.circuit import Circuit
 
 OTHERS = SiteOptions(regions=("NL",))
@@ -98,24 +100,35 @@ async def test_those_for_some_options_are_apart() -> None:
 # -- in a pool
 
 
+def some_hang(monkeypatch: pytest.MonkeyPatch, hangs: Callable[[list[Path]], bool]) -> list[Path]:
+    """Have some builds never end.
+
+    Args:
+        hangs: asked at each, with the paths of all that were begun, its own last.
+
+    Returns:
+        These paths.
+    """
+    paths: list[Path] = []
+    build = Builder.build
+
+    async def begin(self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False) -> Circuit:
+        paths.append(path)
+        if hangs(paths):
+            await asyncio.Event().wait()
+        return await build(self, path, options, ahead=ahead)
+
+    monkeypatch.setattr(Builder, "build", begin)
+    return paths
+
+
 @pytest.mark.parametrize(("hang", "begun"), [(READY_CIRCUITS, READY_CIRCUITS + 1), (100, MAX_RACERS)])
 async def test_who_waits_does_not_wait_for_slow_builds_alone(
     hang: int, begun: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others are begun beside them, and no more than a few."""
-    paths: list[Path] = []
-    build = Builder.build
-
-    async def first_ones_hang(
-        self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False
-    ) -> Circuit:
-        paths.append(path)
-        if len(paths) <= hang:
-            await asyncio.Event().wait()
-        return await build(self, path, options, ahead=ahead)
-
     async with four_relays(*ALL) as (_, client, _):
-        monkeypatch.setattr(Builder, "build", first_ones_hang)
+        paths = some_hang(monkeypatch, lambda paths: len(paths) <= hang)
         for circuit in client.pool.circuits:
             circuit.close(Reason.DONE)
         await until(lambda: len(paths) == READY_CIRCUITS)
@@ -132,20 +145,9 @@ async def test_who_waits_does_not_wait_for_slow_builds_alone(
 
 
 async def test_those_begun_beside_slow_builds_go_over_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    paths: list[Path] = []
-    build = Builder.build
-
-    async def over_the_first_hang(
-        self: Builder, path: Path, options: SiteOptions = NO_OPTIONS, *, ahead: bool = False
-    ) -> Circuit:
-        paths.append(path)
-        if path[1].peer == paths[0][1].peer:
-            await asyncio.Event().wait()
-        return await build(self, path, options, ahead=ahead)
-
     async with four_relays(*ALL) as (network, client, _):
         network.paths = [[0, 1, EXIT], [0, 2, EXIT], [0, 3, EXIT]]
-        monkeypatch.setattr(Builder, "build", over_the_first_hang)
+        paths = some_hang(monkeypatch, lambda paths: paths[-1][1].peer == paths[0][1].peer)
         for circuit in client.pool.circuits:
             circuit.close(Reason.DONE)
         await client.pool.dial(FlowRequest("sink.example", 80))
