@@ -6,8 +6,10 @@ not yet written; the `Books` below it stay as they are until `Books.take`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from core.errors import PaymentError, Reason
 from core.ids import PEER_KEY_BYTES, PeerKey
@@ -43,8 +45,7 @@ def _check_row(channel: bytes, separator: bytes, deposit: int, paid: int, used: 
         raise ValueError("no state of a channel")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class PayerChannel:
+class PayerChannel(Struct, frozen=True):
     """A channel on which this node pays.
 
     Args:
@@ -82,8 +83,7 @@ class PayerChannel:
         return "PayerChannel([redacted])"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class PayeeChannel:
+class PayeeChannel(Struct, frozen=True):
     """A channel on which this node is paid.
 
     Args:
@@ -124,8 +124,7 @@ class PayeeChannel:
         return "PayeeChannel([redacted])"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Totals:
+class Totals(Struct, frozen=True):
     """Sums beside the channels, in units.
 
     Args:

@@ -11,6 +11,7 @@ or 28). Of the two signatures that say the same only the one with the low s is t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import coincurve
@@ -28,6 +29,10 @@ VERSION: Final = b"1"
 
 _ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Of secp256k1's group (SEC 2, section 2.4.1)."""
+
+_ADDRESSES: Final = 4096
+"""Addresses that are remembered: each channel's vouchers have one signer, and hashing its key costs a tenth of a check.
+As many as there are channels."""
 
 
 def keccak256(data: bytes) -> bytes:
@@ -82,7 +87,13 @@ def _digest(separator: bytes, kind: bytes, channel: bytes, word: bytes) -> bytes
 
 def address_of(public: coincurve.PublicKey) -> bytes:
     """The address of a key, 20 bytes."""
-    return keccak256(public.format(compressed=False)[1:])[-ADDRESS_BYTES:]
+    return _address(public.format(compressed=False))
+
+
+@lru_cache(_ADDRESSES)
+def _address(point: bytes) -> bytes:
+    """The address of a key that is written as 65 bytes: 4 ‖ x ‖ y."""
+    return keccak256(point[1:])[-ADDRESS_BYTES:]
 
 
 class SigningKey:

@@ -6,8 +6,9 @@ import asyncio
 import random
 import sqlite3
 from contextlib import aclosing, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from core.ids import PeerKey
 from ledger import store as store_module
