@@ -130,9 +130,10 @@ class ReverseLinks:
                 continue
             asked += 1
             with suppress(LinkError):
-                link = await self._links.to(hop)
+                link = await self._links.to(hop, stays=False)
                 word = await self._ask(link, hop.peer)
                 if word is not None and link.is_up:
+                    link.keep()
                     self._holds[link] = word
                     _log.info("a relay holds a link to this node")
 

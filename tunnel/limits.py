@@ -220,8 +220,9 @@ MAX_UNANSWERED: Final = 4096
 NEEDLESS_S: Final = 300.0
 NEEDLESS_LOOK_S: Final = 30.0
 NEEDLESS_LINKS: Final = 8
-"""Links that were dialled for others' circuits and have carried none for so long are closed by the side that dialled;
-it is looked so often. So many stay, since news of peers come over them. One that is wanted again costs a dial."""
+"""Links that were dialled for others' circuits, or for a question, and have carried no circuit for so long are closed
+by the side that dialled; it is looked so often. So many stay, since news of peers come over them. One that is wanted
+again costs a dial."""
 
 # -- addresses that neighbours see
 

@@ -153,9 +153,13 @@ class Link:
             self.up.set_result(None)
         self.events.link_up(self)
 
+    def keep(self) -> None:
+        """Let it stay as long as both ends live."""
+        self.needed_at = math.inf
+
     @property
     def chosen(self) -> bool:
-        """Whether this node dialled it, and not for others alone."""
+        """Whether this node dialled it, and wants it for itself and for long."""
         return self.dialled and self.needed_at == math.inf
 
     @property

@@ -151,7 +151,7 @@ class Links:
             self.counters["handshake not finished"] += 1
             link.close()
 
-    async def to(self, hop: Hop, *, for_others: bool = False) -> Link:
+    async def to(self, hop: Hop, *, for_others: bool = False, stays: bool = True) -> Link:
         """A link to a peer whose keys are known: the one that stands, or a new one.
 
         If there is no address to dial, the one that stands may be one that the peer has dialled.
@@ -161,12 +161,15 @@ class Links:
                 makes a circuit says over whom it goes. So dials that nobody answers are counted, by network, lest this
                 node be had to send packets to third parties. And a link that nobody but others ever wanted does not
                 stay when it carries no circuits any more.
+            stays: whether this node wants it for longer than for a question. Whoever finds out later that it does calls
+                `Link.keep`.
 
         Raises:
             LinkError: it cannot be reached at any of its addresses, or there is a link and it is silent.
         """
-        link = await self._shared(hop.peer, lambda: self._dial(hop, for_others))
-        link.needed_at = max(link.needed_at, self._time() if for_others else math.inf)
+        stays = stays and not for_others
+        link = await self._shared(hop.peer, lambda: self._dial(hop, for_others, stays))
+        link.needed_at = max(link.needed_at, math.inf if stays else self._time())
         return link
 
     async def bootstrap(self, address: Address, peer: PeerKey, verify: Callable[[bytes], Hop]) -> Link:
@@ -246,7 +249,7 @@ class Links:
             raise LinkError(result.reason) from result
         return result
 
-    async def _dial(self, hop: Hop, for_others: bool) -> Link:
+    async def _dial(self, hop: Hop, for_others: bool, stays: bool) -> Link:
         addresses = [address for address in hop.addresses if self._address_ok(address[0])]
         if not addresses:
             if (standing := self.of_key(hop.link_key)) is not None:
@@ -256,7 +259,7 @@ class Links:
                 addresses = [meeting]
 
         def begin(link: Link) -> None:
-            if for_others:
+            if not stays:
                 link.needed_at = self._time()
             link.initiate(hop.link_key, tai64n(time.time()))
 
@@ -322,7 +325,7 @@ class Links:
             self.close_needless()
 
     def close_needless(self) -> None:
-        """Close links that were made for others, and over which no circuit has gone for long, but for a few."""
+        """Close links that need not stay, and over which no circuit has gone for long, but for a few."""
         now = self._time()
         needless: list[Link] = []
         for link in self:

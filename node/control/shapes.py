@@ -245,7 +245,7 @@ class Status(Shape, frozen=True):
     mode: Annotated[str, says("`speed`, `balanced`, `privacy`, or empty without a proxy")]
     hops: Annotated[Count, says("of the present path")]
     not_hidden: Annotated[str, says("what so few hops do not hide, or empty")]
-    flows: Annotated[Count, says("connections that are open")]
+    flows: Annotated[Count, says("connections that are open: its own, and those that end here")]
     speed: Annotated[Speed, says("bytes per second, right now")]
     peers: Annotated[Count, says("that are known")]
     dht: Annotated[str, says("`on`, `resting`, `missing`, or empty: whether the DHT is asked")]

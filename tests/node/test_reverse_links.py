@@ -22,6 +22,7 @@ from peers.identity import Identity
 from peers.onion import OnionKeys
 from tests.harness.waiting import turns, until
 from tests.harness.wire import Board
+from tunnel import links as links_module
 from tunnel.control import Kind
 from tunnel.path import Hop
 from tunnel.service import Tunnel, TunnelParts
@@ -164,6 +165,24 @@ async def test_it_names_three_relays_that_hold_links_and_they_extend_over_those(
                 assert [link] == relay.links
             else:
                 assert known is None
+
+
+async def test_links_to_relays_that_refused_do_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links_module, "NEEDLESS_S", -1.0)
+    monkeypatch.setattr(links_module, "NEEDLESS_LINKS", 0)
+    async with street(tmp_path) as make:
+        relays = [await make(host(number)) for number in range(3)]
+        refuses, home = relays[0], await make("", Role.EXIT)
+        refuses.answers = lambda link, body: link.tell(Kind.HELD, b"")
+        own = await home.link_to(relays[1])
+        home.knows(*relays)
+        home.reverse.start(home.tunnel.links)
+        await until(lambda: home.reverse.count == 2 and len(home.links) == 3)
+        home.tunnel.links.close_needless()
+        await until(lambda: len(home.links) == 2)
+        assert own.is_up
+        assert home.via() == {relay.identity.peer for relay in relays[1:]}
+        assert {link.peer for link in home.links} == home.via()
 
 
 async def test_only_relays_are_asked(tmp_path: Path) -> None:

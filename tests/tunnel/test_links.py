@@ -263,6 +263,24 @@ async def test_a_link_is_chosen_when_this_node_wants_it_and_not_when_others_do(m
 
 
 @pytest.mark.usefixtures("impatient")
+async def test_a_link_for_a_question_goes_unless_it_is_kept_or_was_wanted_before() -> None:
+    async with rig() as made:
+        asked = await made.client.to(made.hop(), stays=False)
+        assert not asked.chosen
+        made.client.close_needless()
+        assert asked.closed
+        await until(lambda: not made.client._all)
+        kept = await made.client.to(made.hop(), stays=False)
+        kept.keep()
+        made.client.close_needless()
+        assert kept.is_up
+        assert kept.chosen
+        assert await made.client.to(made.hop(), stays=False) is kept
+        made.client.close_needless()
+        assert kept.is_up, "it was wanted before"
+
+
+@pytest.mark.usefixtures("impatient")
 async def test_it_is_looked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links_module, "NEEDLESS_LOOK_S", 0.01)
     async with rig() as made:

@@ -69,6 +69,7 @@ async def test_a_flow_number_that_was_used(again: int) -> None:
         await until(lambda: last.messages)
         assert circuit.link.is_up
         assert len(echo.asked) == 5
+        assert [node.relay.flow_count for node in network.nodes[:3]] == [0, 0, 5]
         assert not any(flow.ends for flow in flows)
 
 
