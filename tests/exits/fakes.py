@@ -348,15 +348,18 @@ class DnsServer(asyncio.DatagramProtocol):
         """Take one port for both. Where any will do, one that is free for TCP may be taken for UDP: then not."""
         server = await asyncio.start_server(self._tcp, "127.0.0.1", self.port)
         port = server.sockets[0].getsockname()[1]
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            loop = asyncio.get_running_loop()
-            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", port))
+            datagrams.bind(("127.0.0.1", port))
         except OSError:
+            datagrams.close()
             server.close()
             await server.wait_closed()
             if self.port:
                 raise
             return
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=datagrams)
         self._server, self.port = server, port
 
     async def __aexit__(self, *_: object) -> None:
