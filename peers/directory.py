@@ -29,7 +29,7 @@ from peers.voices import Voice, Voices
 from tunnel.path import Hop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sized
 
     from core.ids import PeerKey
 
@@ -116,7 +116,7 @@ class Directory:
         self._entries: dict[PeerKey, _Entry] = {}  # by rising revision
         self._digests: dict[bytes, PeerKey] = {}
         self._groups: dict[Group, dict[PeerKey, None]] = {}
-        self._brought: dict[Hashable | None, dict[PeerKey, None]] = {}
+        self._brought: dict[Hashable | None, dict[PeerKey, bytes]] = {}  # with their ranks
         self._last: dict[Hashable | None, PeerKey] = {}  # of what a source brought; only while it is known
         self._revision = 0
         self.counts: Counter[str] = Counter()
@@ -257,35 +257,55 @@ class Directory:
         for group in groups:
             there = self._groups.get(group, {})
             if peer not in there and len(there.keys() - going) >= self._max_in_group[group.kind]:
-                victim = self._victim(there.keys() - going, source, rank)
+                victim = self._victim_of(there.keys() - going, source, rank)
                 if victim is None:
                     return None
                 going.add(victim)
         if peer not in self._entries and len(self._entries) - len(going) >= self._max_peers:
-            victim = self._victim(self._entries, source, rank)
+            victim = self._victim(self._brought, self._last_of, source, rank)
             if victim is None:
                 return None
             going.add(victim)
         return going
 
-    def _victim(self, pool: Collection[PeerKey], source: Hashable | None, rank: bytes) -> PeerKey | None:
-        """Return the last of the source that holds most of a pool; or one of `source`, if it holds as much itself."""
-        shares = Counter(self._entries[peer].source for peer in pool)
-        heaviest, share = shares.most_common(1)[0]
-        if shares[source] + 1 >= share:
-            return self._beaten(pool, source, rank)
-        return max((peer for peer in pool if self._entries[peer].source == heaviest), key=self._rank)
+    def _victim_of(self, group: Iterable[PeerKey], source: Hashable | None, rank: bytes) -> PeerKey | None:
+        """Say who goes from a group, as `_victim`."""
+        brought: dict[Hashable | None, dict[PeerKey, bytes]] = {}
+        for peer in group:
+            entry = self._entries[peer]
+            brought.setdefault(entry.source, {})[peer] = entry.rank
+        return self._victim(brought, lambda of: _last(brought[of]), source, rank)
 
-    def _beaten(self, pool: Iterable[PeerKey], source: Hashable | None, rank: bytes) -> PeerKey | None:
-        """Return the last of a source's peers in a pool, if it comes after a rank."""
-        own = (peer for peer in pool if self._entries[peer].source == source)
-        last = max(own, key=self._rank, default=None)
+    def _victim(
+        self,
+        brought: Mapping[Hashable | None, Sized],
+        last_of: Callable[[Hashable | None], PeerKey],
+        source: Hashable | None,
+        rank: bytes,
+    ) -> PeerKey | None:
+        """Say who goes from a pool of peers.
+
+        Args:
+            brought: the pool, by the sources that brought it.
+            last_of: the last of a source's peers in it.
+            source: who brings another one.
+            rank: that one's.
+
+        Returns:
+            The last of the source that brought most; or one of `source`, if it has brought as much itself, and then
+            None unless its last one comes after `rank`.
+        """
+        heaviest = max(brought, key=lambda of: len(brought[of]))
+        own = len(brought.get(source, ()))
+        if own + 1 < len(brought[heaviest]):
+            return last_of(heaviest)
+        last = last_of(source) if own else None
         return last if last is not None and self._rank(last) > rank else None
 
     def _last_of(self, source: Hashable | None) -> PeerKey:
-        """Return the last of what a source brought, as much as it may bring: so it changes only when one has gone."""
+        """Return the last of what a source brought."""
         if source not in self._last:
-            self._last[source] = max(self._brought[source], key=self._rank)
+            self._last[source] = _last(self._brought[source])
         return self._last[source]
 
     def _rank(self, peer: PeerKey) -> bytes:
@@ -300,7 +320,9 @@ class Directory:
         entry = _Entry(descriptor, digest(descriptor.raw), source, self._revision, groups, rank)
         self._entries[descriptor.peer] = entry
         self._digests[entry.digest] = descriptor.peer
-        self._brought.setdefault(source, {})[descriptor.peer] = None
+        self._brought.setdefault(source, {})[descriptor.peer] = rank
+        if (last := self._last.get(source)) is not None and rank > self._rank(last):
+            self._last[source] = descriptor.peer
         for group in groups:
             self._groups.setdefault(group, {})[descriptor.peer] = None
 
@@ -321,3 +343,8 @@ class Directory:
             del there[peer]
             if not there:
                 del self._groups[group]
+
+
+def _last(ranks: Mapping[PeerKey, bytes]) -> PeerKey:
+    """Return whose rank is the highest."""
+    return max(ranks, key=ranks.__getitem__)

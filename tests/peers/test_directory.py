@@ -31,10 +31,14 @@ def numbers(directory: Directory) -> list[int]:
     return [names[found.peer] for found in directory.peers()]
 
 
+def ranked(peers: Iterable[int]) -> list[int]:
+    """Some peers in the order in which they stay, without a secret."""
+    return sorted(peers, key=lambda number: blake2b(identity(number).peer, digest_size=16).digest())
+
+
 def first(count: int, peers: Iterable[int]) -> set[int]:
     """Those of some peers that stay when there is room for `count`, without a secret."""
-    ranked = sorted(peers, key=lambda number: blake2b(identity(number).peer, digest_size=16).digest())
-    return set(ranked[:count])
+    return set(ranked(peers)[:count])
 
 
 def filled(directory: Directory, source: str, *peers: int) -> Directory:
@@ -184,6 +188,19 @@ def test_equal_sources_do_not_push_each_other_out() -> None:
     filled(directory, "b", 24, 25)
     assert sum(number < 20 for number in numbers(directory)) == 3
     assert len(directory) == 5
+
+
+def test_who_came_while_there_was_room_again_gives_way_in_its_turn() -> None:
+    one, two, *_, late, last = ranked(range(30))
+    directory = filled(Directory(max_peers=3), "a", one, two)
+    directory.add(signed(100, expiry=NOW + 10), NOW, "b")
+    filled(directory, "a", late)
+    assert numbers(directory) == [one, two, 100], "of what this source has brought, it would be the last"
+    directory.purge(NOW + 10)
+    filled(directory, "a", last)
+    assert numbers(directory) == [one, two, last]
+    filled(directory, "c", 50)
+    assert numbers(directory) == [one, two, 50]
 
 
 @pytest.mark.parametrize(
@@ -406,6 +423,11 @@ class BoundedDirectory(RuleBasedStateMachine):
         assert all(operators.count(name) <= 2 for name in operators)
         assert all(self.directory.find(digest(one.raw)) == one for one in found)
         assert identity(0).peer not in {one.peer for one in found}
+
+    @invariant()
+    def who_gives_way_next_is_known(self) -> None:
+        for source, last in self.directory._last.items():
+            assert last == max(self.directory._brought[source], key=self.directory._rank)
 
     @invariant()
     def sequences_rise(self) -> None:
