@@ -38,7 +38,17 @@ READY_LIMIT_S: Final = 90.0
 """How long the whole network may take to be ready."""
 _STEP_S: Final = 0.2
 _MARKER: Final = ".macrovpn-demo"
-_IMPORTED: Final = ("node.app", "node.exit_parts", "tunnel.engines.aiopquic", "uvloop", "libtorrent", "multiaddr")
+_IMPORTED: Final = (
+    "node.app",
+    "node.exit_parts",
+    "tunnel.engines.aiopquic",
+    "uvloop",
+    "libtorrent",
+    "multiaddr.codecs.cid",
+    "multiaddr.codecs.ip4",
+    "multiaddr.codecs.uint16be",
+    "cryptography.hazmat.backends.openssl.backend",
+)
 """What most of its nodes need, and take long to import: once, before they are forked."""
 
 

@@ -22,7 +22,11 @@ LOOPBACK = ["--allow-destination", "127.0.0.0/8"]
 
 
 @pytest.mark.parametrize(
-    ("engine", "carried"), [("aioquic", ["aioquic"] * 4), ("mixed", ["aiopquic", "aioquic", "aiopquic", "aioquic"])]
+    ("engine", "carried"),
+    [
+        pytest.param("aioquic", ["aioquic"] * 4, marks=pytest.mark.long),
+        ("mixed", ["aiopquic", "aioquic", "aiopquic", "aioquic"]),
+    ],
 )
 def test_bytes_are_exact(origin: Origin, tmp_path: Path, engine: str, carried: list[str]) -> None:
     """A download and an upload over both relays; in the mixed network, over links between the engines too."""
