@@ -17,6 +17,7 @@ from node import background
 from node.cli_common import plain
 from node.control.server import Control
 from node.files import HomeLock, lock_holder
+from tests.harness.waiting import turns
 from tests.node import answers
 from tests.node.commands import Started, answer, call
 from tests.node.test_config import PEER
@@ -94,6 +95,7 @@ def running(home: Path, node: Controlled, folder: Path | None = None) -> Iterato
         up.set()
         await asyncio.to_thread(over.wait)
         await control.stop()
+        await turns()  # a connection that a browser has just opened is closed as well
 
     thread = Thread(target=lambda: asyncio.run(serve()))
     thread.start()
