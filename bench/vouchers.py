@@ -7,8 +7,7 @@ commit costs is the disk's: name a folder on the one that you mean. A disk that 
 makes the figures worthless.
 
 `recovered` is the reference: libsecp256k1 finding the keys that signed, which no check can do without. All are measured
-in turns, and `taken_of_recovered` compares the two of one turn: how much of a core's time for vouchers goes into
-that. It says the same on a fast core as on one that others use as well.
+in turns, and `taken_of_recovered` compares the two of one turn: what part of the time of `taken` that is.
 """
 
 from __future__ import annotations

@@ -239,19 +239,19 @@ async def test_another_one_is_begun_when_the_first_is_slow(monkeypatch: pytest.M
             return await build(path, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(builder_module, "build", first_is_slow)
-        monkeypatch.setattr(race_module, "MAX_RACERS", 2)
+        monkeypatch.setattr(race_module, "MAX_RACERS", 2)  # a slow machine would begin a third
         monkeypatch.setattr(pool_module.CircuitPool, "_missing", lambda _: 0)
         for circuit in client.pool.circuits:
             if circuit is not talk.circuit:
                 circuit.close(Reason.DONE)
         old = talk.circuit
-        old.link.watch._verdict_at = asyncio.get_running_loop().time()  # so that nobody asks why
+        old.blameless = True  # so that nobody asks why, which would be one more build
         old.close(Reason.TIMED_OUT)
         await talk.goes_on()
-        assert len(begun) > 1  # where the machine is so slow that the second one fails, there is a third
-        assert begun[0] not in begun[1:]
+        assert len(begun) == 2
+        assert begun[0] != begun[1]
         held = network.nodes[EXIT].relay
-        await until(lambda: held.circuit_count == len(client.pool.circuits) == 1)
+        assert held.circuit_count == len(client.pool.circuits) == 1
         slow.set()
         await until(lambda: len(client.pool._tasks) == 2)
         await turns()
